@@ -1,0 +1,36 @@
+# make demo    the whole job on embedded data, in minutes on two CPU cores
+# make test    style, unit tests and every notebook at preset smoke
+# make lab     JupyterLab
+# make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
+PYTHON ?= python3
+BIN := .venv/bin
+OUT := figures/out/demo
+
+.PHONY: demo test lab notebooks clean
+.DELETE_ON_ERROR:
+
+demo: .venv/ready
+	@mkdir -p $(OUT)
+	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb -k python3 -p preset demo -p out $(OUT) --no-progress-bar --log-output
+	@echo
+	@echo "Table: $(OUT)/metrics.csv  picture: $(OUT)/translation.png  volumes: $(OUT)/*.nii.gz"
+	@echo "Next: $(BIN)/diffens translate --help (your own NIfTI files), or make lab (the notebooks)."
+
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 notebooks
+
+lab: .venv/ready
+	$(BIN)/jupyter lab notebooks
+
+notebooks: .venv/ready
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml constraints.txt setup.sh
+	PYTHON=$(PYTHON) bash setup.sh
+	@touch $@

@@ -1,0 +1,48 @@
+"""The 3D MR image database of MS patients (Lesjak et al., Neuroinformatics 2017) to the prepared layout.
+
+    python -m data_prep.open_ms --source DIR --out DIR
+
+DIR is a copy of the open_ms_data repository or a part of it. Used are the cross-sectional images registered to MNI,
+MNI/patientNN/{FLAIR,T1,T1POST,T2}_..._regtoMNI.nii.gz, and the lesions in GOLD_STANDARD_..._regtoMNI.nii.gz.
+T1POST is a T1 after contrast agent: t1ce. A lesion, 1 in the file, becomes label 2: oedema is the one class of the
+layout that is bright in FLAIR without enhancing, so "tumour volume" means lesion volume here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from data_prep.prepare import Source, make_parser, run
+from data_prep.search import collect
+from diffens_core.volumes import VolumeError
+
+NAME = re.compile(r"(FLAIR|T1POST|T1|T2|GOLD_STANDARD)_.*regtoMNI\.nii(\.gz)?")
+CONTRAST = {"FLAIR": "flair", "T1POST": "t1ce", "T1": "t1", "T2": "t2", "GOLD_STANDARD": "seg"}
+NEEDED = ("flair", "t1ce")
+
+
+def find(source: str | Path) -> list[Source]:
+    """The patients below `source`; raises `VolumeError` where there are none."""
+    found = []
+    for path in sorted(Path(source).rglob("*.nii*")):
+        match = NAME.fullmatch(path.name)
+        if match and path.is_file():
+            found.append((path.parent.name, CONTRAST[match[1]], path))
+    if not found:
+        raise VolumeError(f"{source}: no files of open_ms here, such as patient07/FLAIR_..._regtoMNI.nii.gz")
+    return [Source(patient, patient, files, {1: 2}, "open_ms") for patient, files in collect(found)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of this module; returns the exit status."""
+    parser = make_parser("open_ms", __doc__, required=" ".join(NEEDED))
+    parser.add_argument("--source", required=True, type=Path, help="folder of the download")
+    given = parser.parse_args(arguments)
+    source = "3D MR image database of MS patients (Lesjak et al. 2017)"
+    return run(lambda: find(given.source), given, source=source, licence="open_ms: CC BY", required=NEEDED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Phantoms: four-contrast brains with a glioma, simulated from the MNI152 template; the embedded default data.
+
+Usage: python -m data_prep.phantom --out DIR [--train N --val N --test N] [--spacing MM] [--seed N] [--only test]
+
+What is like a real scan: folding, sulci and nuclei of the template; contrast from T1, T2, proton density and the signal
+equations; partial volume, bias field, Rician noise; labels as BraTS draws them.
+What is not: every head is a deformation of one symmetric brain, so gyri differ in place and width, never in pattern.
+All contrasts come from one set of tissue shares: translation from one to another is easier than on patients, and
+numbers measured here flatter. All contrasts are isotropic and perfectly aligned, where clinical FLAIR is thick-sliced.
+No motion, no vessels but random tubes, no basal ganglia iron, no tracts, no haemorrhage, calcification or surgery.
+A glioma always has a closed rim and one focus, and its oedema may cross the midline. Skull stripping never fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.anatomy import make_head
+from data_prep.fields import Grid
+from data_prep.layout import (
+    missing_files,
+    read_dataset,
+    remove_partials,
+    write_dataset,
+    write_participants,
+    write_subject,
+)
+from data_prep.scanner import CONTRASTS, scan
+from data_prep.splits import SPLITS
+from data_prep.template import template_file
+from diffens_core.volumes import VolumeError, fit_scale
+
+FIELD_OF_VIEW = (192, 192, 152)
+SOURCE = ["simulated from the ICBM 152 nonlinear symmetric 2009a template, as shipped with nilearn"]
+LICENCE = ["ICBM 152: may be used, copied, modified and distributed with its copyright notice (McConnell BIC, MNI)"]
+VERSION = 1  # of the generator; a folder never mixes two
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """images: float32 [X, Y, Z] by contrast, arbitrary units; seg: uint8; brain: bool; affine: [4, 4], RAS, mm."""
+
+    images: dict[str, np.ndarray]
+    seg: np.ndarray
+    brain: np.ndarray
+    affine: np.ndarray
+
+
+def make_phantom(seed: int, index: int, spacing: float = 1.0, shape=FIELD_OF_VIEW) -> Phantom:
+    """Subject `index` of the set `seed`, in voxels of `spacing` mm on a window of `shape` mm.
+
+    It depends on (seed, index) alone; another spacing gives the same head and tumour with other noise.
+    """
+    grid = Grid(tuple(float(length) for length in shape), float(spacing))
+    head = make_head((seed, index), grid)
+    seg = np.zeros(grid.shape, np.uint8)
+    seg[head.brain] = head.seg
+    return Phantom(scan((seed, index), head, grid), seg, head.brain, grid.affine)
+
+
+def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None, progress=print) -> None:
+    """Write a set of phantoms in the prepared layout; subjects already there are kept, so a second call resumes.
+
+    subjects: numbers for train, val and test. only: names of the splits to make now; the others stay listed in
+    participants.tsv and are made by a later call. progress: called with one line per subject made.
+    Raises `VolumeError` where `out` holds other data, or phantoms of another seed, spacing or number.
+    """
+    out, splits = Path(out), SPLITS if only is None else ([only] if isinstance(only, str) else list(only))
+    if len(subjects) != 3 or min(subjects) < 0 or seed < 0 or spacing <= 0 or not set(splits) <= set(SPLITS):
+        raise VolumeError(f"{out}: phantoms need three counts, seed >= 0, spacing > 0, splits of {', '.join(SPLITS)}")
+    template_file("t1")  # before anything is written
+    rows = _participants(subjects)
+    counts = [int(n) for n in subjects]
+    made_with = {"seed": int(seed), "spacing": float(spacing), "subjects": counts, "version": VERSION}
+    _describe(out, rows, made_with)
+    remove_partials(out)
+    wanted = [index for index, row in enumerate(rows) if row["split"] in splits]
+    missing = [index for index in wanted if missing_files(out, name_of(index), (*CONTRASTS, "seg"))]
+    make = partial(_make_subject, str(out), int(seed), float(spacing))
+    for done, index in enumerate(_run(make, missing, workers=2 if len(missing) > 4 and spacing <= 2 else 1), start=1):
+        progress(f"phantom {done}/{len(missing)}: {out / name_of(index)}")
+
+
+def name_of(index: int) -> str:
+    """Participant id of subject `index`."""
+    return f"phantom-{index:03d}"
+
+
+def _describe(out: Path, rows: list[dict[str, str]], made_with: dict) -> None:
+    """Write dataset.json and participants.tsv, or check that those already there are of the same set."""
+    about = read_dataset(out)
+    if about is not None:
+        found = about.get("phantom", f"the data set {about['name']}")
+        if found != made_with:
+            raise VolumeError(f"{out}: holds {found}, asked for {made_with}: choose another folder or remove this one")
+        return
+    grid = Grid(FIELD_OF_VIEW, made_with["spacing"])
+    write_participants(out, rows)
+    about = {"spacing": [grid.spacing] * 3, "shape": list(grid.shape), "source": SOURCE, "licence": LICENCE}
+    write_dataset(out, name="phantom", **about, phantom=made_with)
+
+
+def _participants(subjects) -> list[dict[str, str]]:
+    splits = [split for split, count in zip(SPLITS, subjects) for _ in range(count)]
+    return [
+        {"participant_id": name_of(i), "split": split, "patient": name_of(i), "source": "phantom"}
+        for i, split in enumerate(splits)
+    ]
+
+
+def _make_subject(out: str, seed: int, spacing: float, index: int) -> None:
+    """Make and write one subject; at module level, so that a spawned process can run it."""
+    phantom = make_phantom(seed, index, spacing)
+    scales = {contrast: fit_scale(image, phantom.brain) for contrast, image in phantom.images.items()}
+    write_subject(Path(out), name_of(index), phantom.images, phantom.brain, phantom.seg, phantom.affine, scales)
+
+
+def _run(make, indices: list[int], workers: int):
+    """Call `make` for every index, yielding the index when it is done; in this process if others cannot start."""
+    left = list(indices)
+    if workers > 1:
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            for index, _ in zip(indices, pool.map(make, indices)):
+                left.remove(index)
+                yield index
+        except BrokenProcessPool:  # a script without a main guard, or too little memory: go on without helpers
+            pass
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    for index in left:
+        make(index)
+        yield index
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.phantom", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, help="folder of the prepared set")
+    for split, count in zip(SPLITS, (24, 4, 8)):
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"subjects, default {count}")
+    parser.add_argument("--spacing", type=float, default=1.0, metavar="MM", help="voxel size, default 1 mm")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=SPLITS, help="make these splits now, list all")
+    given = parser.parse_args(arguments)
+    counts = (given.train, given.val, given.test)
+    try:
+        prepare_phantoms(given.out, subjects=counts, spacing=given.spacing, seed=given.seed, only=given.only)
+    except VolumeError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

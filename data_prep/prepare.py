@@ -1,0 +1,231 @@
+"""From the files of a data set to the prepared layout: one subject at a time, bad ones reported, good ones kept.
+
+The modules beside this one only find files; what happens to them happens here, in `prepare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.filebasedimages import ImageFileError
+
+from data_prep import layout
+from data_prep.layout import CONTRASTS, write_dataset, write_participants, write_subject
+from data_prep.splits import extend_participants, read_split_file
+from data_prep.subject import Source, prepare_subject
+from diffens_core.volumes import VolumeError
+
+__all__ = ["Source", "make_parser", "prepare", "run", "write_dataset", "write_participants", "write_subject"]
+SHAPE = (192, 192, 152)
+
+
+def prepare(
+    subjects,
+    out,
+    *,
+    name,
+    source,
+    licence,
+    shape=SHAPE,
+    split=(0.7, 0.1, 0.2),
+    split_file=None,
+    seed=0,
+    required=("flair", "t1ce"),
+) -> pd.DataFrame:
+    """Prepare `subjects` (of `Source`) into the folder `out`, adding to what is there; what is done already is kept.
+
+    name: of a new set; one that is there keeps its own. source, licence: added to the lists in dataset.json.
+    shape: window in voxels. split: fractions of train, val, test for patients not seen before; split_file: table with
+    participant_id and split that decides for new participants. required: contrasts that a subject must have.
+    Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
+    a status of "left out: ..." says why. Raises `VolumeError` where nothing can be done for any subject.
+    """
+    out = Path(out)
+    layout.remove_partials(out)
+    table = layout.read_participants(out)
+    subjects = sorted(subjects, key=lambda s: s.participant_id)
+    problems = _find_problems(subjects, dict(zip(table["participant_id"], table["source"])), required)
+    rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]
+    good = [s for s in subjects if s.participant_id not in problems]
+    if good:
+        about = _describe(layout.read_dataset(out), out, good, name, source, licence, shape, required)
+        asked = read_split_file(split_file) if split_file else {}
+        table = extend_participants(table, _listed(good), asked, split, seed)
+        splits = dict(zip(table["participant_id"], table["split"]))
+        _note(asked, splits)
+        write_dataset(out, **about)
+        write_participants(out, table)  # before the first subject, so that a killed run can be resumed
+        rows += _prepare_all(good, out, about, splits)
+        _finish(out, about, table, rows)
+    summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
+    _print_summary(summary)
+    return summary
+
+
+def _listed(subjects: list[Source]) -> pd.DataFrame:
+    """Rows of participants.tsv, without the split."""
+    rows = [{"participant_id": s.participant_id, "patient": s.patient, "source": s.source} for s in subjects]
+    return pd.DataFrame(rows)
+
+
+def _find_problems(subjects: list[Source], known: dict[str, str], required) -> dict[str, str]:
+    """One line per subject that cannot be prepared, found without reading an image."""
+    problems: dict[str, str] = {}
+    first: dict[str, Source] = {}
+    for subject in subjects:
+        participant, absent = subject.participant_id, [c for c in required if c not in subject.files]
+        other = first.setdefault(participant, subject)
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", participant):
+            problems[participant] = "the name cannot be a folder; use letters, digits, '-', '_', '.'"
+        elif other is not subject:
+            files = " and ".join(str(next(iter(s.files.values()))) for s in (other, subject))
+            problems[participant] = f"found twice, as {files}; keep one of them"
+        elif known.get(participant, "") not in ("", subject.source):
+            problems[participant] = f"is in the prepared set already, from {known[participant]}; rename one of the two"
+        elif absent:
+            where = next(iter(subject.files.values())).parent if subject.files else "its row of the table"
+            problems[participant] = f"no {' or '.join(absent)} in {where}; add it, or ask for less with --contrasts"
+    return problems
+
+
+def _describe(found: dict | None, out: Path, good: list[Source], name, source, licence, shape, required) -> dict:
+    """The content of dataset.json: what is there, checked, with this source added."""
+    about = found or {"name": name, "contrasts": list(CONTRASTS), "shape": list(shape), "source": [], "licence": []}
+    if list(about["shape"]) != list(shape):
+        kept = " ".join(map(str, about["shape"]))
+        raise VolumeError(f"{out}: holds windows of {kept} voxels; use --shape {kept} or another --out")
+    spacing = about.get("spacing") or common_spacing(good)
+    contrasts = [contrast for contrast in about["contrasts"] if contrast in required]
+    grown = {key: list(dict.fromkeys([*about[key], text])) for key, text in (("source", source), ("licence", licence))}
+    return {**about, **grown, "spacing": spacing, "contrasts": contrasts}
+
+
+def common_spacing(subjects: list[Source]) -> list[float]:
+    """Median voxel size, mm, along R, A, S, from the headers alone; raises `VolumeError` if none can be read."""
+    sizes = []
+    for subject in subjects:
+        try:
+            affine = nib.load(next(iter(subject.files.values()))).affine
+            sizes.append(nib.affines.voxel_sizes(affine)[np.argsort(nib.io_orientation(affine)[:, 0])])
+        except (ImageFileError, EOFError, OSError, ValueError, zlib.error):
+            continue  # `prepare_subject` says what is wrong when its turn comes
+    if not sizes:
+        file = next(iter(subjects[0].files.values()))
+        raise VolumeError(f"{file}: cannot be read, truncated or not NIfTI; nor can that of any other subject")
+    return [round(float(s), 4) for s in np.median(sizes, axis=0)]
+
+
+def _note(asked: dict[str, str], splits: dict[str, str]) -> None:
+    unknown = sorted(set(asked) - set(splits))
+    if unknown:
+        print(f"note: {len(unknown)} names in the split file are not in this set, such as {unknown[0]}", flush=True)
+
+
+def _prepare_all(good: list[Source], out: Path, about: dict, splits: dict[str, str]) -> list[dict]:
+    """Prepare one after another, with a line each; returns the rows of the summary."""
+    rows, begin, made = [], time.monotonic(), 0
+    for number, subject in enumerate(good, start=1):
+        if not layout.missing_files(out, subject.participant_id, subject.files):
+            row = _row(subject.participant_id, splits[subject.participant_id], _names(subject), "already there")
+        else:
+            row, made = _prepare_one(subject, out, about, splits[subject.participant_id]), made + 1
+        rows.append(row)
+        elapsed = time.monotonic() - begin
+        left = elapsed / max(1, made) * (len(good) - number)
+        clock = f"{_clock(elapsed)} elapsed, about {_clock(left)} left"
+        print(f"[{number}/{len(good)}] {subject.participant_id} {row['split']}: {row['status']} ({clock})", flush=True)
+    return rows
+
+
+def _prepare_one(subject: Source, out: Path, about: dict, split: str) -> dict:
+    try:
+        measured = prepare_subject(subject, out, tuple(about["shape"]), about["spacing"])
+    except VolumeError as error:
+        line = " ".join(str(error).split())
+        return _row(subject.participant_id, "-", _names(subject), f"left out: {line}")
+    return _row(subject.participant_id, split, _names(subject), "prepared") | measured
+
+
+def _finish(out: Path, about: dict, table: pd.DataFrame, rows: list[dict]) -> None:
+    """Take subjects that could not be prepared off the list, and note the contrasts that every subject has."""
+    failed = {row["participant"] for row in rows if row["status"].startswith("left out")}
+    gone = [participant in failed and not (out / participant).is_dir() for participant in table["participant_id"]]
+    table = table[~np.array(gone, bool)]
+    there = [participant for participant in table["participant_id"] if (out / participant).is_dir()]
+    shared = [c for c in CONTRASTS if there and all((out / p / f"{c}.nii.gz").is_file() for p in there)]
+    write_participants(out, table)
+    write_dataset(out, **{**about, "contrasts": shared or about["contrasts"]})
+
+
+def _row(participant: str, split: str, contrasts: str, status: str) -> dict:
+    blank = {"grid": "-", "spacing": "-", "orientation": "-", "brain_ml": np.nan, "tumour_ml": np.nan}
+    return {"participant": participant, "split": split, "contrasts": contrasts, **blank, "status": status}
+
+
+def _names(subject: Source) -> str:
+    return " ".join(name for name in (*CONTRASTS, "seg") if name in subject.files)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _print_summary(summary: pd.DataFrame) -> None:
+    """The table, and again one line for each subject left out."""
+    short = summary.assign(status=summary["status"].str.partition(":")[0])
+    print(short.to_string(index=False, na_rep="-", float_format="{:.1f}".format), flush=True)
+    out = summary[summary["status"].str.startswith("left out")]
+    for participant, status in zip(out["participant"], out["status"]):
+        print(f"{participant}: {status.partition(': ')[2]}", flush=True)
+    if len(out):
+        print(f"{len(out)} of {len(summary)} subjects left out", flush=True)
+
+
+def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argparse.ArgumentParser:
+    """The options that every data set shares; the module adds where its files are."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=f"python -m data_prep.{module}", description=doc, formatter_class=plain)
+    axes, default = ("X", "Y", "Z"), " ".join(map(str, shape))
+    parser.add_argument("--out", required=True, type=Path, help="prepared set; one that exists is added to")
+    parser.add_argument(
+        "--shape", nargs=3, type=int, default=shape, metavar=axes, help=f"window, voxels; default: {default}"
+    )
+    parser.add_argument("--split-file", type=Path, help="table with participant_id and split, for new participants")
+    parser.add_argument("--seed", type=int, default=0, help="of the split of the other new patients; default 0")
+    parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, help=f"that each must have; default: {required}")
+    parser.add_argument("--name", default=module, help="of a new set; default: %(default)s")
+    return parser
+
+
+def run(find: Callable[[], list[Source]], given: argparse.Namespace, *, source, licence, required=None) -> int:
+    """Find and prepare; returns the exit status: 0, 1 if subjects were left out, 2 after an error line.
+
+    required: contrasts a subject must have unless --contrasts says otherwise; None means each that any subject has.
+    """
+    try:
+        subjects = find()
+        wanted = given.contrasts or required or [c for c in CONTRASTS if any(c in s.files for s in subjects)]
+        summary = prepare(
+            subjects,
+            given.out,
+            name=given.name,
+            source=source,
+            licence=licence,
+            shape=tuple(given.shape),
+            split_file=given.split_file,
+            seed=given.seed,
+            required=tuple(wanted),
+        )
+    except (VolumeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return int(summary["status"].str.startswith("left out").any())

@@ -1,0 +1,54 @@
+"""Checkpoints that are whole or absent: written atomically, checked when read, the one before it kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import torch
+
+KEEP = 2
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary name, flush to the disk, rename: a kill at any moment leaves the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
+    """Save `state` as `<step>-<sha8>.pt`, and drop all but the newest two."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    path = folder / f"{step:08d}-{_digest(content)}.pt"
+    write_atomically(path, content)
+    for old in _newest_first(folder)[KEEP:]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(folder: Path) -> dict | None:
+    """The newest whole checkpoint in `folder`, or None. A corrupt one is named in a warning and passed over."""
+    for path in _newest_first(folder):
+        content = path.read_bytes()
+        if _digest(content) == path.stem.split("-")[1]:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        warnings.warn(f"{path}: checkpoint is corrupt; going back to the one before it", stacklevel=2)
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*-*.pt"), reverse=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -1,0 +1,97 @@
+"""`diffens translate` and `diffens train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+from .config import ConfigError, load_config
+from .device import PRECISIONS
+from .presets import preset_named
+from .tasks import task_named
+from .train import TrainingError
+from .volumes import VolumeError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; prints one line and returns 2 for input that cannot be used."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    args = _parser().parse_args(argv)
+    try:
+        args.run_command(args)
+    except (VolumeError, ConfigError, TrainingError, FileNotFoundError, FileExistsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="diffens", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
+    translate.set_defaults(run_command=_translate)
+    translate.add_argument("--run", required=True, help="run folder, or the beginning of a run's name: fusion-sr")
+    translate.add_argument("--lr", type=Path, help="degraded FLAIR, on the fine grid or on its own 4x coarser one")
+    translate.add_argument("--t1ce", type=Path, help="T1ce in the same space")
+    translate.add_argument("--out", type=Path, required=True, help="FLAIR to write (.nii or .nii.gz)")
+    translate.add_argument("--samples", type=int, default=1, help="samples to draw; --out is then their mean")
+    translate.add_argument("--std", type=Path, help="standard deviation over the samples, as NIfTI")
+    translate.add_argument("--steps", type=int, help="DDIM steps (default: the preset's)")
+    translate.add_argument("--seed", type=int, default=0)
+    translate.add_argument("--slices", type=int, default=0, help="slices per 2D pass (default: what fits the device)")
+    translate.add_argument("--overwrite", action="store_true", help="replace existing output")
+    _device_options(translate)
+    train = commands.add_parser("train", help="train a run from its config.json, or go on with it")
+    train.set_defaults(run_command=_train)
+    train.add_argument("config", type=Path)
+    train.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
+    _device_options(train)
+    return parser
+
+
+def _device_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+
+
+def _translate(args: argparse.Namespace) -> None:
+    from .device import pick_device
+    from .runs import load_folder, resolve
+    from .translate import translate_files
+
+    _check_output(args)
+    model, config = load_folder(resolve(args.run))
+    inputs = {name: path for name, path in (("flair_lr", args.lr), ("t1ce", args.t1ce)) if path is not None}
+    unused = set(inputs) - set(task_named(config.task).conditions)
+    if unused:
+        raise ConfigError(f"run {args.run} does task '{config.task}', which does not use {', '.join(sorted(unused))}")
+    for expert in getattr(model, "experts", [model]):
+        expert.slices = args.slices
+    options = {"samples": args.samples, "seed": args.seed, "precision": args.precision}
+    options["steps"] = args.steps or preset_named(config.preset).steps
+    translate_files(model.to(pick_device(args.device)), config, inputs, args.out, std=args.std, **options)
+    print(f"wrote {args.out}" + (f" and {args.std}" if args.std else ""))
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Everything that can be refused before minutes of work."""
+    for path in filter(None, (args.out, args.std)):
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise ConfigError(f"{path}: name the output .nii or .nii.gz")
+        if path.exists() and not args.overwrite:
+            raise FileExistsError(f"{path} exists; give --overwrite to replace it")
+    if args.samples < 1 or (args.std and args.samples < 2):
+        raise ConfigError("--samples must be at least 1, and at least 2 for --std")
+
+
+def _train(args: argparse.Namespace) -> None:
+    from accelerate import Accelerator
+
+    from .runs import default_runs, load_or_train
+
+    config = load_config(args.config)
+    runs = args.runs or default_runs()
+    load_or_train(config, runs, precision=args.precision, accelerator=Accelerator(cpu=args.device == "cpu"))
+    print(f"trained {Path(runs) / config.folder}")

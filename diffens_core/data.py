@@ -1,0 +1,187 @@
+"""Prepared data at the resolution of a preset: pairs of target and conditions, and random windows of them.
+
+Intensities are scaled here once more, from what is at hand at inference time: the FLAIR by the percentiles of
+its degraded version, a T1ce by its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .config import DataConfig
+from .degrade import block_average
+from .inputs import coordinates
+from .sampler import mix_seed
+from .tasks import TARGET, Task
+from .volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One subject. x0: [1, X, Y, Z] and y: [C, X, Y, Z], both in [-1, 1]; brain: bool [X, Y, Z]; affine: [4, 4]."""
+
+    subject: str
+    x0: torch.Tensor
+    y: torch.Tensor
+    brain: torch.Tensor
+    affine: np.ndarray
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; eps: as x0; t: [B] int64."""
+
+    x0: torch.Tensor
+    y: torch.Tensor
+    coords: torch.Tensor
+    eps: torch.Tensor
+    t: torch.Tensor
+
+    def to(self, device) -> Batch:
+        return Batch(*(getattr(self, name).to(device) for name in ("x0", "y", "coords", "eps", "t")))
+
+
+def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
+    """Identify the prepared data set at `root`, to be used at `spacing` millimetres in windows of `shape` voxels."""
+    root = Path(root)
+    try:
+        about = json.loads((root / "dataset.json").read_text())
+    except FileNotFoundError:
+        raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see data_prep") from None
+    table = read_participants(root)
+    listed = sorted(zip(table["participant_id"], table["split"]))
+    content = json.dumps([about["name"], listed, about.get("phantom")], sort_keys=True)
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return DataConfig(str(root), about["name"], fingerprint, float(spacing), tuple(shape))
+
+
+def read_participants(root: str | Path) -> pd.DataFrame:
+    """The table that defines the data set and its split."""
+    try:
+        return pd.read_csv(Path(root) / "participants.tsv", sep="\t", dtype=str)
+    except FileNotFoundError:
+        raise VolumeError(f"{root}: no participants.tsv here; prepare the data with data_prep first") from None
+
+
+def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
+    """Block means of [X, Y, Z] by a whole `factor`; a border that does not fill a block is averaged as it is."""
+    if factor == 1:
+        return data.astype(np.float32)
+    tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None]
+    pool = torch.nn.functional.avg_pool3d(tensor, factor, ceil_mode=True, count_include_pad=False)
+    return pool[0, 0].numpy()
+
+
+def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], brain: np.ndarray, task: Task):
+    """Target and conditions in [-1, 1] from volumes [X, Y, Z] in their own unit, background 0.
+
+    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target, fitted on the degraded FLAIR where
+    the task has one and on the FLAIR itself where it has not.
+    """
+    measured = block_average(torch.from_numpy(flair)[None, None])[0, 0].numpy() if task.measured else flair
+    scale = fit_scale(measured, brain)
+    x0 = torch.from_numpy(scale.apply(flair, brain))[None]
+    channels = {name: scale_condition(image, brain) for name, image in contrasts.items()}
+    if task.measured:
+        channels["flair_lr"] = block_average(x0[None])[0]
+    return x0, torch.cat([channels[name] for name in task.conditions]), scale
+
+
+def scale_condition(image: np.ndarray, brain: np.ndarray) -> torch.Tensor:
+    """A contrast [X, Y, Z] scaled by its own percentiles to [-1, 1], as [1, X, Y, Z]."""
+    return torch.from_numpy(fit_scale(image, brain).apply(image, brain))[None]
+
+
+class PreparedData:
+    """The subjects of one split, read when first asked for and then kept in memory.
+
+    Raises `VolumeError` where the split is empty, a subject is not there, or the spacing does not fit.
+    """
+
+    def __init__(self, config: DataConfig, split: str, task: Task):
+        self.config, self.task, self.root = config, task, Path(config.root)
+        table = read_participants(self.root)
+        self.subjects = sorted(table.loc[table["split"] == split, "participant_id"])
+        if not self.subjects:
+            raise VolumeError(f"{self.root}: no participant has the split '{split}'")
+        missing = [s for s in self.subjects if not (self.root / s).is_dir()]
+        if missing:
+            raise VolumeError(
+                f"{self.root}: {len(missing)} of {len(self.subjects)} '{split}' subjects are not there yet "
+                f"({missing[0]}, ...); run data_prep again to finish them"
+            )
+        self._pairs: dict[str, Pair] = {}
+        self._grid: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __getitem__(self, index: int) -> Pair:
+        subject = self.subjects[index]
+        if subject not in self._pairs:
+            self._pairs[subject] = self._read(subject)
+        return self._pairs[subject]
+
+    def _read(self, subject: str) -> Pair:
+        folder = self.root / subject
+        names = (TARGET, *self.task.contrasts)
+        volumes = {name: load_volume(folder / f"{name}.nii.gz") for name in names}
+        first = volumes[TARGET]
+        factor = coarsening(first.spacing, self.config.spacing, folder)
+        brain = coarsen(load_volume(folder / "brain.nii.gz").data, factor) > 0.5
+        window = Window.centered(center_of(brain), self.config.shape)
+        images = {name: window.crop(coarsen(volume.data, factor)) for name, volume in volumes.items()}
+        brain = window.crop(brain)
+        x0, y, scale = scaled_pair(images.pop(TARGET), images, brain, self.task)
+        return Pair(subject, x0, y, torch.from_numpy(brain), window.affine(coarse_affine(first.affine, factor)), scale)
+
+    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int) -> Batch:
+        """Random windows, noise and steps `t` for the given sample numbers of one training step.
+
+        Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have
+        drawn, and two processes draw together what one would.
+        """
+        generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
+        samples = [self._sample(crop, generator, noise_steps) for generator in generators]
+        return Batch(*(torch.stack(parts) for parts in zip(*samples)))
+
+    def _sample(self, crop, generator: torch.Generator, noise_steps: int) -> tuple[torch.Tensor, ...]:
+        pair = self[int(torch.randint(len(self), (1,), generator=generator))]
+        shape = pair.x0.shape[1:]
+        size = [min(c, n) for c, n in zip(crop or shape, shape)]
+        start = [int(torch.randint(n - s + 1, (1,), generator=generator)) for n, s in zip(shape, size)]
+        box = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
+        # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
+        mirror = bool(torch.rand(1, generator=generator) < 0.5)
+        x0, y = ((v.flip(1) if mirror else v)[box] for v in (pair.x0, pair.y))
+        eps = torch.randn(x0.shape, generator=generator)
+        return x0, y, self._coords(shape)[box], eps, torch.randint(noise_steps, (), generator=generator)
+
+    def _coords(self, shape) -> torch.Tensor:
+        if self._grid is None or self._grid.shape[1:] != shape:
+            self._grid = coordinates(shape)[0]
+        return self._grid
+
+
+def coarsening(spacing, wanted: float, where) -> int:
+    """The whole factor from the voxels of a file to those of a preset; raises `VolumeError` if there is none."""
+    factor = max(1, round(wanted / spacing[0]))
+    if any(abs(s * factor - wanted) > 0.05 * wanted for s in spacing):
+        raise VolumeError(f"{where}: voxels of {spacing} mm do not go into {wanted} mm; resample them first")
+    return factor
+
+
+def coarse_affine(affine: np.ndarray, factor: int) -> np.ndarray:
+    """Affine of a grid whose voxels are blocks of `factor`^3 voxels: the centre of a block, not of its first voxel."""
+    coarse = affine.copy()
+    coarse[:3, :3] *= factor
+    coarse[:3, 3] += affine[:3, :3] @ np.full(3, (factor - 1) / 2)
+    return coarse

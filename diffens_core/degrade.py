@@ -1,0 +1,54 @@
+"""The measurement `A` of 4x super-resolution, and the projection onto what was measured (paper, Sec. 13).
+
+`A` averages blocks of 4x4x4 voxels and repeats each mean over its block: symmetric and idempotent, so that
+`A x = y` is restored exactly by `x - A x + y`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+FACTOR = 4
+
+
+def downsample(x: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
+    """Block means. x: [B, C, X, Y, Z]; returns [B, C, ceil(X/f), ceil(Y/f), ceil(Z/f)].
+
+    A block cut by the border is averaged over the voxels that it has.
+    """
+    return F.avg_pool3d(x, factor, ceil_mode=True, count_include_pad=False)
+
+
+def repeat(low: torch.Tensor, shape, factor: int = FACTOR) -> torch.Tensor:
+    """Every voxel of `low` [B, C, x, y, z] repeated over its block, cut to the spatial `shape`."""
+    for dim in (2, 3, 4):
+        low = low.repeat_interleave(factor, dim)
+    return low[..., : shape[0], : shape[1], : shape[2]]
+
+
+def block_average(x: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
+    """`A x` on the grid of `x` [B, C, X, Y, Z] (Eq. 8), any shape."""
+    return repeat(downsample(x, factor), x.shape[2:], factor)
+
+
+def project(x0_hat: torch.Tensor, y_lr: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
+    """The nearest volume to `x0_hat` that was measured as `y_lr`: `x0_hat - A x0_hat + y_lr` (Sec. 13).
+
+    Both [B, 1, X, Y, Z]. For `y_lr` in the range of `A`, `A project(x0_hat, y_lr) == y_lr`.
+    """
+    return x0_hat - block_average(x0_hat, factor) + y_lr
+
+
+def interpolate_cubic(y_lr: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
+    """Cubic interpolation of the block means in `y_lr` [B, C, X, Y, Z], each taken at the centre of its block."""
+    from scipy.ndimage import map_coordinates
+
+    low = downsample(y_lr, factor)
+    axes = [(torch.arange(n, dtype=torch.float64) + 0.5) / factor - 0.5 for n in y_lr.shape[2:]]
+    where = torch.stack(torch.meshgrid(*axes, indexing="ij")).numpy()
+    volumes = [
+        torch.from_numpy(map_coordinates(v.double().numpy(), where, order=3, mode="nearest"))
+        for v in low.cpu().flatten(0, 1)
+    ]
+    return torch.stack(volumes).reshape(y_lr.shape).to(y_lr)

@@ -1,0 +1,50 @@
+"""Where to compute and how precisely: one choice for training and for sampling."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+
+import torch
+
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` is the GPU where there is one, else the CPU; any other name is taken as torch takes it."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 itself. Emulated bf16 is up to 300 times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Context for convolutions in bf16; everything outside the networks stays float32 in either case.
+
+    `auto` is bf16 where the hardware has it, float32 elsewhere. Raises `ValueError` for another name.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision '{precision}': choose from {', '.join(PRECISIONS)}")
+    if device.type == "cpu":
+        keep_freed_memory()
+    use = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=use)
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors instead of returning it: a tenth to a quarter faster on a CPU.
+
+    Networks free and ask for the same large blocks in every step; each return costs the kernel a page fault a page.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+            getattr(libc, "mallopt", lambda *_: 0)(option, value)

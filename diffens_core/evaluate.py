@@ -1,0 +1,76 @@
+"""Translate the subjects of a split with a method and score the samples and their mean."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import torch
+
+from .data import Pair
+from .device import autocast
+from .metrics import image_metrics
+from .sampler import ddim, mix_seed, noise_for
+from .tasks import Task
+from .volumes import save_image
+
+COLUMNS = ["method", "task", "subject", "sample", "metric", "value"]
+METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
+
+
+@torch.inference_mode()
+def sample(
+    denoiser, y, task: Task, *, subject: str, samples: int, steps: int, seed=0, eta=0.0, project=True, precision="auto"
+) -> torch.Tensor:
+    """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
+
+    Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones.
+    """
+    device = next(denoiser.parameters()).device
+    volumes = []
+    for k in range(samples):
+        noise = noise_for(subject, [k], seed, y.shape[1:], device)
+        fresh = torch.Generator().manual_seed(mix_seed(seed, subject, k, "eta"))
+        options = {"eta": eta, "generator": fresh, "project": task.project if project else None}
+        with autocast(device, precision):
+            last = deque(ddim(denoiser, y[None].to(device), noise, steps, **options), maxlen=1)[0]
+        volumes.append(last.x0_hat.cpu())
+    return torch.cat(volumes)
+
+
+def score(volumes: torch.Tensor, pair: Pair, method: str, task: str) -> pd.DataFrame:
+    """Metrics of each of `volumes` [K, 1, X, Y, Z] and, for K > 1, of their mean (sample `mean`)."""
+    candidates = {str(k): volume for k, volume in enumerate(volumes)}
+    if len(volumes) > 1:
+        candidates["mean"] = volumes.mean(0)
+    target, brain = pair.x0[0].numpy(), pair.brain.numpy()
+    rows = [
+        (method, task, pair.subject, name, metric, value)
+        for name, volume in candidates.items()
+        for metric, value in image_metrics(volume[0].numpy(), target, brain).items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Mean over subjects: a row per method in `order`; for single samples and for the mean of samples the metrics.
+
+    The metrics of single samples are averaged over the samples of a subject first. A method with one sample, such
+    as interpolation, has no mean of samples.
+    """
+    kind = np.where(metrics["sample"] == "mean", "mean of samples", "single sample")
+    per_subject = metrics.assign(kind=kind).groupby(["method", "kind", "metric", "subject"])["value"].mean()
+    table = per_subject.groupby(["method", "kind", "metric"]).mean().unstack(["kind", "metric"])
+    columns = [(kind, metric) for kind in ("single sample", "mean of samples") for metric in METRICS]
+    return table.reindex(index=order, columns=[c for c in columns if c in table.columns])
+
+
+def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:
+    """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data."""
+    seen = (pair.y > -1.0).any(dim=0).numpy()  # what is background in every condition stays background
+    data = np.where(seen, pair.scale.invert(volume[0].numpy()), 0.0)
+    save_image(path, nib.Nifti1Image(data.astype(np.float32), pair.affine))

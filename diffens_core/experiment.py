@@ -1,0 +1,116 @@
+"""What a notebook opens: a preset, its data and its runs, from a handful of flat parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch.nn as nn
+
+from . import methods
+from .config import DataConfig, RunConfig
+from .data import Pair, PreparedData, describe_data
+from .device import pick_device
+from .evaluate import COLUMNS, sample, score
+from .presets import Preset, preset_named
+from .progress import Progress
+from .runs import default_runs, find, home
+from .tasks import task_named
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One preset on one data set; methods, runs and subjects are asked of it by name."""
+
+    preset: Preset
+    data: DataConfig
+    runs: Path
+    seed: int
+    embedded: bool
+
+    def denoiser(self, method: str, task: str) -> nn.Module:
+        """The trained denoiser of a method on the best device; what is not trained yet is trained now."""
+        runs = self.runs_of(method, task)
+        if self.embedded and any(find(run, self.runs) is None for run in runs):
+            embedded_data(self.preset, ("train",))
+        return methods.denoiser(method, runs, self.runs).to(pick_device())
+
+    def runs_of(self, method: str, task: str) -> tuple[RunConfig, ...]:
+        """The configurations of the trainings that a method needs."""
+        return methods.runs_of(method, self.preset, task, self.data, self.seed)
+
+    def log(self, run: RunConfig) -> pd.DataFrame:
+        """The training log of a finished run: columns step, loss, lr."""
+        return pd.read_csv(find(run, self.runs) / "log.csv")
+
+    def subjects(self, split: str, task: str) -> PreparedData:
+        """The pairs of a split for a task."""
+        return PreparedData(self.data, split, task_named(task))
+
+    def translate(self, method: str, task: str, pair: Pair, samples: int = 1, denoiser: nn.Module | None = None):
+        """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of a diffusion method, else one."""
+        if method in methods.INTERPOLATIONS:
+            return methods.interpolate(method, pair.y[None], task_named(task))
+        model = denoiser or self.denoiser(method, task)
+        return sample(
+            model,
+            pair.y,
+            task_named(task),
+            subject=pair.subject,
+            samples=samples,
+            steps=self.preset.steps,
+            seed=self.seed,
+        )
+
+    def compare(self, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int):
+        """Every method on every pair.
+
+        Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
+        """
+        tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
+        bar = Progress(f"translating ({task})", len(names) * len(pairs))
+        for method in names:
+            model = None if method in methods.INTERPOLATIONS else self.denoiser(method, task)
+            for pair in pairs:
+                volumes[method, pair.subject] = self.translate(method, task, pair, samples, model)
+                tables.append(score(volumes[method, pair.subject], pair, method, task))
+                bar.update(len(volumes), method)
+        return pd.concat(tables[1:], ignore_index=True), volumes
+
+
+def open_experiment(
+    preset: str,
+    seed: int = 0,
+    data: str = "",
+    runs: str = "",
+    splits: Sequence[str] = ("test",),
+) -> Experiment:
+    """Open prepared data at `data`, or the preset's embedded phantoms, of which missing `splits` are made now.
+
+    Training phantoms are made when a training needs them.
+
+    `runs` is where trainings are kept (default: DIFFENS_RUNS or `runs`). Raises `ConfigError` for an unknown
+    preset and `VolumeError` for data that is not there.
+    """
+    chosen = preset_named(preset)
+    root = Path(data) if data else embedded_data(chosen, splits)
+    described = describe_data(root, chosen.spacing, chosen.shape)
+    return Experiment(chosen, described, Path(runs) if runs else default_runs(), seed, embedded=not data)
+
+
+def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:
+    """The folder of a preset's phantoms, `data/phantom-<preset>` at home; makes the `splits` that are missing."""
+    from data_prep.phantom import prepare_phantoms
+
+    root = home() / "data" / f"phantom-{preset.name}"
+    bar = Progress("making phantoms", sum(preset.phantoms))
+    prepare_phantoms(
+        root,
+        subjects=preset.phantoms,
+        spacing=preset.spacing,
+        only=tuple(splits),
+        progress=lambda line: bar.update(bar.done + 1, line.split(":")[0]),
+    )
+    return root

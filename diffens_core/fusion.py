@@ -1,0 +1,121 @@
+"""Diff-Ensembler: a 3D network that fuses the noise predictions of frozen 2D experts (paper, Sec. 3.3).
+
+It reads the noisy target, the conditions and every expert's prediction, takes the experts' feature maps into
+its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+
+from .config import FusionConfig, UNetConfig
+from .experts import SliceExpert, combine, same_schedule
+from .inputs import EXTRA_CHANNELS, network_inputs
+from .planes import crop_like, pad_to_multiple
+from .unet import UNet, zero_init
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One fused prediction. eps, resid: [B, 1, X, Y, Z]; gate: [B, P, X, Y, Z]; eps_planes: [P, B, 1, X, Y, Z]."""
+
+    eps: torch.Tensor
+    gate: torch.Tensor
+    resid: torch.Tensor
+    eps_planes: torch.Tensor
+
+
+class FeatureAdapters(nn.Module):
+    """Bring one expert's feature maps onto the grid of the 3D encoder, level by level.
+
+    One zero-initialised Conv3d a level; kernel and stride are 2^k along the slice axis only and 1 in plane.
+    """
+
+    def __init__(self, expert: SliceExpert, widths: Sequence[int]):
+        super().__init__()
+        self.dim = expert.dim
+        self.convs = nn.ModuleList()
+        for level, (wide_2d, wide_3d) in enumerate(zip(expert.net.widths, widths, strict=True)):
+            size = [1, 1, 1]
+            size[expert.dim - 2] = 2**level
+            self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
+
+    def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """feats[k]: [B, F, ..n..] with n slices along the plane's axis; returns level k of the 3D grid."""
+        return [conv(pad_slices(f, self.dim, 2**k)) for k, (conv, f) in enumerate(zip(self.convs, feats))]
+
+
+def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
+    """Repeat the last slice along `dim` up to a multiple."""
+    missing = -feats.shape[dim] % multiple
+    if not missing:
+        return feats
+    last = feats.narrow(dim, feats.shape[dim] - 1, 1)
+    return torch.cat([feats, last.repeat_interleave(missing, dim)], dim=dim)
+
+
+class Fusion(nn.Module):
+    """The fusion of frozen experts; itself a denoiser.
+
+    experts: P lifted 2D models, frozen here and always in evaluation mode. Trainable parameters are those of
+    `net` and `adapters`. At initialisation the output is exactly the uniform average of the experts.
+    """
+
+    def __init__(self, experts: Sequence[SliceExpert], conditions: int, unet: UNetConfig, config: FusionConfig):
+        super().__init__()
+        self.schedule = same_schedule(experts)
+        self.experts = nn.ModuleList(experts).requires_grad_(False)
+        self.config, self.prediction = config, config.prediction
+        channels = 1 + conditions + EXTRA_CHANNELS + len(experts)
+        self.net = UNet(3, channels, len(experts) + 1, unet)
+        self.adapters = nn.ModuleList(FeatureAdapters(e, self.net.widths) for e in experts if config.features)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Fusion:
+        """Training mode for the 3D part only: an expert with active dropout would be another expert."""
+        super().train(mode)
+        self.experts.eval()
+        return self
+
+    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
+        """`eps_hat` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], conditions `y` [B, C, X, Y, Z] and step `t` [B]."""
+        return self.fuse(xt, y, t, coords).eps
+
+    def fuse(self, xt, y, t, coords=None) -> Fused:
+        """Eq. 6 with its parts: for gate maps and ablations."""
+        like, base = xt, network_inputs(xt, y, coords)
+        base = pad_to_multiple(base, self.net.multiple)
+        xt, y, coords = base[:, :1], base[:, 1 : 1 + y.shape[1]], base[:, -3:]
+        eps_planes, inject = self._run_experts(xt, y, t, coords)
+        outputs = [self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes]
+        out, _ = self.net(torch.cat([base, *outputs], dim=1), t, inject)
+        gate, resid = self._gate(out[:, :-1].float()), out[:, -1:].float()
+        unit = self.schedule.eps_per_output(self.prediction, xt, t)
+        eps = combine(eps_planes, gate) + self.config.lam * unit * resid
+        return Fused(*(crop_like(part, like) for part in (eps, gate, resid, eps_planes)))
+
+    def _gate(self, logits: torch.Tensor) -> torch.Tensor:
+        """[B, P, X, Y, Z], summing to 1 over P; `affine` is the authors' unbounded form."""
+        if self.config.gate == "softmax":
+            return logits.softmax(dim=1)
+        return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
+
+    def _run_experts(self, xt, y, t, coords):
+        """Every expert's `eps` [P, B, 1, X, Y, Z], and the sum over planes of their adapted features by level."""
+        eps_planes, inject = [], None
+        for index, expert in enumerate(self.experts):
+            outs, adapted = [], []
+            for out, feats in expert.lift(xt, y, t, coords):
+                outs.append(out)
+                if self.config.features:
+                    adapted.append(self.adapters[index](feats))
+            eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt, t)
+            eps_planes.append(eps)
+            if self.config.features:
+                levels = [torch.cat(level, dim=expert.dim) for level in zip(*adapted)]
+                inject = levels if inject is None else [a + b for a, b in zip(inject, levels)]
+        return torch.stack(eps_planes), inject

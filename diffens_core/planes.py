@@ -1,0 +1,41 @@
+"""Volumes to slices and back, for values and for feature maps (Eq. 4).
+
+Anatomical names follow RAS order: a sagittal slice is cut at one X, a coronal at one Y, an axial at one Z.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+PLANES = {"sagittal": 2, "coronal": 3, "axial": 4}
+
+
+def plane_dim(plane: str) -> int:
+    """The tensor dimension that `plane` slices along; raises `ValueError` for an unknown name."""
+    if plane not in PLANES:
+        raise ValueError(f"unknown plane '{plane}': choose from {', '.join(PLANES)}")
+    return PLANES[plane]
+
+
+def to_slices(volume: torch.Tensor, plane: str) -> torch.Tensor:
+    """[B, C, X, Y, Z] to [B*S, C, h, w]: all S slices of each volume, volume after volume."""
+    return volume.movedim(plane_dim(plane), 1).flatten(0, 1)
+
+
+def from_slices(slices: torch.Tensor, plane: str, batch: int) -> torch.Tensor:
+    """[B*S, C, h, w] back to [B, C, X, Y, Z]; feature maps of any width and resolution stack likewise."""
+    return slices.unflatten(0, (batch, -1)).movedim(1, plane_dim(plane))
+
+
+def pad_to_multiple(volume: torch.Tensor, multiple: int, skip: int | None = None) -> torch.Tensor:
+    """Repeat the last voxel of each spatial axis of [B, C, X, Y, Z] up to a multiple; `skip` is left alone."""
+    pad = [0 if dim == skip else -volume.shape[dim] % multiple for dim in (4, 3, 2)]
+    if not any(pad):
+        return volume
+    return F.pad(volume, [side for n in pad for side in (0, n)], mode="replicate")
+
+
+def crop_like(volume: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Undo `pad_to_multiple`: cut [..., X, Y, Z] to the spatial shape of `like`."""
+    return volume[..., : like.shape[-3], : like.shape[-2], : like.shape[-1]]

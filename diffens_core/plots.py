@@ -1,0 +1,150 @@
+"""Figures: volumes in three planes with error maps, training curves, sampling trajectories, gates.
+
+Every function returns a matplotlib figure and takes numpy volumes [X, Y, Z] in RAS order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from .planes import PLANES
+
+DPI = 110
+
+
+def middle(mask: np.ndarray) -> tuple[int, int, int]:
+    """The voxel at the median of `mask` [X, Y, Z]: where to cut to see it."""
+    return tuple(int(np.median(line)) for line in np.nonzero(mask))
+
+
+def cut(volume: np.ndarray, plane: str, at: Sequence[int]) -> np.ndarray:
+    """The slice of `plane` through voxel `at`, ready for `imshow(..., origin="lower")`."""
+    axis = PLANES[plane] - 2
+    return np.take(volume, at[axis], axis=axis).T
+
+
+def three_planes(
+    volumes: Mapping[str, np.ndarray], truth: np.ndarray | None = None, at=None, title: str = ""
+) -> plt.Figure:
+    """Each of `volumes` in [-1, 1] as a column of axial, coronal and sagittal cuts; with `truth`, error maps below.
+
+    Errors are absolute, on one scale for all columns, printed on the colour bar.
+    """
+    at = at or tuple(n // 2 for n in next(iter(volumes.values())).shape)
+    rows = [(plane, kind) for plane in ("axial", "coronal", "sagittal") for kind in ("image", "error")]
+    rows = [row for row in rows if truth is not None or row[1] == "image"]
+    shapes = [cut(next(iter(volumes.values())), plane, at).shape for plane, _ in rows]
+    ratios = [h / w for h, w in shapes]
+    figure, axes = plt.subplots(
+        len(rows),
+        len(volumes),
+        figsize=(1.75 * len(volumes) + 0.6, 1.75 * sum(ratios) + 0.5),
+        height_ratios=ratios,
+        squeeze=False,
+        layout="constrained",
+        dpi=DPI,
+    )
+    for line, (plane, kind) in zip(axes, rows):
+        for axis, volume in zip(line, volumes.values()):
+            shown = cut(volume, plane, at)
+            if kind == "error":
+                shown = np.abs(shown - cut(truth, plane, at))
+                errors = axis.imshow(shown, origin="lower", cmap="magma", vmin=0, vmax=0.5)
+            else:
+                axis.imshow(shown, origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(plane if kind == "image" else "|error|", fontsize=8)
+    for axis, name in zip(axes[0], volumes):
+        axis.set_title(name, fontsize=9)
+    if truth is not None:
+        figure.colorbar(errors, ax=axes, shrink=0.35, pad=0.01, label="absolute error (volumes span -1 to 1)")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, title: str = "") -> plt.Figure:
+    """Axial cuts of several contrasts, and the last one again with the tumour labels 1, 2, 4 in colour."""
+    colors = {1: "#0072B2", 2: "#009E73", 4: "#E69F00"}
+    names = {1: "necrotic core", 2: "oedema", 4: "enhancing"}
+    columns = len(volumes) + 1
+    figure, axes = plt.subplots(1, columns, figsize=(2.1 * columns, 2.9), layout="constrained", dpi=DPI)
+    shown = list(volumes.items())
+    for axis, (name, volume) in zip(axes, [*shown, ("labels", shown[0][1])]):
+        axis.imshow(cut(volume, "axial", at), origin="lower", cmap="gray", vmin=0, vmax=0.9)
+        axis.set_title(name, fontsize=9)
+        axis.set(xticks=[], yticks=[])
+    for label, color in colors.items():
+        mask = cut(labels, "axial", at) == label
+        if mask.any():
+            axes[-1].contourf(mask, levels=[0.5, 1.5], colors=[color], alpha=0.7)
+        axes[-1].plot([], [], "s", color=color, label=names[label])
+    axes[-1].legend(
+        fontsize=6,
+        loc="lower center",
+        ncols=3,
+        handletextpad=0,
+        columnspacing=0.6,
+        frameon=False,
+        bbox_to_anchor=(0.5, -0.16),
+    )
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def training_curves(logs: Mapping[str, pd.DataFrame]) -> plt.Figure:
+    """Loss over steps of each log (columns step, loss), thin, with its running mean."""
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
+    for (name, log), color in zip(logs.items(), plt.colormaps["tab10"].colors):
+        smooth = log["loss"].ewm(span=max(2, len(log) // 10)).mean()
+        axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
+        axis.plot(log["step"], smooth, color=color, label=name)
+    axis.set(xlabel="optimiser step", ylabel="mean squared error", yscale="log")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def trajectory(states: Mapping[str, tuple[np.ndarray, np.ndarray]], plane: str = "sagittal") -> plt.Figure:
+    """Columns of (`xt`, `x0_hat`), volumes in [-1, 1], one per named step of a sampling run."""
+    figure, axes = plt.subplots(2, len(states), figsize=(1.7 * len(states), 3.4), layout="constrained", dpi=DPI)
+    for column, (name, pair) in zip(axes.T, states.items()):
+        for axis, volume in zip(column, pair):
+            at = tuple(n // 2 for n in volume.shape)
+            axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            axis.set(xticks=[], yticks=[])
+        column[0].set_title(name, fontsize=9)
+    axes[0, 0].set_ylabel("$x_t$ (sample)", fontsize=9)
+    axes[1, 0].set_ylabel(r"$\hat{x}_0$ (estimate)", fontsize=9)
+    return figure
+
+
+def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None) -> plt.Figure:
+    """Weight of the expert `first` in [0, 1] in three planes (rows), one column per named step."""
+    at = at or tuple(n // 2 for n in next(iter(gates.values())).shape)
+    figure, axes = plt.subplots(3, len(gates), figsize=(1.7 * len(gates) + 0.6, 5), layout="constrained", dpi=DPI)
+    for row, plane in zip(axes.reshape(3, -1), ("axial", "coronal", "sagittal")):
+        for axis, (name, gate) in zip(row, gates.items()):
+            shown = axis.imshow(cut(gate, plane, at), origin="lower", cmap="PuOr", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            if plane == "axial":
+                axis.set_title(name, fontsize=9)
+        row[0].set_ylabel(plane, fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight of the {first} expert (0.5: plain average)")
+    return figure
+
+
+def measurement_error(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) -> plt.Figure:
+    """Root-mean-square distance between `A x0_hat` and the measurement over the steps of sampling."""
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
+    for name, values in errors.items():
+        axis.plot(steps, values, marker="o", markersize=3, label=name)
+    axis.set(xlabel="step t", ylabel=r"rms of $A\hat{x}_0 - y$", yscale="symlog")
+    axis.set_yscale("symlog", linthresh=1e-6)
+    axis.invert_xaxis()
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    return figure

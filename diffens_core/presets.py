@@ -1,0 +1,106 @@
+"""Four sizes of the same experiment. A preset changes data and sizes, never code paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import ConfigError, DiffusionConfig, FusionConfig, Phase, TrainConfig, UNetConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
+
+    steps: DDIM steps; samples: repeated inferences whose mean is reported too.
+    """
+
+    name: str
+    spacing: float
+    shape: tuple[int, int, int]
+    phantoms: tuple[int, int, int]
+    planes: tuple[str, ...]
+    expert: UNetConfig
+    expert_train: tuple[Phase, ...]
+    fusion: UNetConfig
+    fusion_train: tuple[Phase, ...]
+    train: dict
+    steps: int
+    samples: int
+    prediction: str = "v"
+    diffusion: DiffusionConfig = DiffusionConfig()
+    fusion_config: FusionConfig = FusionConfig()
+
+    def training(self, phases: tuple[Phase, ...]) -> TrainConfig:
+        """The training of one stage: its phases with the preset's common settings."""
+        return TrainConfig(phases, **self.train)
+
+
+TWO_PLANES = ("axial", "sagittal")
+
+PRESETS = {
+    "smoke": Preset(
+        name="smoke",
+        spacing=4.0,
+        shape=(40, 48, 38),
+        phantoms=(4, 1, 2),
+        planes=TWO_PLANES,
+        expert=UNetConfig(base=8, mult=(1, 2), blocks=1),
+        expert_train=(Phase(60, 8, 2e-3),),
+        fusion=UNetConfig(base=8, mult=(1, 2), blocks=1),
+        fusion_train=(Phase(20, 2, 2e-3, (16, 16, 16)), Phase(5, 1, 5e-4)),
+        train={"ema": 0.99, "warmup": 5, "decay": "cosine", "save_every": 20},
+        steps=4,
+        samples=2,
+    ),
+    "demo": Preset(
+        name="demo",
+        spacing=2.0,
+        shape=(80, 96, 76),
+        phantoms=(32, 2, 6),
+        planes=TWO_PLANES,
+        expert=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
+        expert_train=(Phase(800, 8, 1e-3),),
+        fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
+        fusion_train=(Phase(300, 2, 1e-3, (48, 48, 48)), Phase(30, 1, 3e-4)),
+        train={"ema": 0.99, "warmup": 20, "decay": "cosine", "save_every": 100},
+        steps=8,
+        samples=2,
+    ),
+    "gpu": Preset(
+        name="gpu",
+        spacing=1.0,
+        shape=(160, 192, 152),
+        phantoms=(40, 2, 8),
+        planes=TWO_PLANES,
+        expert=UNetConfig(base=48, mult=(1, 2, 4, 6), blocks=2),
+        expert_train=(Phase(8000, 16, 2e-4),),
+        fusion=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=1, checkpointing=True),
+        fusion_train=(Phase(2500, 4, 5e-4, (64, 64, 64)), Phase(150, 1, 1e-4)),
+        train={"ema": 0.999, "warmup": 100, "decay": "cosine", "save_every": 250},
+        steps=25,
+        samples=5,
+    ),
+    "paper": Preset(
+        name="paper",
+        spacing=1.0,
+        shape=(192, 192, 152),
+        phantoms=(80, 4, 16),
+        planes=TWO_PLANES,
+        expert=UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2, dropout=0.2),
+        expert_train=(Phase(500_000, 4, 5e-5),),
+        fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
+        fusion_train=(Phase(100_000, 1, 1e-4, (64, 64, 64)), Phase(20_000, 1, 1e-5)),
+        train={"ema": 0.9999, "accumulate": 1, "save_every": 500},
+        steps=50,
+        samples=5,
+    ),
+}
+
+SMALL_FUSION = UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2)  # Table 11, used without feature maps
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of that name; raises `ConfigError` for an unknown one."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset '{name}': choose from {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,60 @@
+"""One progress line for long work: updated in place in a notebook and a terminal, sparse in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+class Progress:
+    """Counts up to `total`. In a notebook it is one output that is rewritten, so a saved notebook keeps one line."""
+
+    def __init__(self, label: str, total: int):
+        self.label, self.total, self.done = label, total, 0
+        self.start, self.shown = time.monotonic(), 0.0
+        self.first: tuple[int, float] | None = None
+        self.handle = _notebook_handle()
+
+    def update(self, done: int, note: str = "") -> None:
+        """Show that `done` of `total` steps are finished."""
+        now = time.monotonic()
+        self.first = self.first or (done, now)
+        self.done = done
+        every = 0.5 if self.handle or sys.stderr.isatty() else 30.0
+        if now - self.shown >= every or done >= self.total:
+            self.shown = now
+            self._show(self._line(now, note), done >= self.total)
+
+    def _line(self, now: float, note: str) -> str:
+        left = _clock(now - self.start)
+        first, since = self.first  # the time up to the first report holds one-off work, and steps a resume skips
+        if first < self.done < self.total:
+            left += f" spent, {_clock((now - since) / (self.done - first) * (self.total - self.done))} left"
+        filled = round(20 * self.done / max(1, self.total))
+        bar = "█" * filled + "░" * (20 - filled)
+        return f"{self.label} {bar} {self.done}/{self.total} · {left}{' · ' + note if note else ''}"
+
+    def _show(self, line: str, last: bool) -> None:
+        if self.handle:
+            self.handle.update({"text/plain": line}, raw=True)
+        elif sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K" + line + ("\n" if last else ""))
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _notebook_handle():
+    """A display handle inside a Jupyter kernel, None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    from IPython.display import display
+
+    return display({"text/plain": ""}, raw=True, display_id=True)

@@ -1,0 +1,155 @@
+"""Run folders: where they are, what is in them, and `load_or_train`.
+
+`<runs>/<preset>/<stage>-<task>-<name>-<hash8>/` holds config.json, log.csv, last/ (for resuming) and, once
+training has ended, model.safetensors (EMA weights). Weights shipped with the package have the same layout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from accelerate import Accelerator
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from .checkpoints import write_atomically
+from .config import ConfigError, RunConfig, load_config, to_dict
+from .data import PreparedData
+from .experts import SliceExpert
+from .fusion import Fusion
+from .progress import Progress
+from .schedule import Schedule
+from .tasks import task_named
+from .train import train, trainable
+from .unet import UNet
+
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def home() -> Path:
+    """Where `data/` and `runs/` lie: DIFFENS_HOME, else the checkout that we are in, else the current folder."""
+    if "DIFFENS_HOME" in os.environ:
+        return Path(os.environ["DIFFENS_HOME"])
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "diffens_core").is_dir()), here)
+
+
+def default_runs() -> Path:
+    """DIFFENS_RUNS, or `runs` at home."""
+    return Path(os.environ.get("DIFFENS_RUNS", home() / "runs"))
+
+
+def build(config: RunConfig) -> nn.Module:
+    """The denoiser of a run with fresh weights, its experts likewise."""
+    conditions = len(task_named(config.task).conditions)
+    torch.manual_seed(config.seed)
+    if config.stage == "fusion":
+        experts = [build(expert) for expert in config.experts]
+        return Fusion(experts, conditions, config.unet, config.fusion)
+    diffusion = config.diffusion
+    schedule = Schedule(diffusion.steps, diffusion.beta_start, diffusion.beta_end)
+    net = UNet(2, SliceExpert.channels_in(conditions), 1, config.unet)
+    return SliceExpert(net, config.plane, schedule, config.prediction)
+
+
+def find(config: RunConfig, runs: Path) -> Path | None:
+    """The folder that holds the finished weights of this very configuration: among the runs, else shipped."""
+    folders = (root / config.folder for root in (Path(runs), SHIPPED))
+    return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
+
+
+def load(config: RunConfig, runs: Path) -> nn.Module:
+    """The trained denoiser of a run, with its experts, ready for inference on the CPU.
+
+    Raises `FileNotFoundError` where the weights are not there.
+    """
+    model = build(config)
+    if config.stage == "fusion":
+        for expert, its_config in zip(model.experts, config.experts, strict=True):
+            _load_weights(expert, its_config, runs)
+    _load_weights(model, config, runs)
+    return model.eval()
+
+
+def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
+    """The denoiser in a run folder and its configuration; experts are looked for beside it and among the shipped."""
+    folder = Path(folder)
+    config = load_config(folder / "config.json")
+    return load(config, folder.resolve().parent.parent), config
+
+
+def resolve(run: str) -> Path:
+    """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr`.
+
+    Raises `FileNotFoundError` where none fits, `ConfigError` where several do.
+    """
+    if (Path(run) / "config.json").is_file():
+        return Path(run)
+    for root in (default_runs(), SHIPPED):
+        fitting = sorted(p.parent for p in root.glob("*/*/model.safetensors") if p.parent.name.startswith(run))
+        if len(fitting) > 1:
+            raise ConfigError(f"'{run}' fits several runs: {', '.join(str(f) for f in fitting)}; give one of them")
+        if fitting:
+            return fitting[0]
+    raise FileNotFoundError(f"{run}: neither a run folder nor the beginning of a trained run's name")
+
+
+def load_or_train(
+    config: RunConfig, runs: Path, *, precision: str = "auto", accelerator: Accelerator | None = None
+) -> nn.Module:
+    """The trained denoiser of `config`; trains what is missing, experts first, and goes on after a kill.
+
+    Two processes that ask for the same run do not train it twice: the second waits for the first.
+    """
+    for expert in config.experts:
+        load_or_train(expert, runs, precision=precision, accelerator=accelerator)
+    if find(config, runs) is None:
+        folder = Path(runs) / config.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if find(config, runs) is None:
+                _train(config, runs, folder, precision, accelerator or Accelerator())
+    return load(config, runs)
+
+
+def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelerator: Accelerator) -> None:
+    write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
+    data = PreparedData(config.data, "train", task_named(config.task))
+    model = build(config)
+    if config.stage == "fusion":
+        for expert, its_config in zip(model.experts, config.experts, strict=True):
+            _load_weights(expert, its_config, runs)
+    options = {"prediction": config.prediction, "seed": config.seed, "precision": precision, "accelerator": accelerator}
+    bar = Progress(f"training {config.stage} {config.name} ({config.task})", config.train.steps)
+    for stats in train(model, data, config.train, folder, **options):
+        bar.update(stats.step, f"loss {stats.loss:.4f}")
+    if accelerator.is_main_process:
+        save_weights(folder, model, config)
+
+
+def save_weights(folder: Path, model: nn.Module, config: RunConfig, dtype=torch.float32) -> None:
+    """Write model.safetensors: the trained parameters only, without those of a fusion's experts."""
+    tensors = {n: p.detach().to("cpu", dtype).contiguous() for n, p in trainable(model).items()}
+    write_atomically(folder / "model.safetensors", save(tensors, {"run": config.identity}))
+
+
+def _load_weights(model: nn.Module, config: RunConfig, runs: Path) -> None:
+    folder = find(config, runs)
+    if folder is None:
+        raise FileNotFoundError(f"{Path(runs) / config.folder}: no trained weights here; train this run first")
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path}: corrupt weights ({error}); delete the file to restore it from last/") from None
+    own = trainable(model)
+    if set(own) != set(tensors) or any(own[n].shape != tensors[n].shape for n in own):
+        raise ConfigError(f"{path}: these weights are not of the network that config.json describes")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])

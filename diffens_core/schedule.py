@@ -1,0 +1,68 @@
+"""One noise schedule for every network: beta to alpha_bar, and what a network may predict.
+
+`alpha_bar` is computed once, in float64, and every model of a run reads this one table, so that a 2D and a
+3D network can never be told different noise levels.
+"""
+
+from __future__ import annotations
+
+import torch
+
+PREDICTIONS = ("v", "eps", "x0")
+
+
+class Schedule:
+    """Linear `beta` over `steps` steps (paper, Eq. 1 and Table 7).
+
+    alpha_bar: [T] float64, cumulative product of `1 - beta`. Steps `t` are int64 [B] in 0..T-1.
+    """
+
+    def __init__(self, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 2e-2):
+        beta = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)
+        self.steps = steps
+        self.alpha_bar = torch.cumprod(1.0 - beta, 0)
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Schedule) and torch.equal(self.alpha_bar, other.alpha_bar)
+
+    __hash__ = None
+
+    def signal_and_noise(self, t: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`sqrt(alpha_bar[t])` and `sqrt(1 - alpha_bar[t])`, each float32 [B, 1, ...] with the rank of `like`."""
+        alpha_bar = self.alpha_bar[t.cpu()].reshape(-1, *[1] * (like.ndim - 1))
+        signal, noise = alpha_bar.sqrt().float(), (1.0 - alpha_bar).sqrt().float()
+        return signal.to(like.device), noise.to(like.device)
+
+    def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Eq. 1: `xt`, the target `x0` [B, ...] in [-1, 1] at step `t`."""
+        signal, noise = self.signal_and_noise(t, x0)
+        return signal * x0 + noise * eps
+
+    def x0_from_eps(self, eps: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The clean estimate that a noise prediction implies."""
+        signal, noise = self.signal_and_noise(t, xt)
+        return (xt - noise * eps) / signal
+
+    def eps_from_x0(self, x0: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The noise that a clean estimate implies."""
+        signal, noise = self.signal_and_noise(t, xt)
+        return (xt - signal * x0) / noise
+
+    def eps_from(self, prediction: str, out: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Noise from a network's output; `v = signal eps - noise x0` (Salimans and Ho 2022)."""
+        signal, noise = self.signal_and_noise(t, xt)
+        if prediction == "eps":
+            return out
+        return signal * out + noise * xt if prediction == "v" else (xt - signal * out) / noise
+
+    def prediction_from(self, prediction: str, eps: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The inverse of `eps_from`: what a network should have put out to mean `eps`."""
+        signal, noise = self.signal_and_noise(t, xt)
+        if prediction == "eps":
+            return eps
+        return (eps - noise * xt) / signal if prediction == "v" else (xt - noise * eps) / signal
+
+    def eps_per_output(self, prediction: str, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """d eps / d output, [B, 1, ...]: what one unit of a residual in the predicted quantity adds to `eps`."""
+        signal, noise = self.signal_and_noise(t, xt)
+        return {"eps": torch.ones_like(signal), "v": signal, "x0": -signal / noise}[prediction]

@@ -1,0 +1,204 @@
+"""The one training loop: any denoiser, any stage, resumed bit for bit.
+
+The state of a run is its step. Windows, noise and dropout of step s are drawn from seeds that depend on
+(seed, s), so there is no random state to lose: after a kill the run goes on exactly as it would have.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from .config import Phase, TrainConfig
+from .data import Batch, PreparedData
+from .device import autocast
+from .sampler import mix_seed
+
+LOG_EVERY = 10
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; one line that says where it stands and what to do."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """After optimiser step `step` of `total`: mean `loss` of the last logged steps, learning rate `lr`."""
+
+    step: int
+    total: int
+    loss: float
+    lr: float
+
+
+def denoising_loss(denoiser: nn.Module, batch: Batch, schedule, prediction: str) -> torch.Tensor:
+    """Mean squared error of the predicted quantity at random steps (Eqs. 2, 3 and 5); a float32 scalar.
+
+    The denoiser answers with noise, for the sampler's sake; the loss is that of what the network predicts.
+    """
+    xt = schedule.add_noise(batch.x0, batch.eps, batch.t)
+    eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
+    wanted = schedule.prediction_from(prediction, batch.eps, xt, batch.t)
+    return F.mse_loss(schedule.prediction_from(prediction, eps_hat, xt, batch.t), wanted)
+
+
+def trainable(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that a run trains, by name: a fusion's experts belong to their own runs."""
+    return {name: p for name, p in model.named_parameters() if not name.startswith("experts.")}
+
+
+def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
+    """The phase that `step` (from 0) belongs to, and its number within it."""
+    for phase in config.phases:
+        if step < phase.steps:
+            return phase, step
+        step -= phase.steps
+    raise IndexError(step)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then constant or cosine to zero, in each phase anew."""
+    phase, index = phase_at(config, step)
+    rate = phase.lr * min(1.0, (index + 1) / max(1, config.warmup))
+    return rate * 0.5 * (1 + math.cos(math.pi * index / phase.steps)) if config.decay == "cosine" else rate
+
+
+class MovingAverage:
+    """Exponential moving average of named tensors; the decay warms up, so that early weights are forgotten."""
+
+    def __init__(self, decay: float, tensors: dict[str, torch.Tensor]):
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def update(self, tensors: dict[str, torch.Tensor], step: int) -> None:
+        """Move towards `tensors` after optimiser step `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.tensors.values()), [tensors[n] for n in self.tensors], 1 - decay)
+
+
+def train(
+    model: nn.Module,
+    data: PreparedData,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    prediction: str,
+    seed: int,
+    precision: str = "auto",
+    accelerator: Accelerator | None = None,
+) -> Iterator[Stats]:
+    """Train `model` on `data` and yield `Stats` every `LOG_EVERY` steps; the caller shows them or stops early.
+
+    Goes on from the last checkpoint in `folder/last`. At the end `model` holds the EMA weights. Raises
+    `TrainingError` where the loss is not finite.
+    """
+    accelerator = accelerator or Accelerator()
+    schedule, device = model.schedule, accelerator.device
+    model.to(device).train()
+    parameters = trainable(model)
+    average = MovingAverage(config.ema, parameters)
+    optimizer = torch.optim.Adam(parameters.values(), lr=0.0)
+    start, pending = _restore(folder, parameters, average, optimizer)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    for step in range(start, config.steps):
+        torch.manual_seed(mix_seed(seed, step, accelerator.process_index))
+        rate = learning_rate(config, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = _optimise(wrapped, optimizer, accelerator, data, schedule, config, prediction, seed, step, precision)
+        average.update(parameters, step)
+        pending.append(loss)
+        done = step + 1
+        if done % LOG_EVERY == 0 or done == config.steps:
+            mean = float(torch.stack(pending).mean())
+            pending.clear()
+            if not math.isfinite(mean):
+                raise TrainingError(f"{folder}: the loss is {mean} at step {done}; lower the learning rate")
+            if accelerator.is_main_process:
+                _log(folder, done, mean, rate)
+            yield Stats(done, config.steps, mean, rate)
+        if accelerator.is_main_process and (done % config.save_every == 0 or done == config.steps):
+            _save(folder, done, parameters, average, optimizer, pending)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(average.tensors[name])
+    model.eval()
+
+
+def _optimise(model, optimizer, accelerator, data, schedule, config, prediction, seed, step, precision):
+    """One optimiser step over `accumulate` batches; returns the loss, detached."""
+    phase, _ = phase_at(config, step)
+    total = 0.0
+    for part in range(config.accumulate):
+        first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
+        samples = range(first, first + phase.batch)
+        batch = data.batch(samples, phase.crop, seed, step, schedule.steps).to(accelerator.device)
+        last = part + 1 == config.accumulate
+        with accelerator.autocast() if last else accelerator.no_sync(model):
+            with autocast(accelerator.device, precision):
+                loss = denoising_loss(model, batch, schedule, prediction) / config.accumulate
+            accelerator.backward(loss)
+        total = total + loss.detach()
+    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+def _save(folder: Path, step: int, parameters, average, optimizer, pending) -> None:
+    state = {
+        "step": step,
+        "model": {name: p.detach() for name, p in parameters.items()},
+        "ema": average.tensors,
+        "optimizer": optimizer.state_dict(),
+        "pending": pending,
+    }
+    save_checkpoint(folder / "last", step, state)
+
+
+def _restore(folder: Path, parameters, average, optimizer) -> tuple[int, list]:
+    """Load the newest whole checkpoint into place; returns the step to go on from and the losses not yet logged."""
+    state = load_checkpoint(folder / "last")
+    if state is None:
+        _cut_log(folder, 0)
+        return 0, []
+    if set(state["model"]) != set(parameters):
+        raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(state["model"][name])
+            average.tensors[name].copy_(state["ema"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    _cut_log(folder, state["step"])
+    return state["step"], list(state["pending"])
+
+
+def _log(folder: Path, step: int, loss: float, rate: float) -> None:
+    path = folder / "log.csv"
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", newline="") as file:
+        rows = [("step", "loss", "lr")] if new else []
+        csv.writer(file).writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
+
+
+def _cut_log(folder: Path, step: int) -> None:
+    """Drop the rows after the checkpoint: they are written again."""
+    path = folder / "log.csv"
+    if path.exists():
+        rows = list(csv.reader(io.StringIO(path.read_text())))
+        kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
+        out = io.StringIO(newline="")
+        csv.writer(out).writerows(kept)
+        write_atomically(path, out.getvalue().encode())

@@ -1,0 +1,232 @@
+"""From NIfTI files of any grid to a translated NIfTI on the same grid: what a lab runs on its own data.
+
+The conditions are brought to RAS, to the model's voxel size and into a window around the brain, whose blocks
+coincide with those of the measurement; the result goes all the way back.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import affine_transform, gaussian_filter
+
+from .config import RunConfig
+from .data import coarse_affine, coarsen, scale_condition
+from .degrade import FACTOR, block_average
+from .evaluate import sample
+from .tasks import Task, task_named
+from .volumes import Scale, Volume, VolumeError, Window, fit_scale, load_volume, save_volume
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of voxels in space."""
+
+    affine: np.ndarray
+    shape: tuple[int, ...]
+
+    def same_as(self, other: Grid) -> bool:
+        return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=1e-2)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Conditions `y` [C, X, Y, Z] in [-1, 1] in a window of the working grid, and the way back to `output`."""
+
+    y: torch.Tensor
+    brain: np.ndarray
+    scale: Scale
+    window: Window
+    working: Grid
+    output: Volume
+
+
+def translate_files(
+    model,
+    config: RunConfig,
+    inputs: dict[str, Path],
+    out: Path,
+    *,
+    std: Path | None = None,
+    samples: int = 1,
+    steps: int = 50,
+    seed: int = 0,
+    precision: str = "auto",
+) -> None:
+    """Translate the files in `inputs` (`flair_lr`, `t1ce`, as the run's task needs) and write `out`.
+
+    With several samples `out` is their mean and `std`, if given, their standard deviation, both in the unit of
+    the input. Raises `VolumeError` for input that cannot be used.
+    """
+    task = task_named(config.task)
+    prepared = prepare(inputs, task, config)
+    volumes = sample(
+        model, prepared.y, task, subject="input", samples=samples, steps=steps, seed=seed, precision=precision
+    )
+    mean = prepared.scale.invert(volumes.mean(0)[0].numpy())
+    save_volume(out, to_input_grid(np.where(prepared.brain, mean, 0.0), prepared), prepared.output)
+    if std is not None:
+        spread = volumes.std(0)[0].numpy() * (prepared.scale.high - prepared.scale.low) / 2
+        save_volume(std, to_input_grid(np.where(prepared.brain, spread, 0.0), prepared), prepared.output)
+
+
+def prepare(inputs: dict[str, Path], task: Task, config: RunConfig) -> Prepared:
+    """Load the conditions of `task` and bring them to the grid that the model of `config` works on."""
+    missing = [name for name in task.conditions if name not in inputs]
+    if missing:
+        raise VolumeError(f"task '{task.name}' needs {' and '.join(task.conditions)}; missing: {', '.join(missing)}")
+    volumes = {name: load_volume(inputs[name]) for name in task.conditions}
+    reference = task.conditions[0]
+    output = volumes[reference]
+    if reference == "flair_lr" and is_low_resolution(output, config.data.spacing):
+        output = volumes[reference] = refine(output)
+    working, factor, offset = working_grid(output, config.data.spacing)
+    images = {name: onto(volume, output, working, factor) for name, volume in volumes.items()}
+    brain = find_brain(images, inputs)
+    window = brain_window(brain, config.data.shape, offset)
+    images = {name: window.crop(image) for name, image in images.items()}
+    y, scale = scaled_conditions(images, window.crop(brain), task)
+    return Prepared(y, window.crop(brain), scale, window, working, output)
+
+
+def scaled_conditions(images: dict[str, np.ndarray], brain: np.ndarray, task: Task) -> tuple[torch.Tensor, Scale]:
+    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, exactly as in training."""
+    channels = {name: scale_condition(images[name], brain) for name in task.contrasts}
+    if not task.measured:
+        return torch.cat([channels[n] for n in task.conditions]), fit_scale(images[task.conditions[0]], brain)
+    measured = block_average(torch.from_numpy(images["flair_lr"])[None, None])[0, 0].numpy()
+    scale = fit_scale(measured, brain)
+    scaled = scale.apply(images["flair_lr"], brain)
+    channels["flair_lr"] = block_average(torch.from_numpy(scaled)[None, None])[0]
+    return torch.cat([channels[n] for n in task.conditions]), scale
+
+
+def is_low_resolution(volume: Volume, spacing: float) -> bool:
+    """Whether the voxels are themselves the 4x blocks of the model's grid."""
+    return all(abs(s / (FACTOR * spacing) - 1) < 0.1 for s in volume.spacing)
+
+
+def refine(volume: Volume) -> Volume:
+    """Each voxel repeated 4x4x4 times over its own extent: the measurement on the grid of the output."""
+    data = volume.data
+    for axis in range(3):
+        data = data.repeat(FACTOR, axis)
+    affines = []
+    for affine in (volume.affine, volume.source_affine):
+        fine = affine.copy()
+        fine[:3, :3] /= FACTOR
+        fine[:3, 3] -= fine[:3, :3] @ np.full(3, (FACTOR - 1) / 2)
+        affines.append(fine)
+    shape = tuple(n * FACTOR for n in volume.source_shape)
+    return replace(volume, data=data, affine=affines[0], source_affine=affines[1], source_shape=shape)
+
+
+def working_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None, tuple[int, ...]]:
+    """The model's grid over `volume`: its own, one coarser by a whole factor, or (factor None) a resampled one.
+
+    The last value says at which voxel, modulo 4, the blocks of the measurement start.
+    """
+    ratios = [spacing / s for s in volume.spacing]
+    factor = max(1, round(ratios[0]))
+    if max(abs(r - factor) for r in ratios) > 0.05 * factor:
+        warnings.warn(
+            f"voxels of {_mm(volume.spacing)} mm: the model was trained at {spacing:g} mm; resampling to it and back",
+            stacklevel=2,
+        )
+        shape = tuple(max(4, round(n * s / spacing)) for n, s in zip(volume.data.shape, volume.spacing))
+        step = volume.affine[:3, :3] / volume.spacing * spacing
+        affine = volume.affine.copy()
+        affine[:3, :3] = step
+        affine[:3, 3] += (step - volume.affine[:3, :3]) @ np.full(3, 0.5)
+        return Grid(affine, shape), None, (0, 0, 0)
+    if factor > 1:
+        warnings.warn(
+            f"voxels of {_mm(volume.spacing)} mm: the model works at {spacing:g} mm, finer detail is not synthesised",
+            stacklevel=2,
+        )
+    shape = tuple(-(-n // factor) for n in volume.data.shape)
+    offset = tuple(o // factor for o in block_offset(volume.data, FACTOR * factor))
+    return Grid(coarse_affine(volume.affine, factor), shape), factor, offset
+
+
+def block_offset(data: np.ndarray, size: int) -> tuple[int, ...]:
+    """Where blocks of `size` voxels start along each axis if `data` [X, Y, Z] is constant within blocks, else 0."""
+    offsets = []
+    for axis in range(3):
+        jumps = np.abs(np.diff(data, axis=axis)).sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
+        energy = np.array([jumps[start::size].sum() for start in range(size)])
+        best = int(energy.argmax())
+        blocky = energy.sum() > 0 and energy[best] > 0.999 * energy.sum()
+        offsets.append((best + 1) % size if blocky else 0)
+    return tuple(offsets)
+
+
+def onto(volume: Volume, reference: Volume, working: Grid, factor: int | None) -> np.ndarray:
+    """`volume` on the working grid: by block means where it shares the reference's grid, else resampled."""
+    shares = Grid(volume.affine, volume.data.shape).same_as(Grid(reference.affine, reference.data.shape))
+    if shares and factor is not None:
+        return coarsen(volume.data, factor)
+    return resample(volume.data, volume.affine, working)
+
+
+def resample(data: np.ndarray, affine: np.ndarray, grid: Grid, order: int = 1) -> np.ndarray:
+    """`data` [X, Y, Z] with `affine` on another grid; smoothed first where the grid is coarser. 0 outside."""
+    matrix = np.linalg.inv(affine) @ grid.affine
+    ratio = np.sqrt((matrix[:3, :3] ** 2).sum(1))
+    smooth = gaussian_filter(data, [max(0.0, 0.4 * (r - 1)) for r in ratio]) if ratio.max() > 1.05 else data
+    out = affine_transform(smooth, matrix[:3, :3], matrix[:3, 3], grid.shape, order=order, mode="constant")
+    return out.astype(np.float32)
+
+
+def find_brain(images: dict[str, np.ndarray], inputs: dict[str, Path]) -> np.ndarray:
+    """Voxels that are not background (0) in any condition; raises `VolumeError` where conditions do not overlap."""
+    masks = {name: image != 0 for name, image in images.items()}
+    for name, mask in masks.items():
+        if not mask.any():
+            raise VolumeError(f"{inputs[name]}: the brain is empty, or lies outside the other volume; register them")
+    first = next(iter(masks.values()))
+    for name, mask in masks.items():
+        if (first & mask).sum() < 0.5 * min(first.sum(), mask.sum()):
+            raise VolumeError(f"{inputs[name]}: does not overlap with the other volume; register them first")
+    return np.logical_or.reduce(list(masks.values()))
+
+
+def brain_window(brain: np.ndarray, shape, offset) -> Window:
+    """A window around the brain: of the trained shape, or larger if the brain is; it starts where a block starts."""
+    box = [np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    start, size = [], []
+    for line, wanted, first in zip(box, shape, offset):
+        low, high = int(line[0]), int(line[-1]) + 1
+        begin = _block_start(low - (wanted - (high - low)) // 2, first) if high - low <= wanted else None
+        if begin is None or begin > low or begin + wanted < high:
+            begin = _block_start(low, first)
+            wanted = max(wanted, -(-(high - begin) // FACTOR) * FACTOR)
+        start.append(begin)
+        size.append(wanted)
+    if any(s > w for s, w in zip(size, shape)):
+        warnings.warn(
+            f"the head needs {tuple(size)} voxels, more than the {tuple(shape)} the model was trained on; "
+            "is the skull still there?",
+            stacklevel=2,
+        )
+    return Window(tuple(start), tuple(size))
+
+
+def to_input_grid(data: np.ndarray, prepared: Prepared) -> np.ndarray:
+    """A result in the window back on the grid of the output file."""
+    full = prepared.window.paste(data.astype(np.float32), np.zeros(prepared.working.shape, np.float32))
+    target = Grid(prepared.output.affine, prepared.output.data.shape)
+    return full if prepared.working.same_as(target) else resample(full, prepared.working.affine, target)
+
+
+def _block_start(position: int, offset: int) -> int:
+    """The last block start at or before `position`."""
+    return (position - offset) // FACTOR * FACTOR + offset
+
+
+def _mm(spacing) -> str:
+    return " x ".join(f"{s:.2f}".rstrip("0").rstrip(".") for s in spacing)

@@ -1,0 +1,140 @@
+"""One U-Net for 2D slices and 3D volumes: residual blocks, time embedding, concatenated skips.
+
+It is the network of the paper's Tables 9 (2D), 10 (3D) and 11 (3D, small): two residual blocks a level, no
+attention, strided convolutions down, a convolution and an interpolation up. The tables print the width of the
+main path; the skip of each encoder block is concatenated on top of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .config import UNetConfig
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_LAYOUT = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def zero_init(module: nn.Module) -> nn.Module:
+    """Zero all parameters of `module`, so that training starts without it."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def timestep_embedding(t: torch.Tensor, width: int) -> torch.Tensor:
+    """Sinusoidal embedding of steps `t` [B] as [B, width], float32."""
+    frequency = torch.exp(-math.log(10_000.0) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angle = t[:, None].float() * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with 32 groups where the width allows it, as in the paper; narrower networks have fewer."""
+    return nn.GroupNorm(math.gcd(32, max(1, channels // 2)), channels)
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, convolution, twice; the time embedding scales and shifts the second norm's output."""
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, embedding: int, dropout: float):
+        super().__init__()
+        conv = _CONV[dims]
+        self.norm_in, self.norm_out = _norm(channels_in), _norm(channels_out)
+        self.conv_in = conv(channels_in, channels_out, 3, padding=1)
+        self.conv_out = zero_init(conv(channels_out, channels_out, 3, padding=1))
+        self.time = nn.Linear(embedding, 2 * channels_out)
+        self.dropout = nn.Dropout(dropout)
+        self.skip = conv(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        scale, shift = self.time(embedding).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        h = self.norm_out(h) * (1 + scale) + shift
+        return self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
+
+
+class UNet(nn.Module):
+    """Time-conditioned U-Net.
+
+    dims: 2 or 3. Spatial sizes of the input must be multiples of `self.multiple` (2 ** (levels - 1)).
+    With `self.checkpointing` set, blocks are recomputed in the backward pass instead of stored.
+    """
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, config: UNetConfig):
+        super().__init__()
+        conv = _CONV[dims]
+        self.dims, self.base, self.blocks = dims, config.base, config.blocks
+        self.widths = [config.base * m for m in config.mult]
+        self.multiple = 2 ** (len(self.widths) - 1)
+        self.checkpointing = config.checkpointing
+        embedding = 4 * config.base
+
+        def block(wide_in: int, wide_out: int) -> ResBlock:
+            return ResBlock(dims, wide_in, wide_out, embedding, config.dropout)
+
+        self.time = nn.Sequential(
+            nn.Linear(config.base, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
+        self.stem = conv(channels_in, config.base, 3, padding=1)
+        self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
+        width = config.base
+        for level, wide in enumerate(self.widths):
+            self.encoder.append(nn.ModuleList(block(width if b == 0 else wide, wide) for b in range(config.blocks)))
+            width = wide
+            if level + 1 < len(self.widths):
+                self.down.append(conv(wide, wide, 3, stride=2, padding=1))
+        self.middle = nn.ModuleList(block(width, width) for _ in range(config.blocks))
+        self.decoder, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, wide in reversed(list(enumerate(self.widths))):
+            self.decoder.append(
+                nn.ModuleList(block((width if b == 0 else wide) + wide, wide) for b in range(config.blocks))
+            )
+            width = wide
+            if level > 0:
+                self.up.append(conv(wide, wide, 3, padding=1))
+        self.norm = _norm(config.base)
+        self.head = zero_init(conv(config.base, channels_out, 3, padding=1))
+        self.to(memory_format=_LAYOUT[dims])  # 1.1 to 2 times faster on CPU, and what tensor cores read
+
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, inject: Sequence[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """x: [B, channels_in, *spatial]; t: [B] int64; inject[k]: added to the encoder's level k.
+
+        Returns the output [B, channels_out, *spatial] and the decoder's feature maps, feats[k] at 1 / 2^k.
+        """
+        if any(size % self.multiple for size in x.shape[2:]):
+            raise ValueError(f"spatial sizes {tuple(x.shape[2:])} are not multiples of {self.multiple}")
+        embedding = self.time(timestep_embedding(t, self.base))
+        h = self.stem(x.contiguous(memory_format=_LAYOUT[self.dims]))
+        skips = []
+        for level, blocks in enumerate(self.encoder):
+            for block in blocks:
+                h = self._run(block, h, embedding)
+                skips.append(h)
+            if inject is not None:
+                h = skips[-1] = h + inject[level]
+            if level < len(self.down):
+                h = self.down[level](h)
+        for block in self.middle:
+            h = self._run(block, h, embedding)
+        feats = []
+        for level, blocks in enumerate(self.decoder):
+            for block in blocks:
+                h = self._run(block, torch.cat([h, skips.pop()], dim=1), embedding)
+            feats.insert(0, h)
+            if level < len(self.up):
+                h = F.interpolate(self.up[level](h), scale_factor=2, mode="nearest")
+        return self.head(F.silu(self.norm(h))), feats
+
+    def _run(self, block: ResBlock, h: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, h, embedding, use_reentrant=False)
+        return block(h, embedding)

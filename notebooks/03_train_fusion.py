@@ -1,0 +1,118 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Stage 2: fusing the planes with a 3D network
+#
+# Two 2D models disagree wherever one sees what the other cannot. A plain average (TPDM) believes both equally,
+# everywhere. Here a 3D network reads both and learns
+#
+# `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6):
+#
+# a gate `w` that says whom to trust at each voxel, and a residual `r` for what neither knows. Both start at zero
+# output, so training starts at exactly the average and can only learn to leave it.
+#
+# | preset | what runs | time | memory |
+# |---|---|---|---|
+# | `smoke` | two 2D models and their fusion on 4 mm phantoms | 30 seconds | 1 GB |
+# | `demo` | loads the models that come with the package; another `seed` trains: about 10 minutes on 2 CPU cores | 2 minutes | 3 GB |
+# | `gpu` | 1 mm, patches of 64^3, then whole volumes | about 15 minutes on a data-centre GPU (estimated) | 30 GB (estimated) |
+# | `paper` | Table 10's network | 16 GPU days (the paper) | 40 GB (the paper) |
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
+
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
+preset: str = "demo"  # smoke | demo | gpu | paper
+task: str = "sr"  # sr | mt | both
+method: str = "ours-tpdm"  # the fusion to train
+seed: int = 0  # seed of training and sampling
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+
+# %%
+import torch
+
+from diffens_core import plots
+from diffens_core.evaluate import results_table
+from diffens_core.experiment import open_experiment
+from diffens_core.runs import build
+
+experiment = open_experiment(preset, seed, data, runs)
+run = experiment.runs_of(method, task)[0]
+pair = experiment.subjects("test", task)[0]
+x0, y = pair.x0[None], pair.y[None]
+
+# %% [markdown]
+# ## What goes in
+# The noisy target, the conditions, brain mask, coordinates and each expert's prediction; and the experts' feature
+# maps, brought onto the 3D grid by one strided convolution a level, chunk of slices by chunk.
+
+# %%
+fresh = build(run)
+count = sum(p.numel() for p in fresh.parameters() if p.requires_grad)
+print(f"{run.folder.name}: {count / 1e6:.2f} M trainable parameters on top of {len(fresh.experts)} frozen experts")
+for phase in run.train.phases:
+    print(f"{phase.steps} steps, batches of {phase.batch}, " + (f"cubes {phase.crop}" if phase.crop else "whole volumes"))
+
+# %% [markdown]
+# ## It starts at the average
+
+# %%
+average = experiment.denoiser("tpdm", task).cpu()
+fresh.experts.load_state_dict(average.experts.state_dict())
+t = torch.tensor([500])
+xt = fresh.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)), t)
+with torch.inference_mode():
+    before = fresh.fuse(xt, y, t)
+    print("largest difference from the average:", float((before.eps - average(xt, y, t)).abs().max()))
+
+# %% [markdown]
+# ## Train (Eq. 5)
+# First on cubes, which are cheap; then on whole volumes, where normalisation layers see what they will see in use.
+
+# %%
+fusion = experiment.denoiser(method, task)
+figure = plots.training_curves({method: experiment.log(run)})
+
+# %% [markdown]
+# ## What it learnt
+# One step, at several noise levels: the error of the implied clean volume, for each expert, their average, and the
+# fusion. The more noise, the more there is to gain from a second view.
+
+# %%
+device = next(fusion.parameters()).device
+with torch.inference_mode():
+    for level in (100, 300, 500, 700, 900):
+        t = torch.tensor([level])
+        xt = fusion.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(level)), t)
+        fused = fusion.fuse(xt.to(device), y.to(device), t.to(device))
+        guesses = [*fused.eps_planes, fused.eps_planes.mean(0), fused.eps]
+        errors = [float((fusion.schedule.x0_from_eps(g.cpu(), xt, t) - x0).square().mean().sqrt()) for g in guesses]
+        print(f"t = {level}: " + ", ".join(f"{n} {e:.4f}" for n, e in zip([*experiment.preset.planes, "average", "fusion"], errors)))
+
+# %% [markdown]
+# ## Whole samples
+# The small gains of each step add up over a trajectory.
+
+# %%
+names = [f"palette-{plane}" for plane in experiment.preset.planes] + ["tpdm", method]
+metrics, volumes = experiment.compare(names, task, [pair], experiment.preset.samples)
+results_table(metrics, names).style.format("{:.3f}")
+
+# %%
+shown = {"truth": x0[0, 0].numpy(), **{name: volumes[name, pair.subject][0, 0].numpy() for name in names}}
+figure = plots.three_planes(shown, x0[0, 0].numpy(), plots.middle(pair.brain.numpy()), f"{pair.subject}, preset {preset}")
+
+# %% [markdown]
+# ## Exercises
+# 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?
+# 2. Why can a convex gate never be worse than the worst expert, and the residual be?
