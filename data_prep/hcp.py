@@ -6,8 +6,8 @@ DIR holds the unpacked <subject>_3T_Structural_preproc archives, that is, for ea
   <subject>/T1w/T1w_acpc_dc_restore_brain.nii.gz and T2w_acpc_dc_restore_brain.nii.gz      its own space, or else
   <subject>/MNINonLinear/T1w_restore_brain.nii.gz and T2w_restore_brain.nii.gz             warped to MNI
 HCP has no FLAIR, no contrast agent and no tumours: the contrasts are t1 and t2, and there is no seg.
-The voxels stay at their 0.7 mm. The default window is 232 x 288 x 232 of them, 162 x 202 x 162 mm: the smallest
-multiples of 8 that leave a few millimetres around the largest adult brain box to expect, 155 x 195 x 155 mm.
+The voxels stay at their 0.7 mm. The default window is 232 x 288 x 232 of them, 162 x 202 x 162 mm; for comparison, the
+brains of the BraTS cases that this was tried on span up to 146 x 190 x 146 mm. A brain that does not fit is reported.
 Many HCP subjects are siblings. Only the restricted data tells which, so give --split-file if families must not mix.
 """
 
@@ -23,7 +23,7 @@ from diffens_core.volumes import VolumeError
 FOLDERS = {"T1w": "{}_acpc_dc_restore_brain.nii.gz", "MNINonLinear": "{}_restore_brain.nii.gz"}  # the first wins
 CONTRAST = {"T1w": "t1", "T2w": "t2"}
 SHAPE = (232, 288, 232)
-LICENCE = "HCP: the WU-Minn HCP open access data use terms, which forbid to hand the data on outside of them"
+LICENCE = "HCP: WU-Minn HCP Consortium Open Access Data Use Terms"
 
 
 def find(source: str | Path) -> list[Source]:

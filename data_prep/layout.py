@@ -78,7 +78,7 @@ def missing_files(root: str | Path, participant_id: str, names) -> list[str]:
 def remove_partials(root: str | Path) -> None:
     """Remove what a killed run left half-written."""
     for leftover in Path(root).glob(".*.partial-*"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def read_participants(root: str | Path) -> pd.DataFrame:
@@ -105,10 +105,12 @@ def read_table(path: str | Path, needed) -> pd.DataFrame:
         raise VolumeError(f"{path}: no such file")
     try:
         separator = "," if path.suffix.lower() == ".csv" else "\t"
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
+        table = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        )
     except (ValueError, pd.errors.ParserError) as error:
         raise VolumeError(f"{path}: cannot be read as a table ({str(error).strip()})") from error
-    table = table.rename(columns=str.strip).map(str.strip)
+    table = table.fillna("").rename(columns=str.strip).map(str.strip)
     absent = [column for column in needed if column not in table]
     if absent:
         raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {', '.join(table.columns)}")
@@ -146,6 +148,6 @@ def write_dataset(root: str | Path, *, name, spacing, shape, source, licence, co
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
     temporary.write_text(text)
     os.replace(temporary, path)

@@ -66,11 +66,11 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0, shape=FIELD_OF_VIE
     return Phantom(scan((seed, index), head, grid), seg, head.brain, grid.affine)
 
 
-def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None, progress=print) -> None:
+def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None, progress=None) -> None:
     """Write a set of phantoms in the prepared layout; subjects already there are kept, so a second call resumes.
 
     subjects: numbers for train, val and test. only: names of the splits to make now; the others stay listed in
-    participants.tsv and are made by a later call. progress: called with one line per subject made.
+    participants.tsv and are made by a later call. progress: called as (done, of, participant) for each one made.
     Raises `VolumeError` where `out` holds other data, or phantoms of another seed, spacing or number.
     """
     out, splits = Path(out), SPLITS if only is None else ([only] if isinstance(only, str) else list(only))
@@ -86,7 +86,7 @@ def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None
     missing = [index for index in wanted if missing_files(out, name_of(index), (*CONTRASTS, "seg"))]
     make = partial(_make_subject, str(out), int(seed), float(spacing))
     for done, index in enumerate(_run(make, missing, workers=2 if len(missing) > 4 and spacing <= 2 else 1), start=1):
-        progress(f"phantom {done}/{len(missing)}: {out / name_of(index)}")
+        (progress or _print_line)(done, len(missing), name_of(index))
 
 
 def name_of(index: int) -> str:
@@ -106,6 +106,10 @@ def _describe(out: Path, rows: list[dict[str, str]], made_with: dict) -> None:
     write_participants(out, rows)
     about = {"spacing": [grid.spacing] * 3, "shape": list(grid.shape), "source": SOURCE, "licence": LICENCE}
     write_dataset(out, name="phantom", **about, phantom=made_with)
+
+
+def _print_line(done: int, total: int, participant: str) -> None:
+    print(f"[{done}/{total}] {participant}", flush=True)
 
 
 def _participants(subjects) -> list[dict[str, str]]:

@@ -57,7 +57,9 @@ def prepare(
     rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]
     good = [s for s in subjects if s.participant_id not in problems]
     if good:
-        about = _describe(layout.read_dataset(out), out, good, name, source, licence, shape, required)
+        begun = any((out / participant).is_dir() for participant in table["participant_id"])
+        found = layout.read_dataset(out) if begun else None  # with no subject in it, nothing binds the next run
+        about = _describe(found, out, good, name, source, licence, shape, required)
         asked = read_split_file(split_file) if split_file else {}
         table = extend_participants(table, _listed(good), asked, split, seed)
         splits = dict(zip(table["participant_id"], table["split"]))
@@ -100,6 +102,8 @@ def _find_problems(subjects: list[Source], known: dict[str, str], required) -> d
 def _describe(found: dict | None, out: Path, good: list[Source], name, source, licence, shape, required) -> dict:
     """The content of dataset.json: what is there, checked, with this source added."""
     about = found or {"name": name, "contrasts": list(CONTRASTS), "shape": list(shape), "source": [], "licence": []}
+    if min(shape) < 1:
+        raise VolumeError(f"a window of {tuple(shape)} voxels is empty; give three positive numbers to --shape")
     if list(about["shape"]) != list(shape):
         kept = " ".join(map(str, about["shape"]))
         raise VolumeError(f"{out}: holds windows of {kept} voxels; use --shape {kept} or another --out")
@@ -213,7 +217,8 @@ def run(find: Callable[[], list[Source]], given: argparse.Namespace, *, source, 
     """
     try:
         subjects = find()
-        wanted = given.contrasts or required or [c for c in CONTRASTS if any(c in s.files for s in subjects)]
+        used = [c for c in CONTRASTS if any(c in s.files for s in subjects)]
+        wanted = given.contrasts or required or used or CONTRASTS
         summary = prepare(
             subjects,
             given.out,

@@ -64,7 +64,7 @@ def _translate(args: argparse.Namespace) -> None:
     _check_output(args)
     model, config = load_folder(resolve(args.run))
     inputs = {name: path for name, path in (("flair_lr", args.lr), ("t1ce", args.t1ce)) if path is not None}
-    unused = set(inputs) - set(task_named(config.task).conditions)
+    unused = set(inputs) - set(task_named(config.task).inputs)
     if unused:
         raise ConfigError(f"run {args.run} does task '{config.task}', which does not use {', '.join(sorted(unused))}")
     for expert in getattr(model, "experts", [model]):

@@ -80,24 +80,30 @@ def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
     return pool[0, 0].numpy()
 
 
-def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], brain: np.ndarray, task: Task):
+def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):
     """Target and conditions in [-1, 1] from volumes [X, Y, Z] in their own unit, background 0.
 
     Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target, fitted on the degraded FLAIR where
     the task has one and on the FLAIR itself where it has not.
     """
-    measured = block_average(torch.from_numpy(flair)[None, None])[0, 0].numpy() if task.measured else flair
-    scale = fit_scale(measured, brain)
-    x0 = torch.from_numpy(scale.apply(flair, brain))[None]
-    channels = {name: scale_condition(image, brain) for name, image in contrasts.items()}
+    known = measure(flair) if task.measured else flair
+    scale = fit_scale(known, known != 0)
+    x0 = torch.from_numpy(scale.apply(flair, flair != 0))[None]
+    channels = {name: scaled(image)[0] for name, image in contrasts.items()}
     if task.measured:
         channels["flair_lr"] = block_average(x0[None])[0]
-    return x0, torch.cat([channels[name] for name in task.conditions]), scale
+    return x0, task.stack(channels), scale
 
 
-def scale_condition(image: np.ndarray, brain: np.ndarray) -> torch.Tensor:
-    """A contrast [X, Y, Z] scaled by its own percentiles to [-1, 1], as [1, X, Y, Z]."""
-    return torch.from_numpy(fit_scale(image, brain).apply(image, brain))[None]
+def scaled(image: np.ndarray) -> tuple[torch.Tensor, Scale]:
+    """`image` [X, Y, Z] by its own percentiles in [-1, 1], as [1, X, Y, Z], and its scale."""
+    scale = fit_scale(image, image != 0)
+    return torch.from_numpy(scale.apply(image, image != 0))[None], scale
+
+
+def measure(image: np.ndarray) -> np.ndarray:
+    """`A image` for a numpy volume [X, Y, Z]."""
+    return block_average(torch.from_numpy(image)[None, None])[0, 0].numpy()
 
 
 class PreparedData:
@@ -140,7 +146,7 @@ class PreparedData:
         window = Window.centered(center_of(brain), self.config.shape)
         images = {name: window.crop(coarsen(volume.data, factor)) for name, volume in volumes.items()}
         brain = window.crop(brain)
-        x0, y, scale = scaled_pair(images.pop(TARGET), images, brain, self.task)
+        x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
         return Pair(subject, x0, y, torch.from_numpy(brain), window.affine(coarse_affine(first.affine, factor)), scale)
 
     def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int) -> Batch:

@@ -71,6 +71,6 @@ def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:
     """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data."""
-    seen = (pair.y > -1.0).any(dim=0).numpy()  # what is background in every condition stays background
+    seen = (pair.y[0] > -1.0).numpy()  # what is background in the condition stays background
     data = np.where(seen, pair.scale.invert(volume[0].numpy()), 0.0)
     save_image(path, nib.Nifti1Image(data.astype(np.float32), pair.affine))

@@ -105,12 +105,8 @@ def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:
     from data_prep.phantom import prepare_phantoms
 
     root = home() / "data" / f"phantom-{preset.name}"
-    bar = Progress("making phantoms", sum(preset.phantoms))
+    bar = Progress("making phantoms", 0)
     prepare_phantoms(
-        root,
-        subjects=preset.phantoms,
-        spacing=preset.spacing,
-        only=tuple(splits),
-        progress=lambda line: bar.update(bar.done + 1, line.split(":")[0]),
+        root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count
     )
     return root

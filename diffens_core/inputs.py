@@ -14,8 +14,8 @@ def coordinates(shape, device=None) -> torch.Tensor:
 
 
 def brain_channel(y: torch.Tensor) -> torch.Tensor:
-    """[B, 1, X, Y, Z]: 1 where any condition in `y` [B, C, X, Y, Z] is above the background (-1), else -1."""
-    return (y > -0.99).any(dim=1, keepdim=True).to(y.dtype) * 2.0 - 1.0
+    """[B, 1, X, Y, Z]: 1 where the first condition of `y` [B, C, X, Y, Z] is above the background (-1), else -1."""
+    return (y[:, :1] > -0.99).to(y.dtype) * 2.0 - 1.0
 
 
 def network_inputs(xt: torch.Tensor, y: torch.Tensor, coords: torch.Tensor | None = None) -> torch.Tensor:

@@ -79,9 +79,7 @@ def denoiser(method: str, runs: tuple[RunConfig, ...], folder: Path, **options) 
 
 def interpolate(method: str, y, task: Task):
     """The untrained baselines for tasks with a degraded FLAIR; y: [B, C, X, Y, Z], returns [B, 1, X, Y, Z]."""
-    index = task.conditions.index("flair_lr")
-    y_lr = y[:, index : index + 1]
     if method == "degraded":
-        return y_lr
-    cubic = interpolate_cubic(y_lr).clamp(-1.0, 1.0)
+        return y[:, :1]
+    cubic = interpolate_cubic(y[:, :1]).clamp(-1.0, 1.0)
     return task.project(cubic, y) if method == "cubic-projected" else cubic

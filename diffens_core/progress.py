@@ -13,17 +13,23 @@ class Progress:
         self.label, self.total, self.done = label, total, 0
         self.start, self.shown = time.monotonic(), 0.0
         self.first: tuple[int, float] | None = None
-        self.handle = _notebook_handle()
+        self.handle = None
 
     def update(self, done: int, note: str = "") -> None:
         """Show that `done` of `total` steps are finished."""
         now = time.monotonic()
+        self.handle = self.handle or _notebook_handle()
         self.first = self.first or (done, now)
         self.done = done
         every = 0.5 if self.handle or sys.stderr.isatty() else 30.0
         if now - self.shown >= every or done >= self.total:
             self.shown = now
             self._show(self._line(now, note), done >= self.total)
+
+    def count(self, done: int, total: int, note: str = "") -> None:
+        """`update` where the total is only known to the one who counts."""
+        self.total = total
+        self.update(done, note)
 
     def _line(self, now: float, note: str) -> str:
         left = _clock(now - self.start)

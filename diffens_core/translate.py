@@ -15,11 +15,11 @@ import torch
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from .config import RunConfig
-from .data import coarse_affine, coarsen, scale_condition
-from .degrade import FACTOR, block_average
+from .data import coarse_affine, coarsen, measure, scaled
+from .degrade import FACTOR
 from .evaluate import sample
 from .tasks import Task, task_named
-from .volumes import Scale, Volume, VolumeError, Window, fit_scale, load_volume, save_volume
+from .volumes import Scale, Volume, VolumeError, Window, load_volume, save_volume
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ def translate_files(
 
 def prepare(inputs: dict[str, Path], task: Task, config: RunConfig) -> Prepared:
     """Load the conditions of `task` and bring them to the grid that the model of `config` works on."""
-    missing = [name for name in task.conditions if name not in inputs]
+    missing = [name for name in task.inputs if name not in inputs]
     if missing:
-        raise VolumeError(f"task '{task.name}' needs {' and '.join(task.conditions)}; missing: {', '.join(missing)}")
-    volumes = {name: load_volume(inputs[name]) for name in task.conditions}
-    reference = task.conditions[0]
+        raise VolumeError(f"task '{task.name}' needs {' and '.join(task.inputs)}; missing: {', '.join(missing)}")
+    volumes = {name: load_volume(inputs[name]) for name in task.inputs}
+    reference = task.inputs[0]
     output = volumes[reference]
     if reference == "flair_lr" and is_low_resolution(output, config.data.spacing):
         output = volumes[reference] = refine(output)
@@ -89,20 +89,16 @@ def prepare(inputs: dict[str, Path], task: Task, config: RunConfig) -> Prepared:
     brain = find_brain(images, inputs)
     window = brain_window(brain, config.data.shape, offset)
     images = {name: window.crop(image) for name, image in images.items()}
-    y, scale = scaled_conditions(images, window.crop(brain), task)
+    y, scale = scaled_conditions(images, task)
     return Prepared(y, window.crop(brain), scale, window, working, output)
 
 
-def scaled_conditions(images: dict[str, np.ndarray], brain: np.ndarray, task: Task) -> tuple[torch.Tensor, Scale]:
-    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, exactly as in training."""
-    channels = {name: scale_condition(images[name], brain) for name in task.contrasts}
-    if not task.measured:
-        return torch.cat([channels[n] for n in task.conditions]), fit_scale(images[task.conditions[0]], brain)
-    measured = block_average(torch.from_numpy(images["flair_lr"])[None, None])[0, 0].numpy()
-    scale = fit_scale(measured, brain)
-    scaled = scale.apply(images["flair_lr"], brain)
-    channels["flair_lr"] = block_average(torch.from_numpy(scaled)[None, None])[0]
-    return torch.cat([channels[n] for n in task.conditions]), scale
+def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.Tensor, Scale]:
+    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, by the rules of training (`data.scaled_pair`)."""
+    if task.measured:
+        images = {**images, "flair_lr": measure(images["flair_lr"])}
+    channels = {name: scaled(images[name]) for name in task.inputs}
+    return task.stack({name: channel for name, (channel, _) in channels.items()}), channels[task.inputs[0]][1]
 
 
 def is_low_resolution(volume: Volume, spacing: float) -> bool:

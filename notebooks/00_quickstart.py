@@ -108,8 +108,9 @@ for name, table in tables.items():
 shown = {"truth": first.x0[0].numpy()}
 for name in tasks:
     volumes = results[name][1]
-    wanted = [m for m in ("degraded", "cubic-projected", "tpdm", "ours-tpdm") if (m, first.subject) in volumes]
-    shown |= {f"{m}\n({name})": volumes[m, first.subject][0, 0].numpy() for m in wanted}
+    columns = {m: m if m in ("degraded", "cubic-projected") else f"{m}\n({name})" for m, _ in volumes}
+    wanted = [m for m in columns if not m.startswith("palette") and m != "cubic"]
+    shown |= {columns[m]: volumes[m, first.subject][0, 0].numpy() for m in wanted}
 at = plots.middle(first.brain.numpy())
 figure = plots.three_planes(shown, first.x0[0].numpy(), at, f"{first.subject}, preset {preset}: one sample each")
 figure.savefig(folder / "translation.png")

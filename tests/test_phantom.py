@@ -23,7 +23,7 @@ def phantoms():
     return [make_phantom(0, index, COARSE) for index in range(6)]
 
 
-def _quiet(_line):
+def _quiet(*_counted):
     pass
 
 
@@ -130,8 +130,8 @@ def test_smooth_field_has_the_stated_size_and_survives_resampling():
 
 def test_set_is_complete_in_the_prepared_layout(tmp_path):
     lines = []
-    prepare_phantoms(tmp_path, subjects=(1, 1, 1), spacing=COARSE, progress=lines.append)
-    assert _names(tmp_path) == ["phantom-000", "phantom-001", "phantom-002"] and len(lines) == 3
+    prepare_phantoms(tmp_path, subjects=(1, 1, 1), spacing=COARSE, progress=lambda *counted: lines.append(counted))
+    assert _names(tmp_path) == ["phantom-000", "phantom-001", "phantom-002"] and lines[-1] == (3, 3, "phantom-002")
     described = json.loads((tmp_path / "dataset.json").read_text())
     assert described["name"] == "phantom" and described["shape"] == [48, 48, 38]
     table = [line.split("\t") for line in (tmp_path / "participants.tsv").read_text().splitlines()]
@@ -153,7 +153,7 @@ def test_only_makes_its_split_and_a_later_call_the_rest(tmp_path):
 
 
 def test_interrupted_generation_resumes(tmp_path):
-    def stop(_line):
+    def stop(*_counted):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,142 @@
+"""The sampler against an independent implementation, and against distributions known in closed form."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from tiny import make_expert, make_inputs
+
+from diffens_core.degrade import block_average, project
+from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
+from diffens_core.schedule import Schedule
+
+VOXELS = (2, 2, 2)
+SAMPLES = 20_000
+
+
+def _peer(steps: int, clip: bool) -> DDIMScheduler:
+    scheduler = DDIMScheduler(
+        beta_start=1e-4,
+        beta_end=2e-2,
+        beta_schedule="linear",
+        clip_sample=clip,
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+@pytest.mark.parametrize("steps", [1, 4, 10, 50])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("clip", [True, False])
+@torch.inference_mode()
+def test_ddim_equals_diffusers(steps, eta, clip):
+    """Same network, same noise. Unclipped samples grow to hundreds, so the difference is relative to their size."""
+    net = make_expert(prediction="eps")
+    noise, y, _ = make_inputs((8, 8, 6))
+    ours = [s.xt for s in ddim(net, y, noise, steps, eta=eta, clamp=clip, generator=torch.Generator().manual_seed(1))]
+    fresh, scheduler, xt = torch.Generator().manual_seed(1), _peer(steps, clip), noise
+    for t, mine in zip(scheduler.timesteps, ours, strict=True):
+        z = torch.randn(xt.shape, generator=fresh)
+        eps = net(xt, y, t.reshape(1))
+        xt = scheduler.step(eps, t, xt, eta=eta, use_clipped_model_output=True, variance_noise=z).prev_sample
+        assert (mine - xt).abs().max() <= 1e-5 * max(1.0, float(xt.abs().max()))
+
+
+class Gaussian:
+    """The exact denoiser of `x0 ~ N(mean, cov)` over 8 voxels, given exact values of the first `seen` of them."""
+
+    def __init__(self, seen: int = 0):
+        generator = torch.Generator().manual_seed(3)
+        self.schedule, self.seen = Schedule(), seen
+        root = torch.randn(8, 8, generator=generator, dtype=torch.float64) / math.sqrt(8)
+        self.mean = torch.randn(8, generator=generator, dtype=torch.float64)
+        self.cov = root @ root.T + 0.05 * torch.eye(8, dtype=torch.float64)
+
+    def posterior(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and covariance of all 8 voxels given `y` [8], of which the first `seen` are known."""
+        k = self.seen
+        gain = self.cov[:, :k] @ torch.linalg.inv(self.cov[:k, :k])
+        return self.mean + gain @ (y[:k].double() - self.mean[:k]), self.cov - gain @ self.cov[:k]
+
+    def __call__(self, xt, y, t):
+        mean, cov = self.posterior(y[0].flatten())
+        alpha_bar = self.schedule.alpha_bar[t[0]]
+        x, eye = xt.flatten(1).double(), torch.eye(8, dtype=torch.float64)
+        gain = alpha_bar.sqrt() * cov @ torch.linalg.inv(alpha_bar * cov + (1 - alpha_bar) * eye)
+        x0 = mean + (x - alpha_bar.sqrt() * mean) @ gain.T
+        return ((x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()).float().reshape(xt.shape)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("seen", [0, 3])
+def test_samples_have_the_closed_form_distribution(eta, seen):
+    """Mean and covariance within five standard errors, plus 1 % for the 1000 discrete steps.
+
+    `seen` = 0 is the prior, `seen` = 3 the posterior given three observed voxels.
+    """
+    model = Gaussian(seen)
+    y = torch.randn(1, 1, *VOXELS, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(SAMPLES, 1, *VOXELS, generator=torch.Generator().manual_seed(6))
+    fresh = torch.Generator().manual_seed(7)
+    *_, last = ddim(model, y, noise, 1000, eta=eta, clamp=False, generator=fresh)
+    x = last.x0_hat.flatten(1).double()
+    mean, cov = model.posterior(y.flatten())
+    variance = cov.diagonal().clamp(min=0)
+    error_of_mean = (variance / SAMPLES).sqrt()
+    error_of_cov = ((variance[:, None] * variance + cov**2) / SAMPLES).sqrt()
+    size = float(model.cov.diagonal().max())
+    assert ((x.mean(0) - mean).abs() <= 5 * error_of_mean + 0.01 * math.sqrt(size)).all()
+    assert ((x.T.cov() - cov).abs() <= 5 * error_of_cov + 0.01 * size).all()
+
+
+@torch.inference_mode()
+def test_projected_samples_agree_with_the_measurement():
+    net, shape = make_expert(), (10, 9, 8)
+    noise, y, _ = make_inputs(shape)
+    y = block_average(y)
+    steps = list(ddim(net, y, noise, 3, project=project))
+    for step in steps:
+        torch.testing.assert_close(block_average(step.x0_hat), y, atol=1e-5, rtol=0)
+    assert torch.equal(steps[-1].xt, steps[-1].x0_hat)
+
+
+@torch.inference_mode()
+def test_one_step_is_a_generator_of_states():
+    noise, y, _ = make_inputs((4, 4, 4))
+    states = list(ddim(make_expert(), y, noise, 5))
+    assert [(s.index, s.t) for s in states] == list(enumerate([999, 799, 599, 399, 199]))
+    assert all(s.x0_hat.abs().max() <= 1 and s.xt.dtype == torch.float32 for s in states)
+
+
+@pytest.mark.parametrize("total", [1000, 7])
+def test_timesteps_start_at_pure_noise_and_fall(total):
+    schedule = Schedule(total)
+    for steps in range(1, total + 1):
+        times = timesteps(schedule, steps)
+        assert len(times) == steps and times[0] == total - 1 and times[-1] >= 0
+        assert all(a > b for a, b in zip(times, times[1:]))
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_impossible_step_counts_are_refused(steps):
+    with pytest.raises(ValueError, match="between 1 and 1000"):
+        timesteps(Schedule(), steps)
+
+
+def test_noise_depends_on_seed_subject_and_sample_alone():
+    shape = (3, 4, 5)
+    five = noise_for("sub-a", range(5), 0, shape)
+    assert five.shape == (5, 1, *shape)
+    torch.manual_seed(123)
+    assert torch.equal(noise_for("sub-a", [3], 0, shape)[0], five[3])
+    assert torch.equal(noise_for("sub-a", [4, 1], 0, shape), five[[4, 1]])
+    others = [noise_for("sub-b", [0], 0, shape)[0], noise_for("sub-a", [0], 1, shape)[0], *five[1:]]
+    assert not any(torch.equal(five[0], other) for other in others)
+
+
+def test_mixed_seeds_do_not_collide():
+    seeds = {mix_seed(a, b, c) for a in range(12) for b in range(12) for c in range(12)}
+    assert len(seeds) == 12**3 and max(seeds) < 2**63
