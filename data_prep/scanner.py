@@ -1,7 +1,7 @@
 """A simple MR scanner: tissue fractions to images, through the signal equations of spin echo and inversion recovery.
 
 T1, T2 and proton density are drawn per tissue and head from ranges reported at 3 T (Wansapura 1999, Stanisz 2005 for
-the healthy tissues; tumour tissues span what the glioma literature reports). The sequence timings are drawn as well.
+the healthy tissues; tumour tissues are set to look like published cases). The sequence timings are drawn as well.
 """
 
 from __future__ import annotations

@@ -25,14 +25,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
-    """Save `state` as `<step>-<sha8>.pt`, and drop all but the newest two."""
+    """Save `state` as `<step>-<sha8>.pt`; keep the one before it and drop all others.
+
+    One of a later step can only be corrupt, or this run would have gone on from it.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     path = folder / f"{step:08d}-{_digest(content)}.pt"
     write_atomically(path, content)
-    for old in _newest_first(folder)[KEEP:]:
-        old.unlink()
+    before = [p for p in _newest_first(folder) if int(p.stem.split("-")[0]) < step]
+    for other in set(_newest_first(folder)) - {path, *before[: KEEP - 1]}:
+        other.unlink()
     return path
 
 

@@ -70,7 +70,7 @@ def _translate(args: argparse.Namespace) -> None:
     for expert in getattr(model, "experts", [model]):
         expert.slices = args.slices
     options = {"samples": args.samples, "seed": args.seed, "precision": args.precision}
-    options["steps"] = args.steps or preset_named(config.preset).steps
+    options["steps"] = preset_named(config.preset).steps if args.steps is None else args.steps
     translate_files(model.to(pick_device(args.device)), config, inputs, args.out, std=args.std, **options)
     print(f"wrote {args.out}" + (f" and {args.std}" if args.std else ""))
 
@@ -82,6 +82,8 @@ def _check_output(args: argparse.Namespace) -> None:
             raise ConfigError(f"{path}: name the output .nii or .nii.gz")
         if path.exists() and not args.overwrite:
             raise FileExistsError(f"{path} exists; give --overwrite to replace it")
+    if args.std == args.out:
+        raise ConfigError("--std and --out name the same file")
     if args.samples < 1 or (args.std and args.samples < 2):
         raise ConfigError("--samples must be at least 1, and at least 2 for --std")
 
@@ -89,7 +91,8 @@ def _check_output(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from accelerate import Accelerator
 
-    from .runs import default_runs, load_or_train
+    from .places import default_runs
+    from .runs import load_or_train
 
     config = load_config(args.config)
     runs = args.runs or default_runs()

@@ -18,6 +18,7 @@ import torch
 from .config import DataConfig
 from .degrade import block_average
 from .inputs import coordinates
+from .places import lengthen, shorten
 from .sampler import mix_seed
 from .tasks import TARGET, Task
 from .volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume
@@ -60,7 +61,7 @@ def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
     listed = sorted(zip(table["participant_id"], table["split"]))
     content = json.dumps([about["name"], listed, about.get("phantom")], sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()[:8]
-    return DataConfig(str(root), about["name"], fingerprint, float(spacing), tuple(shape))
+    return DataConfig(shorten(root), about["name"], fingerprint, float(spacing), tuple(shape))
 
 
 def read_participants(root: str | Path) -> pd.DataFrame:
@@ -113,7 +114,7 @@ class PreparedData:
     """
 
     def __init__(self, config: DataConfig, split: str, task: Task):
-        self.config, self.task, self.root = config, task, Path(config.root)
+        self.config, self.task, self.root = config, task, lengthen(config.root)
         table = read_participants(self.root)
         self.subjects = sorted(table.loc[table["split"] == split, "participant_id"])
         if not self.subjects:

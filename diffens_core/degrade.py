@@ -21,7 +21,8 @@ def downsample(x: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
 
     A block cut by the border is averaged over the voxels that it has.
     """
-    return F.avg_pool3d(x, factor, ceil_mode=True, count_include_pad=False)
+    size = [min(factor, n) for n in x.shape[2:]]  # a volume thinner than a block is one block
+    return F.avg_pool3d(x, size, ceil_mode=True, count_include_pad=False)
 
 
 def repeat(low: torch.Tensor, shape, factor: int = FACTOR) -> torch.Tensor:

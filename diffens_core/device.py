@@ -12,10 +12,14 @@ PRECISIONS = ("auto", "float32", "bf16")
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one, else the CPU; any other name is taken as torch takes it."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """`auto` is the GPU where there is one, else the CPU; raises `ValueError` for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device '{name}' is not there ({str(error).splitlines()[0]})") from None
+    return torch.device(name)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

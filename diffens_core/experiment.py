@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch.nn as nn
+from filelock import FileLock
 
 from . import methods
 from .config import DataConfig, RunConfig
 from .data import Pair, PreparedData, describe_data
 from .device import pick_device
 from .evaluate import COLUMNS, sample, score
+from .places import default_runs, home
 from .presets import Preset, preset_named
 from .progress import Progress
-from .runs import default_runs, find, home
+from .runs import find
 from .tasks import task_named
 
 
@@ -105,8 +107,10 @@ def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:
     from data_prep.phantom import prepare_phantoms
 
     root = home() / "data" / f"phantom-{preset.name}"
+    root.parent.mkdir(parents=True, exist_ok=True)
     bar = Progress("making phantoms", 0)
-    prepare_phantoms(
-        root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count
-    )
+    with FileLock(root.parent / f".{root.name}.lock"):  # two notebooks may ask at once
+        prepare_phantoms(
+            root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count
+        )
     return root

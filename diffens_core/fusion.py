@@ -45,8 +45,9 @@ class FeatureAdapters(nn.Module):
             self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
 
     def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """feats[k]: [B, F, ..n..] with n slices along the plane's axis; returns level k of the 3D grid."""
-        return [conv(pad_slices(f, self.dim, 2**k)) for k, (conv, f) in enumerate(zip(self.convs, feats))]
+        """feats[k]: [B, F, ..n..] with n slices along the plane's axis; returns level k of the padded 3D grid."""
+        multiple = 2 ** (len(self.convs) - 1)
+        return [conv(pad_slices(f, self.dim, multiple)) for conv, f in zip(self.convs, feats)]
 
 
 def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
@@ -87,16 +88,14 @@ class Fusion(nn.Module):
 
     def fuse(self, xt, y, t, coords=None) -> Fused:
         """Eq. 6 with its parts: for gate maps and ablations."""
-        like, base = xt, network_inputs(xt, y, coords)
-        base = pad_to_multiple(base, self.net.multiple)
-        xt, y, coords = base[:, :1], base[:, 1 : 1 + y.shape[1]], base[:, -3:]
         eps_planes, inject = self._run_experts(xt, y, t, coords)
         outputs = [self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes]
-        out, _ = self.net(torch.cat([base, *outputs], dim=1), t, inject)
-        gate, resid = self._gate(out[:, :-1].float()), out[:, -1:].float()
+        inputs = torch.cat([network_inputs(xt, y, coords), *outputs], dim=1)
+        out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t, inject)
+        out = crop_like(out, xt).float()
+        gate, resid = self._gate(out[:, :-1]), out[:, -1:]
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
-        eps = combine(eps_planes, gate) + self.config.lam * unit * resid
-        return Fused(*(crop_like(part, like) for part in (eps, gate, resid, eps_planes)))
+        return Fused(combine(eps_planes, gate) + self.config.lam * unit * resid, gate, resid, eps_planes)
 
     def _gate(self, logits: torch.Tensor) -> torch.Tensor:
         """[B, P, X, Y, Z], summing to 1 over P; `affine` is the authors' unbounded form."""

@@ -7,7 +7,6 @@ training has ended, model.safetensors (EMA weights). Weights shipped with the pa
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from .config import ConfigError, RunConfig, load_config, to_dict
 from .data import PreparedData
 from .experts import SliceExpert
 from .fusion import Fusion
+from .places import default_runs
 from .progress import Progress
 from .schedule import Schedule
 from .tasks import task_named
@@ -29,19 +29,6 @@ from .train import train, trainable
 from .unet import UNet
 
 SHIPPED = Path(__file__).parent / "weights"
-
-
-def home() -> Path:
-    """Where `data/` and `runs/` lie: DIFFENS_HOME, else the checkout that we are in, else the current folder."""
-    if "DIFFENS_HOME" in os.environ:
-        return Path(os.environ["DIFFENS_HOME"])
-    here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / "diffens_core").is_dir()), here)
-
-
-def default_runs() -> Path:
-    """DIFFENS_RUNS, or `runs` at home."""
-    return Path(os.environ.get("DIFFENS_RUNS", home() / "runs"))
 
 
 def build(config: RunConfig) -> nn.Module:
@@ -132,9 +119,9 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
         save_weights(folder, model, config)
 
 
-def save_weights(folder: Path, model: nn.Module, config: RunConfig, dtype=torch.float32) -> None:
+def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
     """Write model.safetensors: the trained parameters only, without those of a fusion's experts."""
-    tensors = {n: p.detach().to("cpu", dtype).contiguous() for n, p in trainable(model).items()}
+    tensors = {n: p.detach().cpu().contiguous() for n, p in trainable(model).items()}
     write_atomically(folder / "model.safetensors", save(tensors, {"run": config.identity}))
 
 

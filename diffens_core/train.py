@@ -10,6 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def _optimise(model, optimizer, accelerator, data, schedule, config, prediction,
         samples = range(first, first + phase.batch)
         batch = data.batch(samples, phase.crop, seed, step, schedule.steps).to(accelerator.device)
         last = part + 1 == config.accumulate
-        with accelerator.autocast() if last else accelerator.no_sync(model):
+        with nullcontext() if last else accelerator.no_sync(model):
             with autocast(accelerator.device, precision):
                 loss = denoising_loss(model, batch, schedule, prediction) / config.accumulate
             accelerator.backward(loss)
@@ -173,7 +174,7 @@ def _restore(folder: Path, parameters, average, optimizer) -> tuple[int, list]:
     if state is None:
         _cut_log(folder, 0)
         return 0, []
-    if set(state["model"]) != set(parameters):
+    if {n: p.shape for n, p in state["model"].items()} != {n: p.shape for n, p in parameters.items()}:
         raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
     with torch.no_grad():
         for name, parameter in parameters.items():

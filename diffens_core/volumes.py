@@ -5,7 +5,6 @@ Arrays here are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
 
 
 class VolumeError(ValueError):
@@ -55,8 +55,9 @@ def load_volume(path: str | os.PathLike) -> Volume:
     try:
         image = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise VolumeError(f"{path}: cannot be read, truncated or not NIfTI ({error})") from error
+    except (ImageFileError, HeaderDataError, EOFError, OSError, TypeError, ValueError, zlib.error) as error:
+        reason = " ".join(str(error).split())  # nibabel's messages may have several lines
+        raise VolumeError(f"{path}: cannot be read, truncated or not NIfTI ({reason})") from error
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3 or min(data.shape, default=0) < 2:

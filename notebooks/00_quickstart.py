@@ -51,7 +51,8 @@ from IPython.display import display
 from diffens_core import plots
 from diffens_core.evaluate import results_table, save_translation
 from diffens_core.experiment import open_experiment
-from diffens_core.runs import home
+from diffens_core.places import home
+from diffens_core.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 tasks = task.split(",")
@@ -66,7 +67,7 @@ folder.mkdir(parents=True, exist_ok=True)
 pairs = {name: experiment.subjects(split, name) for name in tasks}
 pairs = {name: [found[i] for i in range(min(subjects, len(found)))] for name, found in pairs.items()}
 first = pairs[tasks[0]][0]
-channels = experiment.subjects(split, tasks[0]).task.conditions
+channels = task_named(tasks[0]).conditions
 shown = {"FLAIR (target)": first.x0[0].numpy()}
 shown |= {name: channel.numpy() for name, channel in zip(channels, first.y)}
 figure = plots.three_planes(shown, at=plots.middle(first.brain.numpy()), title=f"{first.subject}: target and conditions")

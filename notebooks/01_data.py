@@ -35,7 +35,6 @@ split: str = "test"  # which subjects to look at
 
 # %%
 import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -45,10 +44,11 @@ from diffens_core import plots
 from diffens_core.data import read_participants
 from diffens_core.degrade import block_average, downsample, project
 from diffens_core.experiment import open_experiment
+from diffens_core.places import lengthen
 from diffens_core.volumes import fit_scale, load_volume
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
-root = Path(experiment.data.root)
+root = lengthen(experiment.data.root)
 
 # %% [markdown]
 # ## The prepared layout
@@ -84,14 +84,14 @@ figure = plots.label_overlay(contrasts, labels, at, f"{subject}, {files['flair']
 
 # %%
 brain = files["brain"].data > 0
-figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", dpi=plots.DPI)
 for name, volume in contrasts.items():
     scaled = fit_scale(volume, brain).apply(volume, brain)
     sns.kdeplot(volume[brain][::7], ax=axes[0], label=name)
     sns.kdeplot(scaled[brain][::7], ax=axes[1], label=name)
 axes[0].set(title="as prepared", xlabel="intensity")
 axes[1].set(title="as the networks see it", xlabel="intensity", xlim=(-1.05, 1.05))
-axes[0].legend(frameon=False)
+_ = axes[0].legend(frameon=False)
 
 # %% [markdown]
 # ## The measurement
@@ -100,7 +100,7 @@ axes[0].legend(frameon=False)
 
 # %%
 pair = experiment.subjects(split, "sr")[0]
-x0, y = pair.x0[None], pair.y[None]
+x0, y = pair.x0[None], pair.y[None, :1]  # y also holds an interpolation of the measurement
 noisy = x0 + 0.3 * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
 fixed = project(noisy, y)
 print("numbers kept:", downsample(x0).numel(), "of", x0.numel())

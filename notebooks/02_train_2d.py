@@ -42,6 +42,7 @@ from diffens_core import plots
 from diffens_core.experiment import open_experiment
 from diffens_core.metrics import image_metrics
 from diffens_core.runs import build
+from diffens_core.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
@@ -84,7 +85,8 @@ figure = plots.training_curves({method: experiment.log(run)})
 # %%
 volume = experiment.translate(method, task, pair, denoiser=expert)[0, 0].numpy()
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
-views = {"truth": truth, **{f"condition {i}": c.numpy() for i, c in enumerate(pair.y)}, method: volume}
+conditions = dict(zip(task_named(task).conditions, pair.y.numpy()))
+views = {"truth": truth, **conditions, method: volume}
 figure = plots.three_planes(views, truth, plots.middle(brain), f"{pair.subject}, preset {preset}")
 image_metrics(volume, truth, brain)
 

@@ -54,13 +54,15 @@ def test_projection_never_moves_away_from_the_truth(shape, seed):
     assert after <= (guess - truth).norm() * (1 + 1e-5)
 
 
-def test_task_projects_onto_its_own_channel():
-    truth, other, guess = volume((8, 8, 8), 1), volume((8, 8, 8), 2), volume((8, 8, 8), 3)
-    y_lr = block_average(truth)
-    both = task_named("both")
-    assert both.conditions == ("flair_lr", "t1ce")
-    torch.testing.assert_close(both.project(guess, torch.cat([y_lr, other], 1)), project(guess, y_lr))
-    assert torch.equal(task_named("mt").project(guess, other), guess)
+@pytest.mark.parametrize("name", ["sr", "both", "mt"])
+def test_task_projects_onto_its_own_measurement(name):
+    task, truth, guess = task_named(name), volume((8, 8, 8), 1), volume((8, 8, 8), 3)
+    channels = [
+        block_average(truth) if c == "flair_lr" else volume((8, 8, 8), 10 + i) for i, c in enumerate(task.conditions)
+    ]
+    expected = project(guess, block_average(truth)) if task.measured else guess
+    torch.testing.assert_close(task.project(guess, torch.cat(channels, 1)), expected)
+    assert task.measured == (name != "mt")
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (9, 10, 7)])

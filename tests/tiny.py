@@ -22,13 +22,13 @@ SHAPE = (24, 24, 20)
 SPACING = 4.0
 
 
-def wake(model, seed: int = 0):
+def wake(model, seed: int = 0, size: float = 0.2):
     """Give the zero-initialised parameters random values, so that an untrained network answers something."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
-                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
     return model
 
 

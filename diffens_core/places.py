@@ -1,0 +1,30 @@
+"""Where things lie: `data/` and `runs/` below one home folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """DIFFENS_HOME, else the checkout that we are in, else the current folder."""
+    if "DIFFENS_HOME" in os.environ:
+        return Path(os.environ["DIFFENS_HOME"]).resolve()
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "diffens_core").is_dir()), here)
+
+
+def default_runs() -> Path:
+    """DIFFENS_RUNS, or `runs` at home."""
+    return Path(os.environ.get("DIFFENS_RUNS", home() / "runs"))
+
+
+def shorten(path: Path) -> str:
+    """`path` relative to home where it lies below it, so that a saved configuration fits other machines."""
+    path = Path(path).resolve()
+    return path.relative_to(home()).as_posix() if path.is_relative_to(home()) else str(path)
+
+
+def lengthen(path: str) -> Path:
+    """The inverse of `shorten`."""
+    return home() / path

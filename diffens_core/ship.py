@@ -1,0 +1,32 @@
+"""Copy finished runs into the package, so that they come with it: `python -m diffens_core.ship runs/demo/*`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from .config import load_config
+from .runs import SHIPPED
+
+
+def ship(folder: Path) -> Path:
+    """Write configuration, log and weights of a run, in float16 (half the size), below `diffens_core/weights/`."""
+    config = load_config(folder / "config.json")
+    out = SHIPPED / config.folder
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "log.csv"):
+        (out / name).write_bytes((folder / name).read_bytes())
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name).to(torch.float16) for name in file.keys()}  # noqa: SIM118
+        save_file(tensors, out / "model.safetensors", file.metadata())
+    return out
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        shipped = ship(Path(argument))
+        print(f"{shipped.name}: {(shipped / 'model.safetensors').stat().st_size / 1e6:.2f} MB")

@@ -1,0 +1,92 @@
+"""The command line refuses what cannot be used in one line, and never replaces a file unasked."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from grids import grid, save, translate
+from tiny import SHAPE, expert_config, make_head
+
+from diffens_core.cli import main
+from diffens_core.config import to_dict
+
+
+def refused(capsys, code, out, complaint):
+    """Return code 2, one line on stderr, nothing written."""
+    error = capsys.readouterr().err
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1 and complaint in error, error
+    assert not out.exists() and not list(out.parent.glob(".*"))
+
+
+def test_bad_conditions_are_refused(folders, tmp_path, lr, capsys):
+    out = tmp_path / "out.nii.gz"
+    refused(capsys, translate(folders["both"], lr, out), out, "missing: t1ce")
+    refused(capsys, translate(folders["sr"], lr, out, "--t1ce", lr), out, "does not use t1ce")
+    far = grid("LPS")
+    far[:3, 3] += 500
+    t1ce = save(tmp_path / "far.nii.gz", make_head(6), far)
+    refused(capsys, translate(folders["both"], lr, out, "--t1ce", t1ce), out, "far.nii.gz")
+    far[:3, 3] -= 440
+    t1ce = save(tmp_path / "near.nii.gz", make_head(6), far)
+    refused(capsys, translate(folders["both"], lr, out, "--t1ce", t1ce), out, "near.nii.gz: does not overlap")
+    refused(capsys, translate(folders["sr"], tmp_path / "absent.nii.gz", out), out, "absent.nii.gz: no such file")
+    empty = save(tmp_path / "empty.nii.gz", np.zeros(SHAPE), grid("LPS"))
+    refused(capsys, translate(folders["sr"], empty, out), out, "empty.nii.gz: the brain is empty")
+    flat = save(tmp_path / "flat.nii.gz", np.ones(SHAPE), grid("LPS"))
+    refused(capsys, translate(folders["sr"], flat, out), out, "constant")
+
+
+def test_bad_options_are_refused(folders, tmp_path, lr, capsys):
+    out, std = tmp_path / "out.nii.gz", tmp_path / "std.nii.gz"
+    refused(capsys, translate(folders["sr"], lr, out, "--std", std), out, "at least 2 for --std")
+    refused(capsys, translate(folders["sr"], lr, out, "--samples", 0), out, "--samples must be at least 1")
+    refused(capsys, translate(folders["sr"], lr, out, "--steps", 2000), out, "between 1 and 1000")
+    refused(capsys, translate(folders["sr"], lr, out, "--steps", 0), out, "between 1 and 1000")
+    refused(capsys, translate(folders["sr"], lr, out, "--device", "abacus"), out, "device 'abacus' is not there")
+    refused(capsys, translate(folders["sr"], lr, tmp_path / "out.png"), out, "name the output .nii or .nii.gz")
+    refused(capsys, translate(tmp_path / "no-such-run", lr, out), out, "neither a run folder nor")
+    same = translate(folders["sr"], lr, out, "--samples", 2, "--std", out)
+    refused(capsys, same, out, "name the same file")
+
+
+def test_existing_files_are_kept_without_overwrite(folders, tmp_path, lr, capsys):
+    out = tmp_path / "out.nii.gz"
+    out.write_bytes(b"precious")
+    assert translate(folders["sr"], lr, out) == 2
+    assert "give --overwrite" in capsys.readouterr().err and out.read_bytes() == b"precious"
+    assert translate(folders["sr"], lr, out, "--overwrite") == 0 and nib.load(out).shape == SHAPE
+
+
+@pytest.mark.parametrize("damage", ["weights", "json", "gone"])
+def test_a_damaged_run_is_refused(prepared, folders, tmp_path, lr, capsys, damage):
+    config, out = expert_config(prepared), tmp_path / "out.nii.gz"
+    folder = tmp_path / config.folder
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        content = (folders["sr"] / name).read_bytes()
+        (folder / name).write_bytes(content[:500] if damage == name.split(".")[-1] else content)
+    if damage == "weights":
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:500])
+    if damage == "gone":
+        (folder / "model.safetensors").unlink()
+    complaint = {"weights": "corrupt weights", "json": "config.json: not valid JSON", "gone": "no trained weights"}
+    refused(capsys, translate(folder, lr, out), out, complaint[damage])
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name(folders, tmp_path, lr, monkeypatch):
+    monkeypatch.setenv("DIFFENS_RUNS", str(folders["sr"].parents[1]))
+    assert translate("expert-sr", lr, tmp_path / "out.nii.gz") == 0
+    assert translate("expert-", lr, tmp_path / "other.nii.gz") == 2
+
+
+def test_train_goes_on_from_a_config_file(prepared, tmp_path, capsys):
+    config = expert_config(prepared, steps=2)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_dict(config)))
+    assert main(["train", str(path), "--runs", str(tmp_path / "runs"), "--device", "cpu"]) == 0
+    assert (tmp_path / "runs" / config.folder / "model.safetensors").is_file()
+    path.write_text("{}")
+    assert main(["train", str(path), "--runs", str(tmp_path / "runs")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")

@@ -1,0 +1,139 @@
+"""The fusion: the exact average at the start, a convex gate, frozen experts, a residual, and adapted features."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import NET, make_expert, make_fusion, make_inputs, wake
+
+from diffens_core.config import FusionConfig, UNetConfig
+from diffens_core.experts import Average
+from diffens_core.fusion import Fusion
+from diffens_core.inputs import coordinates
+from diffens_core.planes import PLANES
+
+plane_sets = st.lists(st.sampled_from(sorted(PLANES)), min_size=1, max_size=4)
+shapes = st.tuples(*[st.integers(2, 9)] * 3)
+
+
+@given(
+    plane_sets, shapes, st.integers(1, 2), st.sampled_from(["softmax", "affine"]), st.sampled_from(["v", "eps", "x0"])
+)
+@settings(deadline=None, max_examples=25)
+def test_at_initialisation_it_is_exactly_the_average(planes, shape, batch, gate, prediction):
+    model = make_fusion(planes, gate=gate, prediction=prediction)
+    xt, y, t = make_inputs(shape, batch)
+    with torch.no_grad():
+        fused = model.fuse(xt, y, t)
+        average = Average(model.experts)(xt, y, t)
+    assert torch.equal(fused.eps, average) and not fused.resid.any()
+    assert fused.gate.shape == (batch, len(planes), *shape) and fused.eps_planes.shape == (len(planes), *xt.shape)
+
+
+@pytest.mark.parametrize("gate", ["softmax", "affine"])
+@torch.no_grad()
+def test_gate_sums_to_one(gate):
+    model = wake(make_fusion(("axial", "sagittal", "coronal"), gate=gate))
+    fused = model.fuse(*make_inputs((6, 7, 8), batch=2))
+    torch.testing.assert_close(fused.gate.sum(1), torch.ones(2, 6, 7, 8))
+    assert fused.gate.std(dim=(2, 3, 4)).min() > 1e-3, "the gate is meant to vary over voxels"
+    assert gate == "affine" or (fused.gate >= 0).all()
+
+
+@pytest.mark.parametrize("chosen", [0, 1, 2])
+@torch.no_grad()
+def test_gate_channels_are_in_the_order_of_the_experts(chosen):
+    """All weight to one plane gives that expert back."""
+    model = make_fusion(("sagittal", "axial", "coronal"))
+    model.net.head.bias[chosen] = 100.0
+    inputs = make_inputs((6, 8, 4))
+    torch.testing.assert_close(model(*inputs), model.experts[chosen](*inputs))
+    others = [e(*inputs) for i, e in enumerate(model.experts) if i != chosen]
+    assert all((model(*inputs) - other).abs().max() > 1e-2 for other in others)
+
+
+def test_experts_stay_frozen_and_in_evaluation_mode():
+    experts = [make_expert(plane, config=UNetConfig(8, (1, 2), 1, dropout=0.9)) for plane in ("axial", "coronal")]
+    model = Fusion(experts, 1, NET, FusionConfig()).train()
+    assert model.net.training and not any(module.training for module in model.experts.modules())
+    inputs = make_inputs((4, 4, 4))
+    assert torch.equal(model(*inputs), model(*inputs)), "dropout of an expert is active"
+    model(*inputs).square().sum().backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.experts.parameters())
+    assert not model.eval().train().experts.training
+
+
+def test_the_fusions_own_dropout_is_active_in_training():
+    model = wake(make_fusion(unet=UNetConfig(8, (1, 2), 1, dropout=0.5)).train())
+    inputs = make_inputs((4, 4, 4))
+    assert not torch.equal(model(*inputs), model(*inputs))
+
+
+@pytest.mark.parametrize("prediction", ["v", "eps", "x0"])
+@torch.no_grad()
+def test_lam_scales_the_residual(prediction):
+    inputs, eps = make_inputs((4, 6, 8)), {}
+    for lam in (0.0, 0.5, 1.0):
+        model = wake(make_fusion(lam=lam, prediction=prediction))
+        fused = model.fuse(*inputs)
+        eps[lam] = fused.eps
+    torch.testing.assert_close(eps[0.0], (fused.gate.movedim(1, 0)[:, :, None] * fused.eps_planes).sum(0))
+    torch.testing.assert_close(2 * (eps[0.5] - eps[0.0]), eps[1.0] - eps[0.0], atol=1e-5, rtol=1e-4)
+    unit = model.schedule.eps_per_output(prediction, inputs[0], inputs[2])
+    torch.testing.assert_close(eps[1.0] - eps[0.0], unit * fused.resid, atol=1e-5, rtol=1e-4)
+
+
+def test_adapters_learn_once_the_head_does():
+    model, inputs = make_fusion(), make_inputs((8, 8, 8))
+    model.net.head.weight.data.normal_()
+    for block in model.net.modules():  # the zeros inside each block let a gradient through their skip path
+        block.train()
+    model.experts.eval()
+    model(*inputs).square().sum().backward()
+    weights = [conv.weight for adapters in model.adapters for conv in adapters.convs]
+    assert len(weights) == 4 and all(w.grad.abs().max() > 0 for w in weights)
+
+
+@torch.no_grad()
+def test_adapter_kernels_reach_along_the_slice_axis_only():
+    model = make_fusion(("sagittal", "coronal", "axial"))
+    for expert, adapters in zip(model.experts, model.adapters):
+        for level, conv in enumerate(adapters.convs):
+            wanted = tuple(2**level if dim == expert.dim else 1 for dim in (2, 3, 4))
+            assert conv.kernel_size == conv.stride == wanted and not conv.weight.any()
+
+
+@given(shapes, st.sampled_from(sorted(PLANES)), st.sampled_from(sorted(PLANES)), st.sampled_from([1, 2, 4, 6]))
+@settings(deadline=None, max_examples=15)
+def test_features_chunk_by_chunk_equal_all_at_once(shape, first, second, slices):
+    model, inputs, results = wake(make_fusion((first, second))), make_inputs(shape), []
+    for count in (slices, 1000):
+        for expert in model.experts:
+            expert.slices = count
+        with torch.no_grad():
+            results.append(model.fuse(*inputs))
+    torch.testing.assert_close(results[0].gate, results[1].gate, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(results[0].eps, results[1].eps, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_features_matter_only_if_asked_for():
+    inputs = make_inputs((4, 4, 4))
+    with_features, without = make_fusion(), make_fusion(features=False)
+    assert len(without.adapters) == 0 and len(with_features.adapters) == 2
+    with_features.net.load_state_dict(wake(without.net).state_dict())
+    torch.testing.assert_close(with_features(*inputs), without(*inputs))
+    wake(with_features.adapters)
+    assert (with_features(*inputs) - without(*inputs)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_crop_is_told_where_it_lies():
+    """The coordinates given with a crop are what the networks read; without them a crop believes to be a head."""
+    model, shape = wake(make_fusion()), (8, 8, 8)
+    xt, y, t = make_inputs(shape)
+    place = coordinates((16, 16, 16))[..., 4:12, 8:16, :8]
+    assert place[0, :, 0, 0, 0].tolist() == pytest.approx([-1 + 8 / 15, 1 / 15, -1.0])
+    torch.testing.assert_close(model(xt, y, t, coordinates(shape)), model(xt, y, t))
+    assert (model(xt, y, t, place) - model(xt, y, t)).abs().max() > 1e-3
+    assert model(xt, y, t, place).shape == xt.shape

@@ -1,0 +1,59 @@
+"""Notebooks: generated from their sources, without outputs, short, and ready for papermill."""
+
+import ast
+from pathlib import Path
+
+import jupytext
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+SOURCES = sorted(FOLDER.glob("*.py"))
+notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def code_cells(source: Path) -> list:
+    return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+
+
+def plain_python(cell) -> str:
+    """The source without the lines that only a notebook understands."""
+    return "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
+
+
+def test_sources_and_notebooks_come_in_pairs():
+    assert SOURCES and {p.stem for p in SOURCES} == {p.stem for p in FOLDER.glob("*.ipynb")}
+
+
+@notebook
+def test_notebook_is_what_its_source_says(source):
+    """Run `make notebooks` if this fails."""
+    expected, found = jupytext.read(source), jupytext.read(source.with_suffix(".ipynb"))
+    assert [(c.cell_type, c.source) for c in found.cells] == [(c.cell_type, c.source) for c in expected.cells]
+    assert [c.metadata.get("tags", []) for c in found.cells] == [c.metadata.get("tags", []) for c in expected.cells]
+
+
+@notebook
+def test_notebook_has_no_outputs_and_a_kernel_that_exists_everywhere(source):
+    found = jupytext.read(source.with_suffix(".ipynb"))
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in found.cells)
+    assert found.metadata["kernelspec"]["name"] == "python3"
+    assert not {"widgets", "colab"} & set(found.metadata)
+
+
+@notebook
+def test_notebook_has_one_flat_typed_parameters_cell(source):
+    (cell,) = [c for c in code_cells(source) if "parameters" in c.metadata.get("tags", [])]
+    statements = ast.parse(cell.source).body
+    assert all(isinstance(s, ast.AnnAssign) and isinstance(s.annotation, ast.Name) for s in statements)
+    values = {s.target.id: (ast.literal_eval(s.value), s.annotation.id) for s in statements}
+    assert all(type(value).__name__ == kind for value, kind in values.values())
+    assert {"preset", "task", "seed", "data", "runs"} <= set(values)
+
+
+@notebook
+def test_cells_are_short_and_define_no_library(source):
+    for cell in code_cells(source):
+        assert len(cell.source.splitlines()) <= 15, f"{source.name}: a cell of more than 15 lines:\n{cell.source}"
+        for node in ast.walk(ast.parse(plain_python(cell))):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                assert node.end_lineno - node.lineno < 5, f"{source.name}: {node.name} belongs into diffens_core"

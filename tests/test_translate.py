@@ -1,0 +1,123 @@
+"""`diffens translate` on files of any grid: aligned with the measurement, on the input's grid, in the input's unit.
+
+The weights are random: what is tested here holds for any network.
+"""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from grids import average, blocks, grid, save, translate
+from nibabel.affines import apply_affine
+from tiny import SHAPE, make_head
+
+
+def assert_consistent(out, lr, labels):
+    """Same grid, something new, and means of whole blocks equal to the measurement to 1e-4 of its maximum."""
+    result, given = nib.load(out), nib.load(lr)
+    np.testing.assert_allclose(result.affine, given.affine, atol=1e-4)
+    data, measured = result.get_fdata(), given.get_fdata()
+    assert data.shape == measured.shape and np.abs(data - measured).max() > 0.01 * measured.max()
+    whole = np.bincount(labels.ravel())[labels] == 64
+    np.testing.assert_allclose(average(data, labels)[whole], measured[whole], atol=1e-4 * measured.max())
+    assert (data[measured == 0] == 0).all()
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "oblique"])
+@pytest.mark.parametrize("shape, offset", [(SHAPE, (0, 0, 0)), ((24, 24, 20), (1, 2, 3)), ((23, 21, 19), (3, 0, 2))])
+def test_block_means_of_the_result_are_the_measurement(folders, tmp_path, codes, shape, offset):
+    """Whatever the orientation, the size and where the blocks start: this proves the alignment."""
+    labels = blocks(shape, offset)
+    lr = save(tmp_path / "lr.nii.gz", average(800 * make_head(2, shape), labels), grid(codes))
+    assert translate(folders["sr"], lr, tmp_path / "out.nii.gz") == 0
+    assert_consistent(tmp_path / "out.nii.gz", lr, labels)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "oblique"])
+def test_a_low_resolution_grid_is_refined_in_place(folders, tmp_path, codes):
+    """4x coarser voxels: the output has 4x finer ones over the same extent, whose block means are the input."""
+    labels = blocks(SHAPE)
+    coarse = average(800 * make_head(3), labels)[::4, ::4, ::4]
+    lr = save(tmp_path / "lr.nii.gz", coarse, grid(codes, 16.0))
+    assert translate(folders["sr"], lr, tmp_path / "out.nii.gz") == 0
+    given, result = nib.load(lr), nib.load(tmp_path / "out.nii.gz")
+    assert result.shape == SHAPE and result.header.get_zooms() == pytest.approx((4, 4, 4))
+    for corner in np.ndindex(2, 2, 2):
+        before, after = (np.array(corner) * image.shape - 0.5 for image in (given, result))
+        np.testing.assert_allclose(apply_affine(result.affine, after), apply_affine(given.affine, before), atol=1e-3)
+    means = average(result.get_fdata(), labels)[::4, ::4, ::4]
+    np.testing.assert_allclose(means, coarse, atol=1e-4 * coarse.max())
+
+
+def test_orientation_of_the_file_does_not_change_the_result(folders, tmp_path, lr):
+    """The same head stored in another order gives the same head, in that order."""
+    image = nib.load(lr)
+    flipped = image.as_reoriented(nib.orientations.ornt_transform(*map(nib.orientations.axcodes2ornt, ("LPS", "SRA"))))
+    nib.save(flipped, tmp_path / "other.nii.gz")
+    for name, source in (("a.nii", lr), ("b.nii", tmp_path / "other.nii.gz")):
+        assert translate(folders["sr"], source, tmp_path / name) == 0
+    a, b = (nib.as_closest_canonical(nib.load(tmp_path / name)) for name in ("a.nii", "b.nii"))
+    assert nib.aff2axcodes(nib.load(tmp_path / "b.nii").affine) == ("S", "R", "A")
+    np.testing.assert_allclose(a.affine, b.affine, atol=1e-4)
+    np.testing.assert_allclose(a.get_fdata(), b.get_fdata(), atol=1e-2)
+
+
+def test_the_unit_of_the_input_is_kept(folders, tmp_path, lr):
+    image = nib.load(lr)
+    small = save(tmp_path / "small.nii.gz", image.get_fdata() / 200, image.affine)
+    for source, name in ((lr, "a.nii"), (small, "b.nii")):
+        assert translate(folders["sr"], source, tmp_path / name) == 0
+    a, b = (nib.load(tmp_path / name).get_fdata() for name in ("a.nii", "b.nii"))
+    np.testing.assert_allclose(b * 200, a, atol=1e-3 * a.max())
+
+
+def test_a_seed_gives_the_same_result_and_another_seed_another(folders, tmp_path, lr):
+    for name, seed in (("a.nii", 0), ("b.nii", 0), ("c.nii", 1)):
+        assert translate(folders["sr"], lr, tmp_path / name, "--seed", seed) == 0
+    a, b, c = (nib.load(tmp_path / name).get_fdata() for name in ("a.nii", "b.nii", "c.nii"))
+    assert (a == b).all() and not (a == c).all()
+
+
+@pytest.mark.parametrize("spacing, warning", [(3.1, "resampling to it and back"), (2.0, "finer detail is not synth")])
+def test_other_voxels_warn_and_come_back_on_their_own_grid(folders, tmp_path, capsys, spacing, warning):
+    shape = tuple(round(n * 4 / spacing) for n in SHAPE)
+    lr = save(tmp_path / "lr.nii.gz", 800 * make_head(4, shape), grid("LAS", spacing))
+    assert translate(folders["sr"], lr, tmp_path / "out.nii.gz") == 0
+    assert warning in capsys.readouterr().err
+    given, result = nib.load(lr), nib.load(tmp_path / "out.nii.gz")
+    assert result.shape == given.shape and np.allclose(result.affine, given.affine, atol=1e-4)
+    brain = given.get_fdata() > 0
+    assert np.corrcoef(brain.ravel(), (result.get_fdata() > 100).ravel())[0, 1] > 0.7
+
+
+def test_a_head_larger_than_the_window_warns_and_is_whole(folders, tmp_path, capsys):
+    shape = (36, 33, 30)
+    labels = blocks(shape)
+    lr = save(tmp_path / "lr.nii.gz", average(800 * make_head(5, shape), labels), grid("RAS"))
+    assert translate(folders["sr"], lr, tmp_path / "out.nii.gz") == 0
+    assert "is the skull still there?" in capsys.readouterr().err
+    assert_consistent(tmp_path / "out.nii.gz", lr, labels)
+
+
+def test_two_samples_give_their_mean_and_spread(folders, tmp_path, lr):
+    out, std = tmp_path / "mean.nii.gz", tmp_path / "std.nii.gz"
+    assert translate(folders["sr"], lr, out, "--samples", 2, "--std", std) == 0
+    assert_consistent(out, lr, blocks(SHAPE))
+    spread = nib.load(std).get_fdata()
+    assert spread.shape == SHAPE and spread.min() == 0 and 1 < spread.max() < 8000
+    assert (spread[nib.load(lr).get_fdata() == 0] == 0).all()
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAS"])
+def test_a_fusion_reads_a_second_contrast_on_any_grid(folders, tmp_path, lr, codes):
+    """The T1ce in the same space, in another order: the result changes with its content, not with its order."""
+    head, results = nib.Nifti1Image(300 * make_head(6), grid("LPS")), []
+    ornt = nib.orientations.ornt_transform(*map(nib.orientations.axcodes2ornt, ("LPS", codes)))
+    nib.save(head.as_reoriented(ornt), tmp_path / "t1ce.nii.gz")
+    other = save(tmp_path / "other.nii.gz", 300 * make_head(7), grid("LPS"))
+    same = save(tmp_path / "same.nii.gz", 300 * make_head(6), grid("LPS"))
+    for name in (tmp_path / "t1ce.nii.gz", same, other):
+        assert translate(folders["both"], lr, tmp_path / "out.nii.gz", "--t1ce", name, "--overwrite") == 0
+        results.append(nib.load(tmp_path / "out.nii.gz").get_fdata())
+        assert_consistent(tmp_path / "out.nii.gz", lr, blocks(SHAPE))
+    np.testing.assert_allclose(results[0], results[1], atol=0.1)
+    assert np.abs(results[0] - results[2]).max() > 1

@@ -1,0 +1,95 @@
+"""The networks of the paper's tables, and what every U-Net promises."""
+
+import pytest
+import torch
+from tiny import wake
+
+from diffens_core.config import UNetConfig
+from diffens_core.presets import PRESETS, SMALL_FUSION
+from diffens_core.unet import UNet, timestep_embedding
+
+PAPER = PRESETS["paper"]
+TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths
+    "9": (2, PAPER.expert, 1, 48_142_209, [64, 128, 256, 512]),
+    "10": (3, PAPER.fusion, 2, 46_974_722, [64, 128, 192, 256]),
+    "11": (3, SMALL_FUSION, 2, 9_974_306, [32, 64, 64, 128]),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_paper_networks_have_their_size(table):
+    dims, config, channels_out, parameters, widths = TABLES[table]
+    with torch.device("meta"):
+        net = UNet(dims, 5, channels_out, config)
+        out, feats = net(torch.empty(2, 5, *[16] * dims), torch.zeros(2, dtype=torch.int64))
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert net.widths == widths and net.multiple == 8
+    assert out.shape == (2, channels_out, *[16] * dims)
+    assert [f.shape for f in feats] == [(2, w, *[16 // 2**k] * dims) for k, w in enumerate(widths)]
+
+
+def _small(dims, **options):
+    torch.manual_seed(0)
+    return UNet(dims, 3, 2, UNetConfig(base=8, mult=(1, 2), blocks=2, **options))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_output_is_zero_at_initialisation_and_features_are_not(dims):
+    out, feats = _small(dims)(torch.randn(1, 3, *[8] * dims), torch.tensor([5]))
+    assert not out.any() and all(f.abs().mean() > 0.01 for f in feats)
+
+
+@pytest.mark.parametrize("size", [(7, 8), (8, 9)])
+def test_sizes_that_do_not_halve_are_refused(size):
+    with pytest.raises(ValueError, match="not multiples of 2"):
+        _small(2)(torch.randn(1, 3, *size), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_step_and_injected_maps_reach_the_output(dims):
+    net, x = wake(_small(dims)), torch.randn(1, 3, *[8] * dims)
+    t = torch.tensor([5])
+    with torch.no_grad():
+        out, feats = net(x, t)
+        assert (net(x, t + 400)[0] - out).abs().max() > 1e-3
+        zeros = [torch.zeros_like(f) for f in feats]
+        assert torch.equal(net(x, t, zeros)[0], out)
+        for level in range(2):
+            inject = [f + (k == level) for k, f in enumerate(zeros)]
+            assert (net(x, t, inject)[0] - out).abs().max() > 1e-3
+
+
+def test_a_3d_network_sees_all_three_axes():
+    net, x = wake(_small(3)), torch.randn(1, 3, 8, 8, 8)
+    t = torch.tensor([5])
+    with torch.no_grad():
+        for axis in (2, 3, 4):
+            moved = net(x.roll(1, axis), t)[0] - net(x, t)[0].roll(1, axis)
+            assert net(x, t)[0].shape == x[:, :2].shape and moved.abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_checkpointing_gives_the_same_gradients(dims):
+    """With dropout, so that the recomputed pass has to draw the same mask."""
+    gradients = []
+    for checkpointing in (False, True):
+        net = wake(_small(dims, checkpointing=checkpointing, dropout=0.3)).train()
+        torch.manual_seed(1)
+        net(torch.randn(2, 3, *[8] * dims), torch.tensor([1, 900]))[0].square().sum().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    assert all(g.abs().max() > 0 for g in gradients[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_checkpointing_really_recomputes():
+    calls = []
+    net = _small(2, checkpointing=True)
+    net.middle[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    wake(net)(torch.randn(1, 3, 8, 8), torch.tensor([1]))[0].sum().backward()
+    assert len(calls) == 2
+
+
+def test_embeddings_of_all_steps_differ():
+    waves = timestep_embedding(torch.arange(1000), 16)
+    assert waves.shape == (1000, 16) and waves.dtype == torch.float32
+    assert torch.pdist(waves).min() > 1e-2
