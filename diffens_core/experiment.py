@@ -110,7 +110,5 @@ def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:
     root.parent.mkdir(parents=True, exist_ok=True)
     bar = Progress("making phantoms", 0)
     with FileLock(root.parent / f".{root.name}.lock"):  # two notebooks may ask at once
-        prepare_phantoms(
-            root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count
-        )
+        prepare_phantoms(root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count)
     return root

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -88,6 +89,46 @@ class MovingAverage:
         torch._foreach_lerp_(list(self.tensors.values()), [tensors[n] for n in self.tensors], 1 - decay)
 
 
+class State:
+    """What a checkpoint holds: step, weights, their moving average, the optimiser, and losses not yet logged."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig):
+        self.parameters = trainable(model)
+        self.average = MovingAverage(config.ema, self.parameters)
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=0.0)
+        self.step, self.pending = 0, []
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint below `folder/last`."""
+        content = {
+            "step": self.step,
+            "model": {name: p.detach() for name, p in self.parameters.items()},
+            "ema": self.average.tensors,
+            "optimizer": self.optimizer.state_dict(),
+            "pending": self.pending,
+        }
+        save_checkpoint(folder / "last", self.step, content)
+
+    def restore(self, folder: Path) -> None:
+        """Take the newest whole checkpoint of `folder`, if there is one, and cut the log back to its step."""
+        content = load_checkpoint(folder / "last")
+        if content is not None:
+            shapes = ({n: p.shape for n, p in tensors.items()} for tensors in (content["model"], self.parameters))
+            if next(shapes) != next(shapes):
+                raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
+            _copy(content["model"], self.parameters)
+            _copy(content["ema"], self.average.tensors)
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.step, self.pending = content["step"], list(content["pending"])
+        _cut_log(folder, self.step)
+
+
+@torch.no_grad()
+def _copy(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
+
+
 def train(
     model: nn.Module,
     data: PreparedData,
@@ -105,84 +146,56 @@ def train(
     `TrainingError` where the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
-    schedule, device = model.schedule, accelerator.device
-    model.to(device).train()
-    parameters = trainable(model)
-    average = MovingAverage(config.ema, parameters)
-    optimizer = torch.optim.Adam(parameters.values(), lr=0.0)
-    start, pending = _restore(folder, parameters, average, optimizer)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    for step in range(start, config.steps):
+    schedule = model.schedule
+    model.to(accelerator.device).train()
+    state = State(model, config)
+    state.restore(folder)
+    wrapped, optimizer = accelerator.prepare(model, state.optimizer)
+
+    def loss_of(step: int, part: int) -> torch.Tensor:
+        phase, _ = phase_at(config, step)
+        first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
+        batch = data.batch(range(first, first + phase.batch), phase.crop, seed, step, schedule.steps)
+        with autocast(accelerator.device, precision):
+            return denoising_loss(wrapped, batch.to(accelerator.device), schedule, prediction)
+
+    for step in range(state.step, config.steps):
         torch.manual_seed(mix_seed(seed, step, accelerator.process_index))
         rate = learning_rate(config, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = _optimise(wrapped, optimizer, accelerator, data, schedule, config, prediction, seed, step, precision)
-        average.update(parameters, step)
-        pending.append(loss)
-        done = step + 1
-        if done % LOG_EVERY == 0 or done == config.steps:
-            mean = float(torch.stack(pending).mean())
-            pending.clear()
+        state.pending.append(
+            _optimise(wrapped, optimizer, accelerator, rate, config.accumulate, partial(loss_of, step))
+        )
+        state.average.update(state.parameters, step)
+        state.step = step + 1
+        if state.step % LOG_EVERY == 0 or state.step == config.steps:
+            mean = float(torch.stack(state.pending).mean())
+            state.pending.clear()
             if not math.isfinite(mean):
-                raise TrainingError(f"{folder}: the loss is {mean} at step {done}; lower the learning rate")
+                raise TrainingError(f"{folder}: the loss is {mean} at step {state.step}; lower the learning rate")
             if accelerator.is_main_process:
-                _log(folder, done, mean, rate)
-            yield Stats(done, config.steps, mean, rate)
-        if accelerator.is_main_process and (done % config.save_every == 0 or done == config.steps):
-            _save(folder, done, parameters, average, optimizer, pending)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(average.tensors[name])
+                _log(folder, state.step, mean, rate)
+            yield Stats(state.step, config.steps, mean, rate)
+        if accelerator.is_main_process and (state.step % config.save_every == 0 or state.step == config.steps):
+            state.save(folder)
+    _copy(state.average.tensors, state.parameters)
     model.eval()
 
 
-def _optimise(model, optimizer, accelerator, data, schedule, config, prediction, seed, step, precision):
-    """One optimiser step over `accumulate` batches; returns the loss, detached."""
-    phase, _ = phase_at(config, step)
-    total = 0.0
-    for part in range(config.accumulate):
-        first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
-        samples = range(first, first + phase.batch)
-        batch = data.batch(samples, phase.crop, seed, step, schedule.steps).to(accelerator.device)
-        last = part + 1 == config.accumulate
+def _optimise(model, optimizer, accelerator: Accelerator, rate: float, parts: int, loss_of) -> torch.Tensor:
+    """One optimiser step on the mean of `loss_of(part)` over `parts` batches; returns it, detached."""
+    total = torch.zeros((), device=accelerator.device)
+    for part in range(parts):
+        last = part + 1 == parts
         with nullcontext() if last else accelerator.no_sync(model):
-            with autocast(accelerator.device, precision):
-                loss = denoising_loss(model, batch, schedule, prediction) / config.accumulate
+            loss = loss_of(part) / parts
             accelerator.backward(loss)
-        total = total + loss.detach()
+        total += loss.detach()
     accelerator.clip_grad_norm_(model.parameters(), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad()
     return total
-
-
-def _save(folder: Path, step: int, parameters, average, optimizer, pending) -> None:
-    state = {
-        "step": step,
-        "model": {name: p.detach() for name, p in parameters.items()},
-        "ema": average.tensors,
-        "optimizer": optimizer.state_dict(),
-        "pending": pending,
-    }
-    save_checkpoint(folder / "last", step, state)
-
-
-def _restore(folder: Path, parameters, average, optimizer) -> tuple[int, list]:
-    """Load the newest whole checkpoint into place; returns the step to go on from and the losses not yet logged."""
-    state = load_checkpoint(folder / "last")
-    if state is None:
-        _cut_log(folder, 0)
-        return 0, []
-    if {n: p.shape for n, p in state["model"].items()} != {n: p.shape for n, p in parameters.items()}:
-        raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(state["model"][name])
-            average.tensors[name].copy_(state["ema"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    _cut_log(folder, state["step"])
-    return state["step"], list(state["pending"])
 
 
 def _log(folder: Path, step: int, loss: float, rate: float) -> None:

@@ -29,6 +29,10 @@ class Grid:
     affine: np.ndarray
     shape: tuple[int, ...]
 
+    @property
+    def spacing(self) -> np.ndarray:
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+
     def same_as(self, other: Grid) -> bool:
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=1e-2)
 
@@ -82,12 +86,18 @@ def prepare(inputs: dict[str, Path], task: Task, config: RunConfig) -> Prepared:
     volumes = {name: load_volume(inputs[name]) for name in task.inputs}
     reference = task.inputs[0]
     output = volumes[reference]
-    if reference == "flair_lr" and is_low_resolution(output, config.data.spacing):
+    if task.measured and is_low_resolution(output, config.data.spacing):
         output = volumes[reference] = refine(output)
-    working, factor, offset = working_grid(output, config.data.spacing)
+    if task.measured:
+        working, factor, offset = measured_grid(output, config.data.spacing)
+    else:
+        working, factor = model_grid(output, config.data.spacing)
+        offset = (0, 0, 0)
     images = {name: onto(volume, output, working, factor) for name, volume in volumes.items()}
     brain = find_brain(images, inputs)
-    window = brain_window(brain, config.data.shape, offset)
+    reach = [n * config.data.spacing for n in config.data.shape]
+    wanted = [-(-round(length / s) // FACTOR) * FACTOR for length, s in zip(reach, working.spacing)]
+    window = brain_window(brain, wanted, offset)
     images = {name: window.crop(image) for name, image in images.items()}
     y, scale = scaled_conditions(images, task)
     return Prepared(y, window.crop(brain), scale, window, working, output)
@@ -102,8 +112,9 @@ def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.
 
 
 def is_low_resolution(volume: Volume, spacing: float) -> bool:
-    """Whether the voxels are themselves the 4x blocks of the model's grid."""
-    return all(abs(s / (FACTOR * spacing) - 1) < 0.1 for s in volume.spacing)
+    """Whether the voxels are themselves blocks: nearer to 4 than to 1 voxel of the model, and not repeated."""
+    repeated = all(start is not None for start in block_starts(volume.data, FACTOR))
+    return min(volume.spacing) >= 2 * spacing and not repeated
 
 
 def refine(volume: Volume) -> Volume:
@@ -121,44 +132,50 @@ def refine(volume: Volume) -> Volume:
     return replace(volume, data=data, affine=affines[0], source_affine=affines[1], source_shape=shape)
 
 
-def working_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None, tuple[int, ...]]:
-    """The model's grid over `volume`: its own, one coarser by a whole factor, or (factor None) a resampled one.
+def measured_grid(volume: Volume, spacing: float) -> tuple[Grid, int, tuple[int, ...]]:
+    """The grid of the measurement itself, and at which voxel, modulo 4, its blocks start.
 
-    The last value says at which voxel, modulo 4, the blocks of the measurement start.
+    Another voxel size than the model's is not resampled: that would smear the blocks, and what was measured is worth
+    more than a familiar scale.
     """
+    if max(abs(s / spacing - 1) for s in volume.spacing) > 0.1:
+        warnings.warn(
+            f"voxels of {_mm(volume.spacing)} mm, but the model was trained at {spacing:g} mm: "
+            "the measurement is kept, expect less detail than at the trained size",
+            stacklevel=2,
+        )
+    offset = tuple(start or 0 for start in block_starts(volume.data, FACTOR))
+    return Grid(volume.affine, volume.data.shape), 1, offset
+
+
+def model_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None]:
+    """The model's grid over `volume`: its own, one coarser by a whole factor, or (factor None) a resampled one."""
     ratios = [spacing / s for s in volume.spacing]
     factor = max(1, round(ratios[0]))
-    if max(abs(r - factor) for r in ratios) > 0.05 * factor:
+    if max(abs(r - 1) for r in ratios) > 0.05:
         warnings.warn(
-            f"voxels of {_mm(volume.spacing)} mm: the model was trained at {spacing:g} mm; resampling to it and back",
-            stacklevel=2,
+            f"voxels of {_mm(volume.spacing)} mm: resampled to the {spacing:g} mm of the model and back", stacklevel=2
         )
-        shape = tuple(max(4, round(n * s / spacing)) for n, s in zip(volume.data.shape, volume.spacing))
-        step = volume.affine[:3, :3] / volume.spacing * spacing
-        affine = volume.affine.copy()
-        affine[:3, :3] = step
-        affine[:3, 3] += (step - volume.affine[:3, :3]) @ np.full(3, 0.5)
-        return Grid(affine, shape), None, (0, 0, 0)
-    if factor > 1:
-        warnings.warn(
-            f"voxels of {_mm(volume.spacing)} mm: the model works at {spacing:g} mm, finer detail is not synthesised",
-            stacklevel=2,
-        )
-    shape = tuple(-(-n // factor) for n in volume.data.shape)
-    offset = tuple(o // factor for o in block_offset(volume.data, FACTOR * factor))
-    return Grid(coarse_affine(volume.affine, factor), shape), factor, offset
+    if max(abs(r - factor) for r in ratios) <= 0.05 * factor:
+        shape = tuple(-(-n // factor) for n in volume.data.shape)
+        return Grid(coarse_affine(volume.affine, factor), shape), factor
+    shape = tuple(max(FACTOR, round(n * s / spacing)) for n, s in zip(volume.data.shape, volume.spacing))
+    step = volume.affine[:3, :3] / volume.spacing * spacing
+    affine = volume.affine.copy()
+    affine[:3, :3] = step
+    affine[:3, 3] += (step - volume.affine[:3, :3]) @ np.full(3, 0.5)
+    return Grid(affine, shape), None
 
 
-def block_offset(data: np.ndarray, size: int) -> tuple[int, ...]:
-    """Where blocks of `size` voxels start along each axis if `data` [X, Y, Z] is constant within blocks, else 0."""
-    offsets = []
+def block_starts(data: np.ndarray, size: int) -> tuple[int | None, ...]:
+    """Per axis of `data` [X, Y, Z] the voxel, modulo `size`, at which constant blocks start; None if there are none."""
+    starts = []
     for axis in range(3):
         jumps = np.abs(np.diff(data, axis=axis)).sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
         energy = np.array([jumps[start::size].sum() for start in range(size)])
         best = int(energy.argmax())
-        blocky = energy.sum() > 0 and energy[best] > 0.999 * energy.sum()
-        offsets.append((best + 1) % size if blocky else 0)
-    return tuple(offsets)
+        starts.append((best + 1) % size if 0 < 0.999 * energy.sum() < energy[best] else None)
+    return tuple(starts)
 
 
 def onto(volume: Volume, reference: Volume, working: Grid, factor: int | None) -> np.ndarray:
