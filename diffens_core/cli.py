@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.run_command(args)
-    except (VolumeError, ConfigError, TrainingError, FileNotFoundError, FileExistsError, ValueError) as error:
+    except (VolumeError, ConfigError, TrainingError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -22,6 +22,11 @@ class DiffusionConfig:
     beta_start: float = 1e-4
     beta_end: float = 2e-2
 
+    def __post_init__(self):
+        _at_least("steps", self.steps, 1)
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise ConfigError(f"0 < beta_start <= beta_end < 1 must hold, not {self.beta_start}, {self.beta_end}")
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -32,6 +37,12 @@ class UNetConfig:
     blocks: int = 2
     dropout: float = 0.0
     checkpointing: bool = False
+
+    def __post_init__(self):
+        _at_least("base", self.base, 2)
+        _at_least("blocks", self.blocks, 1)
+        if not self.mult or min(self.mult) < 1:
+            raise ConfigError(f"mult must be positive numbers, not {self.mult}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,12 @@ class Phase:
     lr: float
     crop: tuple[int, ...] | None = None
 
+    def __post_init__(self):
+        _at_least("steps", self.steps, 1)
+        _at_least("batch", self.batch, 1)
+        if self.crop is not None and (len(self.crop) != 3 or min(self.crop) < 1):
+            raise ConfigError(f"crop must be three positive numbers, not {self.crop}")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -71,6 +88,10 @@ class TrainConfig:
 
     def __post_init__(self):
         _one_of("decay", self.decay, ("constant", "cosine"))
+        _at_least("accumulate", self.accumulate, 1)
+        _at_least("save_every", self.save_every, 1)
+        if not self.phases:
+            raise ConfigError("phases must not be empty")
 
     @property
     def steps(self) -> int:
@@ -154,6 +175,11 @@ def load_config(path: str | Path) -> RunConfig:
 def _one_of(key: str, value: str, allowed) -> None:
     if value not in allowed:
         raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{key} must be at least {least}, not {value}")
 
 
 def _forget_roots(content) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from .config import DataConfig
-from .degrade import block_average
+from .degrade import block_average, downsample
 from .inputs import coordinates
 from .places import lengthen, shorten
 from .sampler import mix_seed
@@ -57,6 +57,10 @@ def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
         about = json.loads((root / "dataset.json").read_text())
     except FileNotFoundError:
         raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see data_prep") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise VolumeError(f"{root / 'dataset.json'}: not valid JSON ({error}); prepare the data again") from None
+    if not isinstance(about, dict) or "name" not in about:
+        raise VolumeError(f"{root / 'dataset.json'}: no name in it; prepare the data again")
     table = read_participants(root)
     listed = sorted(zip(table["participant_id"], table["split"]))
     content = json.dumps([about["name"], listed, about.get("phantom")], sort_keys=True)
@@ -77,8 +81,7 @@ def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
     if factor == 1:
         return data.astype(np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None]
-    pool = torch.nn.functional.avg_pool3d(tensor, factor, ceil_mode=True, count_include_pad=False)
-    return pool[0, 0].numpy()
+    return downsample(tensor, factor)[0, 0].numpy()
 
 
 def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):

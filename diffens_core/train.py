@@ -160,22 +160,24 @@ def train(
             return denoising_loss(wrapped, batch.to(accelerator.device), schedule, prediction)
 
     for step in range(state.step, config.steps):
-        torch.manual_seed(mix_seed(seed, step, accelerator.process_index))
+        torch.manual_seed(mix_seed(seed, step, accelerator.process_index, "dropout"))
         rate = learning_rate(config, step)
         state.pending.append(
             _optimise(wrapped, optimizer, accelerator, rate, config.accumulate, partial(loss_of, step))
         )
         state.average.update(state.parameters, step)
         state.step = step + 1
-        if state.step % LOG_EVERY == 0 or state.step == config.steps:
-            mean = float(torch.stack(state.pending).mean())
+        last = state.step == config.steps
+        due = {"log": last or state.step % LOG_EVERY == 0, "save": last or state.step % config.save_every == 0}
+        mean = float(torch.stack(state.pending).mean()) if any(due.values()) else 0.0
+        if not math.isfinite(mean):
+            raise TrainingError(f"{folder}: the loss is {mean} at step {state.step}; lower the learning rate")
+        if due["log"]:
             state.pending.clear()
-            if not math.isfinite(mean):
-                raise TrainingError(f"{folder}: the loss is {mean} at step {state.step}; lower the learning rate")
             if accelerator.is_main_process:
                 _log(folder, state.step, mean, rate)
             yield Stats(state.step, config.steps, mean, rate)
-        if accelerator.is_main_process and (state.step % config.save_every == 0 or state.step == config.steps):
+        if due["save"] and accelerator.is_main_process:
             state.save(folder)
     _copy(state.average.tensors, state.parameters)
     model.eval()

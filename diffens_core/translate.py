@@ -98,7 +98,7 @@ def prepare(inputs: dict[str, Path], task: Task, config: RunConfig) -> Prepared:
     reach = [n * config.data.spacing for n in config.data.shape]
     wanted = [-(-round(length / s) // FACTOR) * FACTOR for length, s in zip(reach, working.spacing)]
     window = brain_window(brain, wanted, offset)
-    images = {name: window.crop(image) for name, image in images.items()}
+    images = {name: crop_with_edge(window, image) for name, image in images.items()}
     y, scale = scaled_conditions(images, task)
     return Prepared(y, window.crop(brain), scale, window, working, output)
 
@@ -109,6 +109,12 @@ def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.
         images = {**images, "flair_lr": measure(images["flair_lr"])}
     channels = {name: scaled(images[name]) for name in task.inputs}
     return task.stack({name: channel for name, (channel, _) in channels.items()}), channels[task.inputs[0]][1]
+
+
+def crop_with_edge(window: Window, image: np.ndarray) -> np.ndarray:
+    """The window out of `image` [X, Y, Z]; a block that the border of the image cuts goes on with its last voxel."""
+    edge = FACTOR - 1
+    return replace(window, start=tuple(s + edge for s in window.start)).crop(np.pad(image, edge, mode="edge"))
 
 
 def is_low_resolution(volume: Volume, spacing: float) -> bool:

@@ -48,21 +48,21 @@ from diffens_core.widgets import browse
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 pair = experiment.subjects(split, task)[0]
 fusion = experiment.denoiser(method, task)
-device = next(fusion.parameters()).device
-y = pair.y[None].to(device)
 
 # %% [markdown]
 # ## The trajectory
 # The sampler is a generator: it yields its state after every step, and the caller does with it what it likes.
 
 # %%
-steps = experiment.preset.steps
+steps, device = experiment.preset.steps, next(fusion.parameters()).device
+y = pair.y[None].to(device)
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
 with torch.inference_mode(), autocast(device):
     projected = list(ddim(fusion, y, noise, steps, project=task_named(task).project))
     free = list(ddim(fusion, y, noise, steps))
 picked = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1})
-figure = plots.trajectory({f"t = {projected[i].t}": (projected[i].xt[0, 0].cpu().numpy(), projected[i].x0_hat[0, 0].cpu().numpy()) for i in picked})
+shown = {f"t = {s.t}": (s.xt[0, 0].cpu().numpy(), s.x0_hat[0, 0].cpu().numpy()) for s in map(projected.__getitem__, picked)}
+figure = plots.trajectory(shown)
 
 # %% [markdown]
 # The estimate is good long before the sample is clean: most of the walk only settles detail.

@@ -21,10 +21,11 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def folders(prepared, tmp_path_factory):
-    """Run folders of an `sr` expert and a `both` fusion with random weights."""
+    """Run folders of an `sr` and an `mt` expert and a `both` fusion with random weights."""
     root, made = tmp_path_factory.mktemp("runs"), {}
     fusion = fusion_config(prepared, task="both")
-    for name, config in (("sr", expert_config(prepared)), ("both", fusion), *enumerate(fusion.experts)):
+    single = {task: expert_config(prepared, task=task) for task in ("sr", "mt")}
+    for name, config in (*single.items(), ("both", fusion), *enumerate(fusion.experts)):
         made[name] = root / config.folder
         runs.save_weights(made[name], wake(runs.build(config), size=0.03), config)
         (made[name] / "config.json").write_text(json.dumps(to_dict(config)))

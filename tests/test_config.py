@@ -41,8 +41,8 @@ def changed(content: dict, path):
         place = place[key]
     allowed = {"task": "mt", "prediction": "eps", "gate": "affine", "plane": "coronal", "decay": "constant"}
     value = place[last]
-    other = not value if isinstance(value, bool) else value + 1 if isinstance(value, (int, float)) else str(value) + "x"
-    place[last] = allowed.get(last, other)
+    other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v * 0.9 + 0.001}
+    place[last] = allowed.get(last, other.get(type(value), lambda v: f"{v}x")(value))
     if place[last] == value:
         place[last] = "cosine"
     return content
@@ -84,6 +84,11 @@ def test_folder_names_preset_stage_task_name_and_hash(run):
         (("prediction",), "noise", "prediction must be one of v, eps, x0"),
         (("fusion", "gate"), "sigmoid", "gate must be one of softmax, affine"),
         (("train", "decay"), "linear", "decay must be one of constant, cosine"),
+        (("train", "phases", 0, "steps"), 0, "steps must be at least 1, not 0"),
+        (("train", "phases", 0, "batch"), -1, "batch must be at least 1, not -1"),
+        (("train", "phases"), [], "phases must not be empty"),
+        (("diffusion", "beta_start"), 2.0, "0 < beta_start <= beta_end < 1 must hold"),
+        (("unet", "mult"), [], "mult must be positive numbers"),
         (("experts",), [], "an expert has a plane, a fusion has experts"),
         (("plane",), "axial", "an expert has a plane, a fusion has experts"),
         (("data", "spacing"), None, "spacing must be float, not None"),

@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(prepared, tmp_path):
     data = PreparedData(config.data, "train", task_named("sr"))
     for index in range(len(data)):
         data[index].x0[:] = float("nan")
-    with pytest.raises(TrainingError, match="the loss is nan at step 10") as caught:
+    with pytest.raises(TrainingError, match="the loss is nan at step") as caught:
         list(train(runs.build(config), data, config.train, tmp_path, prediction="v", seed=0))
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 

@@ -10,6 +10,8 @@ from grids import average, blocks, grid, save, translate
 from nibabel.affines import apply_affine
 from tiny import SHAPE, make_head
 
+from diffens_core.cli import main
+
 
 def assert_consistent(out, lr, labels):
     """Same grid, something new, and means of whole blocks equal to the measurement to 1e-4 of its maximum."""
@@ -77,16 +79,39 @@ def test_a_seed_gives_the_same_result_and_another_seed_another(folders, tmp_path
     assert (a == b).all() and not (a == c).all()
 
 
-@pytest.mark.parametrize("spacing, warning", [(3.1, "resampling to it and back"), (2.0, "finer detail is not synth")])
-def test_other_voxels_warn_and_come_back_on_their_own_grid(folders, tmp_path, capsys, spacing, warning):
+@pytest.mark.parametrize("spacing", [2.0, 3.1])
+def test_other_voxels_than_the_models_keep_the_measurement_and_warn(folders, tmp_path, capsys, spacing):
     shape = tuple(round(n * 4 / spacing) for n in SHAPE)
-    lr = save(tmp_path / "lr.nii.gz", 800 * make_head(4, shape), grid("LAS", spacing))
+    labels = blocks(shape, (1, 0, 2))
+    lr = save(tmp_path / "lr.nii.gz", average(800 * make_head(4, shape), labels), grid("LAS", spacing))
     assert translate(folders["sr"], lr, tmp_path / "out.nii.gz") == 0
-    assert warning in capsys.readouterr().err
-    given, result = nib.load(lr), nib.load(tmp_path / "out.nii.gz")
+    assert "the model was trained at 4 mm" in capsys.readouterr().err
+    assert_consistent(tmp_path / "out.nii.gz", lr, labels)
+
+
+@pytest.mark.parametrize("spacing", [2.0, 3.1, 4.0])
+def test_without_a_measurement_the_head_is_resampled_and_comes_back(folders, tmp_path, capsys, spacing):
+    shape = tuple(round(n * 4 / spacing) for n in SHAPE)
+    t1ce = save(tmp_path / "t1ce.nii.gz", 300 * make_head(4, shape), grid("LAS", spacing))
+    arguments = ["translate", "--run", folders["mt"], "--t1ce", t1ce, "--out", tmp_path / "out.nii.gz", "--steps", 2]
+    assert main([str(a) for a in arguments]) == 0
+    assert ("resampled to the 4 mm" in capsys.readouterr().err) == (spacing != 4.0)
+    given, result = nib.load(t1ce), nib.load(tmp_path / "out.nii.gz")
     assert result.shape == given.shape and np.allclose(result.affine, given.affine, atol=1e-4)
     brain = given.get_fdata() > 0
-    assert np.corrcoef(brain.ravel(), (result.get_fdata() > 100).ravel())[0, 1] > 0.7
+    assert np.corrcoef(brain.ravel(), (result.get_fdata() > 0).ravel())[0, 1] > 0.7
+
+
+def test_a_block_that_the_border_cuts_counts_by_what_it_has(folders, tmp_path):
+    """A head that touches the border, whose first block has one voxel: its mean is kept too."""
+    shape, offset = (21, 24, 20), (1, 0, 0)
+    labels = blocks(shape, offset)
+    lr = save(tmp_path / "lr.nii.gz", average(400 + 200 * np.random.default_rng(0).random(shape), labels), grid("RAS"))
+    assert translate(folders["sr"], lr, tmp_path / "out.nii.gz") == 0
+    data, measured = nib.load(tmp_path / "out.nii.gz").get_fdata(), nib.load(lr).get_fdata()
+    whole = np.bincount(labels.ravel())[labels] == 64
+    np.testing.assert_allclose(average(data, labels)[whole], measured[whole], atol=0.1)
+    assert abs(data[0].mean() / measured[0].mean() - 1) < 0.2
 
 
 def test_a_head_larger_than_the_window_warns_and_is_whole(folders, tmp_path, capsys):
