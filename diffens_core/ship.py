@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from .checkpoints import write_atomically
 from .config import load_config
 from .runs import SHIPPED
 
@@ -17,12 +18,11 @@ def ship(folder: Path) -> Path:
     """Write configuration, log and weights of a run, in float16 (half the size), below `diffens_core/weights/`."""
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
-    out.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "log.csv"):
-        (out / name).write_bytes((folder / name).read_bytes())
+        write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
         tensors = {name: file.get_tensor(name).to(torch.float16) for name in file.keys()}  # noqa: SIM118
-        save_file(tensors, out / "model.safetensors", file.metadata())
+        write_atomically(out / "model.safetensors", save(tensors, file.metadata()))
     return out
 
 
