@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from .data import Pair
 from .device import autocast
 from .metrics import image_metrics
-from .sampler import ddim, mix_seed, noise_for
+from .sampler import ddim, noise_for
 from .tasks import Task
 from .volumes import save_image
 
@@ -24,21 +23,22 @@ METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
 
 @torch.inference_mode()
 def sample(
-    denoiser, y, task: Task, *, subject: str, samples: int, steps: int, seed=0, eta=0.0, project=True, precision="auto"
+    denoiser, y, task: Task, *, subject: str, samples: int, steps: int, seed=0, precision="auto", show=lambda done: None
 ) -> torch.Tensor:
     """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
 
-    Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones.
+    Deterministic DDIM from random noise; what was measured is projected onto in every step. Sample k depends on
+    (seed, subject, k) alone, so K can be raised without changing the first ones. `show(done)` is called after each
+    of the K * steps steps.
     """
     device = next(denoiser.parameters()).device
     volumes = []
     for k in range(samples):
         noise = noise_for(subject, [k], seed, y.shape[1:], device)
-        fresh = torch.Generator().manual_seed(mix_seed(seed, subject, k, "eta"))
-        options = {"eta": eta, "generator": fresh, "project": task.project if project else None}
         with autocast(device, precision):
-            last = deque(ddim(denoiser, y[None].to(device), noise, steps, **options), maxlen=1)[0]
-        volumes.append(last.x0_hat.cpu())
+            for state in ddim(denoiser, y[None].to(device), noise, steps, project=task.project):
+                show(k * steps + state.index + 1)
+        volumes.append(state.x0_hat.cpu())
     return torch.cat(volumes)
 
 

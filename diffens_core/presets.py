@@ -65,7 +65,8 @@ PRESETS = {
         # experts' normalisation layers see other statistics in a cube than in a slice.
         fusion_train=(Phase(100, 1, 1e-3),),
         train={"ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
-        steps=4,
+        # After so short a training more steps add noise: PSNR 22.7 dB with 2, 22.4 with 3, 21.8 with 4 (task sr).
+        steps=3,
         samples=3,
     ),
     "gpu": Preset(

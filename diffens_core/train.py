@@ -206,7 +206,7 @@ def _log(folder: Path, step: int, loss: float, rate: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", newline="") as file:
         rows = [("step", "loss", "lr")] if new else []
-        csv.writer(file).writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
+        csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
 
 
 def _cut_log(folder: Path, step: int) -> None:
@@ -216,5 +216,5 @@ def _cut_log(folder: Path, step: int) -> None:
         rows = list(csv.reader(io.StringIO(path.read_text())))
         kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
         out = io.StringIO(newline="")
-        csv.writer(out).writerows(kept)
+        csv.writer(out, lineterminator="\n").writerows(kept)
         write_atomically(path, out.getvalue().encode())

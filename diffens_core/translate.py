@@ -18,6 +18,7 @@ from .config import RunConfig
 from .data import coarse_affine, coarsen, measure, scaled
 from .degrade import FACTOR
 from .evaluate import sample
+from .progress import Progress
 from .tasks import Task, task_named
 from .volumes import Scale, Volume, VolumeError, Window, load_volume, save_volume
 
@@ -68,9 +69,9 @@ def translate_files(
     """
     task = task_named(config.task)
     prepared = prepare(inputs, task, config)
-    volumes = sample(
-        model, prepared.y, task, subject="input", samples=samples, steps=steps, seed=seed, precision=precision
-    )
+    bar = Progress(f"translating to {out.name}", samples * steps)
+    options = {"samples": samples, "steps": steps, "seed": seed, "precision": precision}
+    volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())
     save_volume(out, to_input_grid(np.where(prepared.brain, mean, 0.0), prepared), prepared.output)
     if std is not None:
