@@ -70,7 +70,8 @@ first = pairs[tasks[0]][0]
 channels = task_named(tasks[0]).conditions
 shown = {"FLAIR (target)": first.x0[0].numpy()}
 shown |= {name: channel.numpy() for name, channel in zip(channels, first.y)}
-figure = plots.three_planes(shown, at=plots.middle(first.brain.numpy()), title=f"{first.subject}: target and conditions")
+at = plots.middle(first.brain.numpy())
+figure = plots.three_planes(shown, at=at, title=f"{first.subject}: target and conditions")
 
 # %% [markdown]
 # ## Translate
@@ -93,7 +94,8 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # %%
 tables = {name: results_table(metrics[metrics["task"] == name], methods[name]) for name in tasks}
 for name, table in tables.items():
-    display(table.style.format("{:.3f}", na_rep="").set_caption(f"task {name}, {len(pairs[name])} held-out subjects"))
+    caption = f"task {name}, {len(pairs[name])} held-out subjects"
+    display(table.style.format("{:.3f}", na_rep="").set_caption(caption))
 
 # %% tags=["result"]
 for name, table in tables.items():
@@ -112,7 +114,6 @@ for name in tasks:
     columns = {m: m if m in ("degraded", "cubic-projected") else f"{m}\n({name})" for m, _ in volumes}
     wanted = [m for m in columns if not m.startswith("palette") and m != "cubic"]
     shown |= {columns[m]: volumes[m, first.subject][0, 0].numpy() for m in wanted}
-at = plots.middle(first.brain.numpy())
 figure = plots.three_planes(shown, first.x0[0].numpy(), at, f"{first.subject}, preset {preset}: one sample each")
 figure.savefig(folder / "translation.png")
 

@@ -32,6 +32,7 @@ seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 split: str = "test"  # which subjects to draw from
+steps: int = 8  # sampling steps
 
 # %%
 import torch
@@ -54,14 +55,15 @@ fusion = experiment.denoiser(method, task)
 # The sampler is a generator: it yields its state after every step, and the caller does with it what it likes.
 
 # %%
-steps, device = experiment.preset.steps, next(fusion.parameters()).device
+device = next(fusion.parameters()).device
 y = pair.y[None].to(device)
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
 with torch.inference_mode(), autocast(device):
     projected = list(ddim(fusion, y, noise, steps, project=task_named(task).project))
     free = list(ddim(fusion, y, noise, steps))
 picked = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1})
-shown = {f"t = {s.t}": (s.xt[0, 0].cpu().numpy(), s.x0_hat[0, 0].cpu().numpy()) for s in map(projected.__getitem__, picked)}
+states = [projected[i] for i in picked]
+shown = {f"t = {s.t}": (s.xt[0, 0].cpu().numpy(), s.x0_hat[0, 0].cpu().numpy()) for s in states}
 figure = plots.trajectory(shown)
 
 # %% [markdown]
@@ -75,8 +77,8 @@ times = timesteps(fusion.schedule, steps)
 gates = {}
 with torch.inference_mode(), autocast(device):
     for i in picked:
-        before = noise if i == 0 else projected[i - 1].xt
-        fused = fusion.fuse(before, y, torch.tensor([times[i]], device=device))
+        xt = noise if i == 0 else projected[i - 1].xt
+        fused = fusion.fuse(xt, y, torch.tensor([times[i]], device=device))
         gates[f"t = {times[i]}"] = fused.gate[0, 0].float().cpu().numpy()
 figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(pair.brain.numpy()))
 
@@ -98,14 +100,15 @@ truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 ends = {"projected": projected[-1].x0_hat[0, 0].cpu().numpy(), "free": free[-1].x0_hat[0, 0].cpu().numpy()}
 for name, volume in ends.items():
     print(name, {metric: round(value, 3) for metric, value in image_metrics(volume, truth, brain).items()})
-figure = plots.three_planes({"truth": truth, "degraded": pair.y[0].numpy(), **ends}, truth, plots.middle(brain), pair.subject)
+views = {"truth": truth, "degraded": pair.y[0].numpy(), **ends}
+figure = plots.three_planes(views, truth, plots.middle(brain), pair.subject)
 
 # %% [markdown]
 # ## Look around
 # A live kernel lets you move through the slices.
 
 # %% tags=["skip-execution"]
-browse({"truth": truth, "degraded": pair.y[0].numpy(), **ends})
+browse(views)
 
 # %% [markdown]
 # ## Exercises
