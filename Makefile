@@ -20,7 +20,10 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 notebooks
+	rm -rf .test-home && mkdir .test-home
+	DIFFENS_HOME=$(CURDIR)/.test-home OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \
+	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 notebooks
+	rm -rf .test-home
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks
