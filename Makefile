@@ -12,7 +12,8 @@ OUT := figures/out/demo
 
 demo: .venv/ready
 	@mkdir -p $(OUT)
-	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb -k python3 -p preset demo -p out $(OUT) --no-progress-bar --log-output
+	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb -k python3 -p preset demo -p out $(OUT)
+	@cat $(OUT)/table.txt
 	@echo
 	@echo "Table: $(OUT)/metrics.csv  picture: $(OUT)/translation.png  volumes: $(OUT)/*.nii.gz"
 	@echo "Next: $(BIN)/diffens translate --help (your own NIfTI files), or make lab (the notebooks)."

@@ -97,10 +97,12 @@ for name, table in tables.items():
     caption = f"task {name}, {len(pairs[name])} held-out subjects"
     display(table.style.format("{:.3f}", na_rep="").set_caption(caption))
 
-# %% tags=["result"]
+# %%
+lines = []
 for name, table in tables.items():
-    print(f"\nTask {name}: {len(pairs[name])} subjects that no model saw, {samples} samples each")
-    print(table.to_string(float_format="{:.3f}".format, na_rep=""))
+    lines.append(f"\nTask {name}: {len(pairs[name])} subjects that no model saw, {samples} samples each")
+    lines.append(table.to_string(float_format="{:.3f}".format, na_rep=""))
+written = (folder / "table.txt").write_text("\n".join(lines) + "\n")
 
 # %% [markdown]
 # ## And how does it look?
