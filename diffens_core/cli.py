@@ -98,3 +98,7 @@ def _train(args: argparse.Namespace) -> None:
     runs = args.runs or default_runs()
     load_or_train(config, runs, precision=args.precision, accelerator=Accelerator(cpu=args.device == "cpu"))
     print(f"trained {Path(runs) / config.folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ training has ended, model.safetensors (EMA weights). Weights shipped with the pa
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -91,16 +92,18 @@ def load_or_train(
 ) -> nn.Module:
     """The trained denoiser of `config`; trains what is missing, experts first, and goes on after a kill.
 
-    Two processes that ask for the same run do not train it twice: the second waits for the first.
+    Two processes that ask for the same run do not train it twice: the second waits for the first. (The processes
+    of one job on several GPUs train it together, without the lock.)
     """
+    accelerator = accelerator or Accelerator()
     for expert in config.experts:
         load_or_train(expert, runs, precision=precision, accelerator=accelerator)
     if find(config, runs) is None:
         folder = Path(runs) / config.folder
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with FileLock(folder / ".lock") if accelerator.num_processes == 1 else nullcontext():
             if find(config, runs) is None:
-                _train(config, runs, folder, precision, accelerator or Accelerator())
+                _train(config, runs, folder, precision, accelerator)
     return load(config, runs)
 
 
@@ -117,6 +120,7 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
         bar.update(stats.step, f"loss {stats.loss:.4f}")
     if accelerator.is_main_process:
         save_weights(folder, model, config)
+    accelerator.wait_for_everyone()
 
 
 def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
