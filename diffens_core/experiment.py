@@ -54,7 +54,7 @@ class Experiment:
     def translate(self, method: str, task: str, pair: Pair, samples: int = 1, denoiser: nn.Module | None = None):
         """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of a diffusion method, else one."""
         if method in methods.INTERPOLATIONS:
-            return methods.interpolate(method, pair.y[None], task_named(task))
+            return methods.interpolate(method, pair.y[None])
         model = denoiser or self.denoiser(method, task)
         return sample(
             model,

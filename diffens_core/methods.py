@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch.nn as nn
 
+from . import tasks
 from .config import DataConfig, RunConfig
 from .degrade import interpolate_cubic
 from .experts import Average
 from .planes import PLANES
 from .presets import Preset
 from .runs import load_or_train
-from .tasks import Task
 
 INTERPOLATIONS = ("degraded", "cubic", "cubic-projected")
 DIFFUSION = (*(f"palette-{plane}" for plane in PLANES), "tpdm", "ours-tpdm")
@@ -77,9 +77,8 @@ def denoiser(method: str, runs: tuple[RunConfig, ...], folder: Path, **options) 
     return Average(models) if method == "tpdm" else models[0]
 
 
-def interpolate(method: str, y, task: Task):
+def interpolate(method: str, y):
     """The untrained baselines for tasks with a degraded FLAIR; y: [B, C, X, Y, Z], returns [B, 1, X, Y, Z]."""
     if method == "degraded":
         return y[:, :1]
-    cubic = interpolate_cubic(y[:, :1]).clamp(-1.0, 1.0)
-    return task.project(cubic, y) if method == "cubic-projected" else cubic
+    return tasks.interpolate(y[:, :1]) if method == "cubic-projected" else interpolate_cubic(y[:, :1]).clamp(-1.0, 1.0)

@@ -56,12 +56,17 @@ def load(config: RunConfig, runs: Path) -> nn.Module:
 
     Raises `FileNotFoundError` where the weights are not there.
     """
-    model = build(config)
-    if config.stage == "fusion":
-        for expert, its_config in zip(model.experts, config.experts, strict=True):
-            _load_weights(expert, its_config, runs)
+    model = _build_on_experts(config, runs)
     _load_weights(model, config, runs)
     return model.eval()
+
+
+def _build_on_experts(config: RunConfig, runs: Path) -> nn.Module:
+    """`build`, with trained experts where the run fuses some."""
+    model = build(config)
+    for index, expert in enumerate(config.experts):
+        _load_weights(model.experts[index], expert, runs)
+    return model
 
 
 def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
@@ -110,10 +115,7 @@ def load_or_train(
 def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelerator: Accelerator) -> None:
     write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
     data = PreparedData(config.data, "train", task_named(config.task))
-    model = build(config)
-    if config.stage == "fusion":
-        for expert, its_config in zip(model.experts, config.experts, strict=True):
-            _load_weights(expert, its_config, runs)
+    model = _build_on_experts(config, runs)
     options = {"prediction": config.prediction, "seed": config.seed, "precision": precision, "accelerator": accelerator}
     bar = Progress(f"training {config.stage} {config.name} ({config.task})", config.train.steps)
     for stats in train(model, data, config.train, folder, **options):

@@ -1,7 +1,8 @@
 """From NIfTI files of any grid to a translated NIfTI on the same grid: what a lab runs on its own data.
 
-The conditions are brought to RAS, to the model's voxel size and into a window around the brain, whose blocks
-coincide with those of the measurement; the result goes all the way back.
+The conditions are brought to RAS and into a window around the brain. A measurement keeps its own grid, and the window
+starts where its blocks start; without one the volume is resampled to the model's voxels. The result goes all the
+way back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .degrade import FACTOR
 from .evaluate import sample
 from .progress import Progress
 from .tasks import Task, task_named
-from .volumes import Scale, Volume, VolumeError, Window, load_volume, save_volume
+from .volumes import Scale, Volume, VolumeError, Window, bounding_box, load_volume, save_volume
 
 
 @dataclass(frozen=True)
@@ -217,10 +218,8 @@ def find_brain(images: dict[str, np.ndarray], inputs: dict[str, Path]) -> np.nda
 
 def brain_window(brain: np.ndarray, shape, offset) -> Window:
     """A window around the brain: of the trained shape, or larger if the brain is; it starts where a block starts."""
-    box = [np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     start, size = [], []
-    for line, wanted, first in zip(box, shape, offset):
-        low, high = int(line[0]), int(line[-1]) + 1
+    for (low, high), wanted, first in zip(bounding_box(brain), shape, offset):
         begin = _block_start(low - (wanted - (high - low)) // 2, first) if high - low <= wanted else None
         if begin is None or begin > low or begin + wanted < high:
             begin = _block_start(low, first)

@@ -116,12 +116,17 @@ def _copy_codes(header: nib.Nifti1Header, image: nib.Nifti1Image) -> None:
         image.header.set_xyzt_units(*header.get_xyzt_units())
 
 
-def center_of(mask: np.ndarray) -> tuple[int, int, int]:
-    """Middle voxel of the bounding box of `mask` [X, Y, Z]; raises `VolumeError` if it is empty."""
+def bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First voxel and the one after the last, per axis of `mask` [X, Y, Z]; raises `VolumeError` if it is empty."""
     if not mask.any():
         raise VolumeError("the brain is empty: every voxel is background")
-    box = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    return tuple(int(line[0] + line[-1] + 1) // 2 for line in box)
+    lines = (np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3))
+    return [(int(line[0]), int(line[-1]) + 1) for line in lines]
+
+
+def center_of(mask: np.ndarray) -> tuple[int, int, int]:
+    """Middle voxel of the bounding box of `mask` [X, Y, Z]; raises `VolumeError` if it is empty."""
+    return tuple((low + high) // 2 for low, high in bounding_box(mask))
 
 
 @dataclass(frozen=True)
