@@ -9,6 +9,8 @@ import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
+from .schedule import PREDICTIONS
+
 
 class ConfigError(ValueError):
     """An unknown key, a wrong type or an impossible value; one line that names it."""
@@ -56,30 +58,41 @@ class FusionConfig:
 
     def __post_init__(self):
         _one_of("gate", self.gate, ("softmax", "affine"))
-        _one_of("prediction", self.prediction, ("v", "eps", "x0"))
+        _one_of("prediction", self.prediction, PREDICTIONS)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` optimiser steps on random windows of `crop` voxels (None: whole volumes; 1 along an axis: slices)."""
+    """`steps` optimiser steps on whole volumes, or on parts of them.
+
+    crop: random windows of so many voxels are all that a model sees; 1 along an axis makes slices, for experts.
+    patch: a fusion works in random boxes of so many voxels, while its experts see the whole slices through them.
+    """
 
     steps: int
     batch: int
     lr: float
     crop: tuple[int, ...] | None = None
+    patch: tuple[int, ...] | None = None
 
     def __post_init__(self):
         _at_least("steps", self.steps, 1)
         _at_least("batch", self.batch, 1)
-        if self.crop is not None and (len(self.crop) != 3 or min(self.crop) < 1):
-            raise ConfigError(f"crop must be three positive numbers, not {self.crop}")
+        for key, size in (("crop", self.crop), ("patch", self.patch)):
+            if size is not None and (len(size) != 3 or min(size) < 1):
+                raise ConfigError(f"{key} must be three positive numbers, not {size}")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """phases follow one another; ema: decay of the averaged weights; warmup and decay shape the rate of each phase."""
+    """phases follow one another; ema: decay of the averaged weights; warmup and decay shape the rate of each phase.
+
+    loss: whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network predicts, `v` and
+    `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and 1 / alpha_bar - 1.
+    """
 
     phases: tuple[Phase, ...]
+    loss: str = "v"
     ema: float = 0.9999
     accumulate: int = 1
     warmup: int = 0
@@ -87,6 +100,7 @@ class TrainConfig:
     save_every: int = 500
 
     def __post_init__(self):
+        _one_of("loss", self.loss, PREDICTIONS)
         _one_of("decay", self.decay, ("constant", "cosine"))
         _at_least("accumulate", self.accumulate, 1)
         _at_least("save_every", self.save_every, 1)
@@ -130,9 +144,11 @@ class RunConfig:
     def __post_init__(self):
         _one_of("stage", self.stage, ("expert", "fusion"))
         _one_of("task", self.task, ("sr", "mt", "both"))
-        _one_of("prediction", self.prediction, ("v", "eps", "x0"))
+        _one_of("prediction", self.prediction, PREDICTIONS)
         if (self.stage == "expert") != (self.plane is not None) or (self.stage == "fusion") != bool(self.experts):
             raise ConfigError(f"stage '{self.stage}': an expert has a plane, a fusion has experts")
+        if any(p.patch if self.stage == "expert" else p.crop for p in self.train.phases):
+            raise ConfigError(f"stage '{self.stage}': crop is for the phases of experts, patch for those of a fusion")
 
     @property
     def identity(self) -> str:

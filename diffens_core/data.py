@@ -23,6 +23,8 @@ from .sampler import mix_seed
 from .tasks import TARGET, Task
 from .volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -160,10 +162,11 @@ class PreparedData:
         drawn, and two processes draw together what one would.
         """
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
-        samples = [self._sample(crop, generator, noise_steps) for generator in generators]
-        return Batch(*(torch.stack(parts) for parts in zip(*samples)))
+        samples = [self._sample(crop, generator) for generator in generators]
+        x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
+        return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step + i) for i in indices]))
 
-    def _sample(self, crop, generator: torch.Generator, noise_steps: int) -> tuple[torch.Tensor, ...]:
+    def _sample(self, crop, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         pair = self[int(torch.randint(len(self), (1,), generator=generator))]
         shape = pair.x0.shape[1:]
         size = [min(c, n) for c, n in zip(crop or shape, shape)]
@@ -172,13 +175,22 @@ class PreparedData:
         # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
         mirror = bool(torch.rand(1, generator=generator) < 0.5)
         x0, y = ((v.flip(1) if mirror else v)[box] for v in (pair.x0, pair.y))
-        eps = torch.randn(x0.shape, generator=generator)
-        return x0, y, self._coords(shape)[box], eps, torch.randint(noise_steps, (), generator=generator)
+        return x0, y, self._coords(shape)[box], torch.randn(x0.shape, generator=generator)
 
     def _coords(self, shape) -> torch.Tensor:
         if self._grid is None or self._grid.shape[1:] != shape:
             self._grid = coordinates(shape)[0]
         return self._grid
+
+
+def spread_step(noise_steps: int, seed: int, number: int) -> int:
+    """Term `number` of a golden-ratio sequence over 0..noise_steps-1, started at random.
+
+    Any few terms in a row cover the noise levels evenly, where as many independent draws leave gaps: the loss depends
+    on `t` more than on anything else (low-discrepancy sampler: Kingma et al. 2021, Variational Diffusion Models).
+    """
+    start = mix_seed(seed, "t") / 2**63
+    return int((start + number * GOLDEN_RATIO) % 1.0 * noise_steps)
 
 
 def coarsening(spacing, wanted: float, where) -> int:

@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 
 from .inputs import EXTRA_CHANNELS, network_inputs
-from .planes import crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
+from .planes import Box, from_slices, pad_to_multiple, plane_box, plane_dim, to_slices, whole_box
 from .schedule import Schedule
 from .unet import UNet
 
@@ -41,23 +41,25 @@ class SliceExpert(nn.Module):
         out = torch.cat([out for out, _ in self.lift(xt, y, t, coords)], dim=self.dim)
         return self.schedule.eps_from(self.prediction, out, xt, t)
 
-    def lift(self, xt, y, t, coords=None) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """Run the 2D network chunk by chunk along the plane's axis.
+    def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+        """Run the 2D network chunk by chunk along the plane's axis, over whole slices.
 
         Yields per chunk of n slices the raw output, float32 [B, 1, ..n..], and its feature maps stacked as
         volumes: n along the plane's axis, 1 / 2^k of the in-plane size. No full feature volume ever exists.
+        With a `box`, only the slices through it are run, and what is yielded is cut to it.
         """
         inputs = pad_to_multiple(network_inputs(xt, y, coords), self.net.multiple, skip=self.dim)
-        count, batch = xt.shape[self.dim], len(xt)
-        chunk = self._chunk(inputs)
-        for start in range(0, count, chunk):
-            length = min(chunk, count - start)
+        box, chunk = box or whole_box(xt), self._chunk(inputs)
+        inside = plane_box(box, self.dim)
+        inside_feats = [plane_box(box, self.dim, k, self.net.multiple) for k in range(len(self.net.widths))]
+        along = box[self.dim - 2]
+        for start in range(along.start, along.stop, chunk):
+            length = min(chunk, along.stop - start)
             part = to_slices(inputs.narrow(self.dim, start, length), self.plane)
             out, feats = self.net(part, t.repeat_interleave(length))
-            out = from_slices(out.float(), self.plane, batch)
             yield (
-                crop_like(out, xt.narrow(self.dim, start, length)),
-                [from_slices(f, self.plane, batch) for f in feats],
+                from_slices(out.float(), self.plane, len(xt))[..., *inside],
+                [from_slices(f, self.plane, len(xt))[..., *cut] for f, cut in zip(feats, inside_feats)],
             )
 
     def _chunk(self, inputs: torch.Tensor) -> int:

@@ -14,8 +14,8 @@ import torch.nn as nn
 
 from .config import FusionConfig, UNetConfig
 from .experts import SliceExpert, combine, same_schedule
-from .inputs import EXTRA_CHANNELS, network_inputs
-from .planes import crop_like, pad_to_multiple
+from .inputs import EXTRA_CHANNELS, coordinates, network_inputs
+from .planes import Box, crop_like, pad_to_multiple, whole_box
 from .unet import UNet, zero_init
 
 
@@ -82,13 +82,21 @@ class Fusion(nn.Module):
         self.experts.eval()
         return self
 
-    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
-        """`eps_hat` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], conditions `y` [B, C, X, Y, Z] and step `t` [B]."""
-        return self.fuse(xt, y, t, coords).eps
+    def forward(self, xt, y, t, coords=None, box: Box | None = None) -> torch.Tensor:
+        """`eps_hat` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], conditions `y` [B, C, X, Y, Z] and step `t` [B].
 
-    def fuse(self, xt, y, t, coords=None) -> Fused:
+        With a `box`, begun at multiples of `net.multiple`, only what lies in it is fused and answered. The experts
+        see whole slices all the same: in a patch their normalisation layers would make them other experts.
+        """
+        return self.fuse(xt, y, t, coords, box).eps
+
+    def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
         """Eq. 6 with its parts: for gate maps and ablations."""
-        eps_planes, inject = self._run_experts(xt, y, t, coords)
+        box = box or whole_box(xt)
+        if coords is None:
+            coords = coordinates(xt.shape[2:], xt.device)
+        eps_planes, inject = self._run_experts(xt, y, t, coords, box)
+        xt, y, coords = (volume[..., *box] for volume in (xt, y, coords))
         outputs = [self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes]
         inputs = torch.cat([network_inputs(xt, y, coords), *outputs], dim=1)
         out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t, inject)
@@ -103,16 +111,16 @@ class Fusion(nn.Module):
             return logits.softmax(dim=1)
         return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
 
-    def _run_experts(self, xt, y, t, coords):
-        """Every expert's `eps` [P, B, 1, X, Y, Z], and the sum over planes of their adapted features by level."""
+    def _run_experts(self, xt, y, t, coords, box: Box):
+        """Within `box` every expert's `eps` [P, B, 1, ...], and the sum of their adapted features by level."""
         eps_planes, inject = [], None
         for index, expert in enumerate(self.experts):
             outs, adapted = [], []
-            for out, feats in expert.lift(xt, y, t, coords):
+            for out, feats in expert.lift(xt, y, t, coords, box):
                 outs.append(out)
                 if self.config.features:
                     adapted.append(self.adapters[index](feats))
-            eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt, t)
+            eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
             eps_planes.append(eps)
             if self.config.features:
                 levels = [torch.cat(level, dim=expert.dim) for level in zip(*adapted)]

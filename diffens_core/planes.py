@@ -10,6 +10,8 @@ import torch.nn.functional as F
 
 PLANES = {"sagittal": 2, "coronal": 3, "axial": 4}
 
+Box = tuple[slice, slice, slice]  # part of a volume: `volume[..., *box]`
+
 
 def plane_dim(plane: str) -> int:
     """The tensor dimension that `plane` slices along; raises `ValueError` for an unknown name."""
@@ -39,3 +41,24 @@ def pad_to_multiple(volume: torch.Tensor, multiple: int, skip: int | None = None
 def crop_like(volume: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Undo `pad_to_multiple`: cut [..., X, Y, Z] to the spatial shape of `like`."""
     return volume[..., : like.shape[-3], : like.shape[-2], : like.shape[-1]]
+
+
+def whole_box(volume: torch.Tensor) -> Box:
+    """All of [..., X, Y, Z]."""
+    return tuple(slice(0, n) for n in volume.shape[-3:])
+
+
+def random_box(shape, size, multiple: int, generator: torch.Generator) -> Box:
+    """A box of `size` (or all, where that is less) in `shape`, begun at multiples, so that coarse grids align."""
+    size = [min(s, n) for s, n in zip(size, shape)]
+    places = [(n - s) // multiple + 1 for s, n in zip(size, shape)]
+    starts = [multiple * int(torch.randint(count, (1,), generator=generator)) for count in places]
+    return tuple(slice(a, a + s) for a, s in zip(starts, size))
+
+
+def plane_box(box: Box, dim: int, level: int = 0, multiple: int = 1) -> Box:
+    """`box` within the slices along `dim`, on the grid of 1 / 2^level; its end is padded to `multiple` first."""
+    ends = [-(-s.stop // multiple) * multiple for s in box]
+    cut = [slice(s.start >> level, end >> level) for s, end in zip(box, ends)]
+    cut[dim - 2] = slice(None)
+    return tuple(cut)

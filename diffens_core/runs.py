@@ -116,7 +116,7 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
     write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
     data = PreparedData(config.data, "train", task_named(config.task))
     model = _build_on_experts(config, runs)
-    options = {"prediction": config.prediction, "seed": config.seed, "precision": precision, "accelerator": accelerator}
+    options = {"seed": config.seed, "precision": precision, "accelerator": accelerator}
     bar = Progress(f"training {config.stage} {config.name} ({config.task})", config.train.steps)
     for stats in train(model, data, config.train, folder, **options):
         bar.update(stats.step, f"loss {stats.loss:.4f}")

@@ -24,6 +24,7 @@ from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from .config import Phase, TrainConfig
 from .data import Batch, PreparedData
 from .device import autocast
+from .planes import Box, random_box
 from .sampler import mix_seed
 
 LOG_EVERY = 10
@@ -43,15 +44,28 @@ class Stats:
     lr: float
 
 
-def denoising_loss(denoiser: nn.Module, batch: Batch, schedule, prediction: str) -> torch.Tensor:
-    """Mean squared error of the predicted quantity at random steps (Eqs. 2, 3 and 5); a float32 scalar.
+def denoising_loss(denoiser: nn.Module, batch: Batch, schedule, loss: str, box: Box | None = None) -> torch.Tensor:
+    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `loss`: `eps`, `v` or `x0`; float32.
 
-    The denoiser answers with noise, for the sampler's sake; the loss is that of what the network predicts.
+    A denoiser answers with noise, for the sampler's sake; the noise is turned into the quantity that is compared.
+    With a `box`, the denoiser is a fusion that works within it.
     """
-    xt = schedule.add_noise(batch.x0, batch.eps, batch.t)
-    eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
-    wanted = schedule.prediction_from(prediction, batch.eps, xt, batch.t)
-    return F.mse_loss(schedule.prediction_from(prediction, eps_hat, xt, batch.t), wanted)
+    xt, eps = schedule.add_noise(batch.x0, batch.eps, batch.t), batch.eps
+    if box is None:
+        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
+    else:
+        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords, box)
+        xt, eps = xt[..., *box], eps[..., *box]
+    wanted = schedule.prediction_from(loss, eps, xt, batch.t)
+    return F.mse_loss(schedule.prediction_from(loss, eps_hat, xt, batch.t), wanted)
+
+
+def patch_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
+    """Where the fusion works in this step: a random box of `phase.patch`, the same for all samples; None: all."""
+    if phase.patch is None:
+        return None
+    generator = torch.Generator().manual_seed(mix_seed(seed, step, "patch"))
+    return random_box(shape, phase.patch, model.net.multiple, generator)
 
 
 def trainable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -135,7 +149,6 @@ def train(
     config: TrainConfig,
     folder: Path,
     *,
-    prediction: str,
     seed: int,
     precision: str = "auto",
     accelerator: Accelerator | None = None,
@@ -156,8 +169,9 @@ def train(
         phase, _ = phase_at(config, step)
         first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
         batch = data.batch(range(first, first + phase.batch), phase.crop, seed, step, schedule.steps)
+        box = patch_box(model, phase, batch.x0.shape[2:], seed, step)
         with autocast(accelerator.device, precision):
-            return denoising_loss(wrapped, batch.to(accelerator.device), schedule, prediction)
+            return denoising_loss(wrapped, batch.to(accelerator.device), schedule, config.loss, box)
 
     for step in range(state.step, config.steps):
         torch.manual_seed(mix_seed(seed, step, accelerator.process_index, "dropout"))

@@ -78,7 +78,7 @@ def test_killed_at_a_random_moment_it_ends_bit_for_bit_the_same(prepared, uninte
 def stop_after(config, folder: Path, steps: int) -> None:
     """Train and walk away, as a closed notebook does."""
     data = PreparedData(config.data, "train", task_named(config.task))
-    options = {"prediction": config.prediction, "seed": config.seed, "precision": "float32"}
+    options = {"seed": config.seed, "precision": "float32"}
     stats = train(runs.build(config), data, config.train, folder, **options)
     next(s for s in stats if s.step >= steps)
 

@@ -7,15 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny import SHAPE, expert_config, fusion_config, make_expert
 
 from diffens_core import runs
 from diffens_core.checkpoints import load_checkpoint
 from diffens_core.config import Phase, TrainConfig, UNetConfig
-from diffens_core.data import PreparedData
+from diffens_core.data import PreparedData, spread_step
+from diffens_core.schedule import Schedule
 from diffens_core.tasks import task_named
-from diffens_core.train import MovingAverage, TrainingError, learning_rate, phase_at, train
+from diffens_core.train import MovingAverage, TrainingError, denoising_loss, learning_rate, phase_at, train
 
 
 def test_training_writes_the_whole_run_folder(prepared, tmp_path):
@@ -64,7 +67,7 @@ def test_accumulated_half_batches_equal_one_whole(prepared, tmp_path):
     for batch, accumulate in ((4, 1), (2, 2)):
         config = TrainConfig((Phase(1, batch, 1e-3, (8, 8, 1)),), accumulate=accumulate)
         data = PreparedData(expert_config(prepared).data, "train", task_named("mt"))
-        options = {"prediction": "v", "seed": 0, "precision": "float32"}
+        options = {"seed": 0, "precision": "float32"}
         stats = train(make_expert(), data, config, tmp_path / str(batch), **options)
         losses += [s.loss for s in stats]
         state = load_checkpoint(tmp_path / str(batch) / "last")["optimizer"]["state"]
@@ -83,6 +86,23 @@ def test_sample_i_depends_on_seed_step_and_i_alone(prepared):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(h, name) for h in reversed(halves)]))
     assert not torch.equal(data.batch(range(4), (8, 8, 1), 4, 7, 1000).eps, whole.eps)
     assert not torch.equal(data.batch(range(4), (8, 8, 1), 3, 8, 1000).eps, whole.eps)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_any_eight_steps_in_a_row_cover_all_noise_levels(seed, first):
+    """Three-gap theorem: eight terms of the golden-ratio sequence leave no gap above its fourth power, 0.146."""
+    t = sorted(spread_step(1000, seed, first + i) for i in range(8))
+    assert t[0] >= 0 and t[-1] < 1000
+    assert max(b - a for a, b in zip(t, [*t[1:], t[0] + 1000])) <= 147
+
+
+def test_the_loss_of_v_and_x0_is_that_of_eps_weighted(prepared):
+    schedule, denoiser = Schedule(), make_expert()
+    batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(1), (8, 8, 1), 0, 5, 1000)
+    with torch.no_grad():
+        eps, v, x0 = (float(denoising_loss(denoiser, batch, schedule, loss)) for loss in ("eps", "v", "x0"))
+    alpha_bar = float(schedule.alpha_bar[batch.t[0]])
+    assert v == pytest.approx(eps / alpha_bar, rel=1e-4) and x0 == pytest.approx(eps * (1 / alpha_bar - 1), rel=1e-4)
 
 
 def test_windows_carry_their_place_and_lie_within_the_volume(prepared):
@@ -124,7 +144,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(prepared, tmp_path):
     for index in range(len(data)):
         data[index].x0[:] = float("nan")
     with pytest.raises(TrainingError, match="the loss is nan at step") as caught:
-        list(train(runs.build(config), data, config.train, tmp_path, prediction="v", seed=0))
+        list(train(runs.build(config), data, config.train, tmp_path, seed=0))
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
@@ -132,10 +152,10 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(prepared, tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(prepared, tmp_path, other):
     config = expert_config(prepared, steps=4)
     data = PreparedData(config.data, "train", task_named("sr"))
-    list(train(runs.build(config), data, config.train, tmp_path, prediction="v", seed=0))
+    list(train(runs.build(config), data, config.train, tmp_path, seed=0))
     model = runs.build(dataclasses.replace(config, unet=other))
     with pytest.raises(TrainingError, match="another network"):
-        list(train(model, data, config.train, tmp_path, prediction="v", seed=0))
+        list(train(model, data, config.train, tmp_path, seed=0))
 
 
 def test_missing_subjects_and_splits_are_named(prepared):

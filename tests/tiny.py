@@ -97,7 +97,7 @@ def expert_config(root: Path, *, task="sr", plane="axial", steps=12, unet=NET, *
 def fusion_config(root: Path, *, task="sr", steps=6, planes=("axial", "sagittal")) -> RunConfig:
     """The run of a tiny fusion of tiny experts."""
     experts = tuple(expert_config(root, task=task, plane=plane) for plane in planes)
-    training = TrainConfig((Phase(steps - 2, 1, 2e-3, (8, 8, 8)), Phase(2, 1, 1e-3)), ema=0.9, save_every=2)
+    training = TrainConfig((Phase(steps - 2, 1, 2e-3, patch=(8, 8, 8)), Phase(2, 1, 1e-3)), ema=0.9, save_every=2)
     data = describe_data(root, SPACING, SHAPE)
     options = {"fusion": FusionConfig(), "experts": experts}
     return RunConfig("smoke", "fusion", task, "ours-tpdm", 0, data, DiffusionConfig(), NET, training, **options)
