@@ -39,7 +39,14 @@ def changed(content: dict, path):
     place = content
     for key in way:
         place = place[key]
-    allowed = {"task": "mt", "prediction": "eps", "gate": "affine", "plane": "coronal", "decay": "constant"}
+    allowed = {
+        "task": "mt",
+        "prediction": "eps",
+        "gate": "affine",
+        "plane": "coronal",
+        "decay": "constant",
+        "loss": "x0",
+    }
     value = place[last]
     other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v * 0.9 + 0.001}
     place[last] = allowed.get(last, other.get(type(value), lambda v: f"{v}x")(value))
@@ -84,6 +91,10 @@ def test_folder_names_preset_stage_task_name_and_hash(run):
         (("prediction",), "noise", "prediction must be one of v, eps, x0"),
         (("fusion", "gate"), "sigmoid", "gate must be one of softmax, affine"),
         (("train", "decay"), "linear", "decay must be one of constant, cosine"),
+        (("train", "loss"), "l1", "loss must be one of v, eps, x0"),
+        (("train", "phases", 0, "crop"), [8, 8, 8], "crop is for the phases of experts, patch for those of a fusion"),
+        (("experts", 0, "train", "phases", 0, "patch"), [8, 8, 8], "crop is for the phases of experts"),
+        (("train", "phases", 0, "patch"), [8, 8], "patch must be three positive numbers"),
         (("train", "phases", 0, "steps"), 0, "steps must be at least 1, not 0"),
         (("train", "phases", 0, "batch"), -1, "batch must be at least 1, not -1"),
         (("train", "phases"), [], "phases must not be empty"),

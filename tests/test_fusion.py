@@ -10,7 +10,7 @@ from diffens_core.config import FusionConfig, UNetConfig
 from diffens_core.experts import Average
 from diffens_core.fusion import Fusion
 from diffens_core.inputs import coordinates
-from diffens_core.planes import PLANES
+from diffens_core.planes import PLANES, random_box, whole_box
 
 plane_sets = st.lists(st.sampled_from(sorted(PLANES)), min_size=1, max_size=4)
 shapes = st.tuples(*[st.integers(2, 9)] * 3)
@@ -119,6 +119,29 @@ def test_features_chunk_by_chunk_equal_all_at_once(shape, first, second, slices)
             results.append(model.fuse(*inputs))
     torch.testing.assert_close(results[0].gate, results[1].gate, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(results[0].eps, results[1].eps, atol=1e-4, rtol=1e-4)
+
+
+@given(st.tuples(*[st.integers(5, 13)] * 3), plane_sets, st.integers(0, 10**6))
+@settings(deadline=None, max_examples=25)
+def test_in_a_box_the_experts_answer_as_in_the_whole_volume(shape, planes, seed):
+    """Predictions and features of the experts are those of the whole volume, cut; only the 3D part sees a patch."""
+    model, (xt, y, t) = wake(make_fusion(planes)), make_inputs(shape)
+    multiple = model.net.multiple
+    box = random_box(shape, (5, 6, 4), multiple, torch.Generator().manual_seed(seed))
+    coords = coordinates(shape)
+    with torch.no_grad():
+        eps, feats = model._run_experts(xt, y, t, coords, box)
+        eps_whole, feats_whole = model._run_experts(xt, y, t, coords, whole_box(xt))
+        fused = model.fuse(xt, y, t, box=box)
+    torch.testing.assert_close(eps, eps_whole[..., *box], atol=1e-4, rtol=1e-4)
+    assert torch.equal(fused.eps_planes, eps)
+    assert fused.eps.shape == fused.resid.shape == xt[..., *box].shape
+    for level, (part, whole) in enumerate(zip(feats, feats_whole, strict=True)):
+        start = [s.start >> level for s in box]
+        # Where the box ends within a cell of the coarsest grid, its last cell is padded and the volume's is not.
+        size = [(s.stop // multiple) * multiple - s.start >> level for s in box]
+        inner = whole[..., *(slice(a, a + n) for a, n in zip(start, size))]
+        torch.testing.assert_close(part[..., : size[0], : size[1], : size[2]], inner, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

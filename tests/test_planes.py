@@ -8,7 +8,15 @@ from tiny import make_expert, make_inputs
 from torch import nn
 
 from diffens_core.experts import SliceExpert
-from diffens_core.planes import PLANES, crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
+from diffens_core.planes import (
+    PLANES,
+    crop_like,
+    from_slices,
+    pad_to_multiple,
+    plane_dim,
+    random_box,
+    to_slices,
+)
 from diffens_core.schedule import Schedule
 
 planes = st.sampled_from(sorted(PLANES))
@@ -55,6 +63,22 @@ def test_padding_repeats_the_border_and_crops_back(shape, multiple, skip):
         tail = padded.narrow(dim, n - 1, padded.shape[dim] - n + 1)
         assert torch.equal(tail, padded.narrow(dim, n - 1, 1).expand_as(tail))
     assert torch.equal(crop_like(padded, volume), volume)
+
+
+@given(shapes, st.tuples(*[st.integers(1, 12)] * 3), st.sampled_from([1, 2, 4]), st.integers(0, 10**6))
+@examples
+def test_a_random_box_lies_within_and_begins_at_multiples(shape, size, multiple, seed):
+    box = random_box(shape, size, multiple, torch.Generator().manual_seed(seed))
+    for part, wanted, n in zip(box, size, shape):
+        assert part.start % multiple == 0 and 0 <= part.start < part.stop <= n
+        assert part.stop - part.start == min(wanted, n)
+
+
+def test_random_boxes_reach_everywhere():
+    generator, seen = torch.Generator().manual_seed(0), torch.zeros(8, 6, 4)
+    for _ in range(200):
+        seen[random_box((8, 6, 4), (4, 2, 4), 2, generator)] = 1
+    assert seen.all()
 
 
 class Pointwise(nn.Module):
