@@ -81,7 +81,7 @@ def remove_partials(root: str | Path) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
-def read_participants(root: str | Path) -> pd.DataFrame:
+def listed_participants(root: str | Path) -> pd.DataFrame:
     """participants.tsv as strings; without rows where there is none yet.
 
     patient defaults to the participant, source to an empty string. Raises `VolumeError` for a file without

@@ -51,7 +51,7 @@ def prepare(
     """
     out = Path(out)
     layout.remove_partials(out)
-    table = layout.read_participants(out)
+    table = layout.listed_participants(out)
     subjects = sorted(subjects, key=lambda s: s.participant_id)
     problems = _find_problems(subjects, dict(zip(table["participant_id"], table["source"])), required)
     rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]

@@ -28,7 +28,8 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class Pair:
-    """One subject. x0: [1, X, Y, Z] and y: [C, X, Y, Z], both in [-1, 1]; brain: bool [X, Y, Z]; affine: [4, 4]."""
+    """One subject. x0: [1, X, Y, Z] in [-1, 1]; y: [C, X, Y, Z], likewise, but `flair_up` may overshoot a little;
+    brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
 
     subject: str
     x0: torch.Tensor
@@ -71,11 +72,17 @@ def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
 
 
 def read_participants(root: str | Path) -> pd.DataFrame:
-    """The table that defines the data set and its split."""
+    """The table that defines the data set and its split; raises `VolumeError` where it is not one."""
+    path = Path(root) / "participants.tsv"
     try:
-        return pd.read_csv(Path(root) / "participants.tsv", sep="\t", dtype=str)
+        table = pd.read_csv(path, sep="\t", dtype=str)
     except FileNotFoundError:
         raise VolumeError(f"{root}: no participants.tsv here; prepare the data with data_prep first") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise VolumeError(f"{path}: not a table ({str(error).strip()}); prepare the data again") from None
+    if not {"participant_id", "split"} <= set(table.columns):
+        raise VolumeError(f"{path}: needs the columns participant_id and split; prepare the data again")
+    return table
 
 
 def coarsen(data: np.ndarray, factor: int) -> np.ndarray:

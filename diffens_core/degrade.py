@@ -45,6 +45,11 @@ def project(x0_hat: torch.Tensor, y_lr: torch.Tensor, factor: int = FACTOR) -> t
     return x0_hat - block_average(x0_hat, factor) + y_lr
 
 
+def measurement_error(x0_hat: torch.Tensor, y_lr: torch.Tensor) -> float:
+    """Root-mean-square difference between `A x0_hat` and what was measured; both [B, 1, X, Y, Z]."""
+    return float((block_average(x0_hat) - y_lr).square().mean().sqrt())
+
+
 def interpolate_cubic(y_lr: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
     """Cubic spline through the block means of `y_lr` [B, C, X, Y, Z], each taken at the centre of its block.
 

@@ -115,13 +115,13 @@ figure = plots.three_planes({k: v[0, 0].numpy() for k, v in views.items()}, x0[0
 # The projection takes the noise's block means away and keeps the rest: it repairs what was measured and nothing else.
 #
 # ## From volumes to training examples
-# A 2D model trains on windows one voxel thick, the 3D network on small cubes, then on whole volumes. Each example
-# carries its coordinates, so that a crop knows where in the head it lies.
+# A 2D model trains on windows one voxel thick. The 3D network trains on volumes: within small patches of them first,
+# then on the whole. Each example carries its coordinates, so that a window knows where in the head it lies.
 
 # %%
 found = experiment.subjects(split, task)
 planes = {"axial": (*experiment.preset.shape[:2], 1), "sagittal": (1, *experiment.preset.shape[1:])}
-for name, crop in {**planes, "cube": (16, 16, 16)}.items():
+for name, crop in {**planes, "volume": None}.items():
     batch = found.batch(range(4), crop, seed, step=0, noise_steps=1000)
     print(f"{name:9} x0 {tuple(batch.x0.shape)}, y {tuple(batch.y.shape)}, coords {tuple(batch.coords.shape)}")
 

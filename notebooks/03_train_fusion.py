@@ -21,7 +21,7 @@
 # |---|---|---|---|
 # | `smoke` | two 2D models and their fusion on 4 mm phantoms | 30 seconds | 1 GB |
 # | `demo` | loads the models that come with the package; another `seed` trains: about 10 minutes on 2 CPU cores | 2 minutes | 3 GB |
-# | `gpu` | 1 mm, patches of 96 x 112 x 96, then whole volumes | about 15 minutes on a data-centre GPU (estimated) | 30 GB (estimated) |
+# | `gpu` | 1 mm, patches of 64 x 192 x 64, then whole volumes | about 15 minutes on a data-centre GPU (estimated) | 30 GB (estimated) |
 # | `paper` | Table 10's network | 16 GPU days (the paper) | 40 GB (the paper) |
 
 # %%
@@ -61,7 +61,7 @@ fresh = build(run)
 count = sum(p.numel() for p in fresh.parameters() if p.requires_grad)
 print(f"{run.folder.name}: {count / 1e6:.2f} M trainable parameters on top of {len(fresh.experts)} frozen experts")
 for phase in run.train.phases:
-    print(f"{phase.steps} steps, batches of {phase.batch}, " + (f"cubes {phase.crop}" if phase.crop else "whole volumes"))
+    print(f"{phase.steps} steps, batches of {phase.batch}, " + (f"patches {phase.patch}" if phase.patch else "whole volumes"))
 
 # %% [markdown]
 # ## It starts at the average
@@ -77,9 +77,12 @@ with torch.inference_mode():
 
 # %% [markdown]
 # ## Train (Eq. 5)
-# On cubes, which are cheap, then on whole volumes. Preset `demo` leaves the cubes out, by measurement: in cubes of 48^3
-# the experts' normalisation layers see other statistics than in whole slices, their errors double, and a fusion that
-# learnt to correct them was 0.9 dB *worse* than the average on whole volumes.
+# On patches, which are cheap, then on whole volumes. The 3D network works within the patch; the experts see the whole
+# slices through it. Were the slices cut too, the experts' normalisation layers would see other statistics: in cubes of
+# 48^3 their errors doubled, and a fusion that learnt to correct those was 0.9 dB *worse* than the average later on.
+#
+# The residual is small, so its weight `lam` is: with `lam = 1` the first optimiser steps of the zero-initialised last
+# layer overshoot, and the network spends its training on the way back.
 
 # %%
 fusion = experiment.denoiser(method, task)

@@ -38,7 +38,7 @@ steps: int = 8  # sampling steps
 import torch
 
 from diffens_core import plots
-from diffens_core.degrade import block_average
+from diffens_core.degrade import measurement_error
 from diffens_core.device import autocast
 from diffens_core.experiment import open_experiment
 from diffens_core.metrics import image_metrics
@@ -87,12 +87,10 @@ figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(pair.b
 # How far the estimates are from what was measured, `A x0_hat = y`, with and without the projection.
 
 # %%
-def distance(state):
-    """Root-mean-square difference between the estimate's block means and the measurement."""
-    return float((block_average(state.x0_hat) - y[:, :1]).square().mean().sqrt())
-
-
-errors = {"projected": [distance(s) for s in projected], "free": [distance(s) for s in free]}
+errors = {
+    name: [measurement_error(state.x0_hat, y[:, :1]) for state in states]
+    for name, states in {"projected": projected, "free": free}.items()
+}
 figure = plots.measurement_error(errors, times)
 
 # %%
@@ -113,5 +111,5 @@ browse(views)
 # %% [markdown]
 # ## Exercises
 # 1. The projection costs nothing. Why does it help a short training more than a long one?
-# 2. Clamp after the projection instead of before it, and plot `distance` again. What broke?
+# 2. Clamp after the projection instead of before it, and plot `measurement_error` again. What broke?
 # 3. Halve and double `steps`. Which metric moves, and in which direction?

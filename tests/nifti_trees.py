@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep import brats
-from data_prep.layout import read_participants
+from data_prep.layout import listed_participants
 
 GRID, WINDOW = (20, 22, 18), (16, 18, 14)
 SHAPE = ["--shape", *map(str, WINDOW)]
@@ -57,7 +57,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def table_of(out: Path) -> pd.DataFrame:
-    return read_participants(out).set_index("participant_id")
+    return listed_participants(out).set_index("participant_id")
 
 
 def assert_one_line(text: str, *parts: str) -> None:

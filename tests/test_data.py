@@ -1,0 +1,86 @@
+"""Prepared data: what a pair holds, what identifies a data set, and one line for every data set that is none."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from tiny import SHAPE, SPACING, write_prepared
+
+from diffens_core.data import PreparedData, describe_data
+from diffens_core.degrade import block_average
+from diffens_core.tasks import task_named
+from diffens_core.volumes import VolumeError
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A prepared data set that a test may break."""
+    return write_prepared(tmp_path / "data")
+
+
+def open_split(root, split="train", task="both", spacing=SPACING, shape=SHAPE):
+    return PreparedData(describe_data(root, spacing, shape), split, task_named(task))
+
+
+def test_a_pair_is_scaled_measured_and_placed(own):
+    pair = open_split(own)[0]
+    assert pair.x0.shape == (1, *SHAPE) and pair.y.shape == (3, *SHAPE) and pair.brain.shape == SHAPE
+    for volume in (pair.x0, pair.y[0], pair.y[2]):  # y[1], an interpolation that keeps block means, may overshoot
+        assert volume.dtype == torch.float32 and volume.abs().max() <= 1.0
+    assert (pair.x0[0][~pair.brain] == -1).all() and pair.x0[0][pair.brain].max() > 0.8
+    torch.testing.assert_close(pair.y[None, :1], block_average(pair.x0[None]))
+    stored = nib.load(own / pair.subject / "flair.nii.gz")
+    known = pair.brain.numpy() & (pair.x0[0].numpy() > -0.99) & (pair.x0[0].numpy() < 0.99)
+    restored = pair.scale.invert(pair.x0[0].numpy())
+    np.testing.assert_allclose(restored[known], stored.get_fdata()[known], atol=1e-4)
+    np.testing.assert_allclose(pair.affine, stored.affine)
+
+
+def test_a_coarser_preset_reads_block_means_and_keeps_the_place_in_the_world(own):
+    fine, coarse = open_split(own)[0], open_split(own, spacing=2 * SPACING, shape=tuple(n // 2 for n in SHAPE))[0]
+    assert coarse.x0.shape == (1, *(n // 2 for n in SHAPE))
+    np.testing.assert_allclose(np.diag(coarse.affine)[:3], 2 * SPACING)
+    np.testing.assert_allclose(coarse.affine @ [0, 0, 0, 1], fine.affine @ [0.5, 0.5, 0.5, 1])
+
+
+def test_the_fingerprint_follows_the_split_and_not_the_place(own, tmp_path):
+    first = describe_data(own, SPACING, SHAPE)
+    assert describe_data(write_prepared(tmp_path / "copy"), SPACING, SHAPE).fingerprint == first.fingerprint
+    table = own / "participants.tsv"
+    table.write_text(table.read_text().replace("sub-02\tval", "sub-02\ttrain"))
+    assert describe_data(own, SPACING, SHAPE).fingerprint != first.fingerprint
+
+
+def remove(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "name, spoil, complaint",
+    [
+        ("dataset.json", remove, "no dataset.json"),
+        ("dataset.json", lambda p: p.write_text('{"name": '), "not valid JSON"),
+        ("dataset.json", lambda p: p.write_text(json.dumps({"contrasts": []})), "no name in it"),
+        ("participants.tsv", remove, "no participants.tsv"),
+        ("participants.tsv", lambda p: p.write_text(""), "not a table"),
+        ("participants.tsv", lambda p: p.write_bytes(b"\xff\xfe\x00participant_id\tsplit\n"), "not a table"),
+        ("participants.tsv", lambda p: p.write_text("name\tset\nsub-00\ttrain\n"), "needs the columns participant_id"),
+        ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nsub-00\ttest\n"), "no participant has the"),
+        ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nsub-77\ttrain\n"), "sub-77.*data_prep"),
+        ("sub-00/flair.nii.gz", remove, "flair.nii.gz: no such file"),
+        ("sub-00/t1ce.nii.gz", lambda p: p.write_bytes(p.read_bytes()[:200]), "t1ce.nii.gz: cannot be read"),
+        ("sub-00/brain.nii.gz", remove, "brain.nii.gz: no such file"),
+    ],
+)
+def test_a_broken_data_set_is_one_line_that_names_the_place(own, name, spoil, complaint):
+    spoil(own / name)
+    with pytest.raises(VolumeError, match=complaint) as caught:
+        open_split(own)[0]
+    assert str(own) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_voxels_that_do_not_go_into_the_presets_are_refused(own):
+    with pytest.raises(VolumeError, match="do not go into 2.5 mm; resample"):
+        open_split(own, spacing=2.5)[0]
