@@ -14,9 +14,13 @@ import torch.nn as nn
 
 from .config import FusionConfig, UNetConfig
 from .experts import SliceExpert, combine, same_schedule
-from .inputs import EXTRA_CHANNELS, coordinates, network_inputs
+from .inputs import EXTRA_CHANNELS, brain_channel, coordinates, network_inputs
 from .planes import Box, crop_like, pad_to_multiple, whole_box
 from .unet import UNet, zero_init
+
+# What the average leaves to correct is small. In this unit the first steps of the zero-initialised last layer are too;
+# in units of 1 they overshoot by far, and the training is spent on the way back.
+RESIDUAL_UNIT = 0.03
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class FeatureAdapters(nn.Module):
     """Bring one expert's feature maps onto the grid of the 3D encoder, level by level.
 
     One zero-initialised Conv3d a level; kernel and stride are 2^k along the slice axis only and 1 in plane.
+    The finest maps also go straight to the residual by a linear `readout`, which is learnt much faster.
     """
 
     def __init__(self, expert: SliceExpert, widths: Sequence[int]):
@@ -43,11 +48,16 @@ class FeatureAdapters(nn.Module):
             size = [1, 1, 1]
             size[expert.dim - 2] = 2**level
             self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
+        self.readout = zero_init(nn.Conv3d(expert.net.widths[0], 1, 1))
 
     def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """feats[k]: [B, F, ..n..] with n slices along the plane's axis; returns level k of the padded 3D grid."""
+        """feats[k]: [B, F, ..n..] with n slices along the plane's axis.
+
+        Returns level k of the padded 3D grid for every k, and last the readout [B, 1, ...] at level 0.
+        """
         multiple = 2 ** (len(self.convs) - 1)
-        return [conv(pad_slices(f, self.dim, multiple)) for conv, f in zip(self.convs, feats)]
+        padded = [pad_slices(f, self.dim, multiple) for f in feats]
+        return [*(conv(f) for conv, f in zip(self.convs, padded)), self.readout(padded[0])]
 
 
 def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
@@ -95,13 +105,16 @@ class Fusion(nn.Module):
         box = box or whole_box(xt)
         if coords is None:
             coords = coordinates(xt.shape[2:], xt.device)
-        eps_planes, inject = self._run_experts(xt, y, t, coords, box)
+        eps_planes, adapted = self._run_experts(xt, y, t, coords, box)
         xt, y, coords = (volume[..., *box] for volume in (xt, y, coords))
         outputs = [self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes]
         inputs = torch.cat([network_inputs(xt, y, coords), *outputs], dim=1)
-        out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t, inject)
+        out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t, adapted[:-1] or None)
         out = crop_like(out, xt).float()
-        gate, resid = self._gate(out[:, :-1]), out[:, -1:]
+        gate, resid = self._gate(out[:, :-1]), RESIDUAL_UNIT * out[:, -1:]
+        if adapted:
+            resid = resid + crop_like(adapted[-1], xt).float()
+        resid = resid * (brain_channel(y) > 0)  # there is nothing to correct in the background
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         return Fused(combine(eps_planes, gate) + self.config.lam * unit * resid, gate, resid, eps_planes)
 
@@ -112,17 +125,17 @@ class Fusion(nn.Module):
         return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
 
     def _run_experts(self, xt, y, t, coords, box: Box):
-        """Within `box` every expert's `eps` [P, B, 1, ...], and the sum of their adapted features by level."""
-        eps_planes, inject = [], None
+        """Within `box` every expert's `eps` [P, B, 1, ...], and the sum of what their adapters make of its features."""
+        eps_planes, total = [], []
         for index, expert in enumerate(self.experts):
-            outs, adapted = [], []
+            outs, chunks = [], []
             for out, feats in expert.lift(xt, y, t, coords, box):
                 outs.append(out)
                 if self.config.features:
-                    adapted.append(self.adapters[index](feats))
-            eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
-            eps_planes.append(eps)
-            if self.config.features:
-                levels = [torch.cat(level, dim=expert.dim) for level in zip(*adapted)]
-                inject = levels if inject is None else [a + b for a, b in zip(inject, levels)]
-        return torch.stack(eps_planes), inject
+                    chunks.append(self.adapters[index](feats))
+            eps_planes.append(
+                self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
+            )
+            adapted = [torch.cat(parts, dim=expert.dim) for parts in zip(*chunks)]
+            total = [a + b for a, b in zip(total, adapted)] if total else adapted
+        return torch.stack(eps_planes), total

@@ -9,7 +9,9 @@ from .config import ConfigError, DiffusionConfig, FusionConfig, Phase, TrainConf
 
 @dataclass(frozen=True)
 class Preset:
-    """spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
+    """Data, sizes and trainings; README.md says what the choices of `demo` were measured to be worth.
+
+    spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
@@ -48,7 +50,6 @@ PRESETS = {
         expert_train=(Phase(60, 8, 2e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2), blocks=1),
         fusion_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
-        fusion_config=FusionConfig(lam=0.03),
         train={"loss": "x0", "ema": 0.99, "warmup": 5, "decay": "cosine", "save_every": 20},
         steps=4,
         samples=2,
@@ -62,10 +63,8 @@ PRESETS = {
         expert=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
         expert_train=(Phase(1000, 8, 3e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
-        fusion_train=(Phase(600, 1, 3e-3, patch=(32, 96, 32)), Phase(60, 1, 2e-3)),
-        fusion_config=FusionConfig(lam=0.03),
+        fusion_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
-        # After so short a training more steps add noise: 22.6, 22.1, 21.5 dB with 2, 3, 6 (task sr, axial model).
         steps=3,
         samples=3,
     ),
@@ -79,7 +78,6 @@ PRESETS = {
         expert_train=(Phase(8000, 16, 2e-4),),
         fusion=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=1, checkpointing=True),
         fusion_train=(Phase(1000, 1, 5e-4, patch=(64, 192, 64)), Phase(500, 1, 2e-4)),
-        fusion_config=FusionConfig(lam=0.03),
         train={"loss": "x0", "ema": 0.999, "warmup": 100, "decay": "cosine", "save_every": 250},
         steps=25,
         samples=5,

@@ -136,7 +136,8 @@ def test_in_a_box_the_experts_answer_as_in_the_whole_volume(shape, planes, seed)
     torch.testing.assert_close(eps, eps_whole[..., *box], atol=1e-4, rtol=1e-4)
     assert torch.equal(fused.eps_planes, eps)
     assert fused.eps.shape == fused.resid.shape == xt[..., *box].shape
-    for level, (part, whole) in enumerate(zip(feats, feats_whole, strict=True)):
+    levels = [*range(len(feats) - 1), 0]  # the readout comes last, at full resolution
+    for level, part, whole in zip(levels, feats, feats_whole, strict=True):
         start = [s.start >> level for s in box]
         # Where the box ends within a cell of the coarsest grid, its last cell is padded and the volume's is not.
         size = [(s.stop // multiple) * multiple - s.start >> level for s in box]
