@@ -54,7 +54,8 @@ x0, y = pair.x0[None], pair.y[None]
 # %% [markdown]
 # ## What goes in
 # The noisy target, the conditions, brain mask, coordinates and each expert's prediction; and the experts' feature
-# maps, brought onto the 3D grid by one strided convolution a level, chunk of slices by chunk.
+# maps, brought onto the 3D grid by one strided convolution a level, chunk of slices by chunk. The finest maps also go
+# straight to the residual by a linear readout: what they tell, the network need not find out first.
 
 # %%
 fresh = build(run)
@@ -81,8 +82,8 @@ with torch.inference_mode():
 # slices through it. Were the slices cut too, the experts' normalisation layers would see other statistics: in cubes of
 # 48^3 their errors doubled, and a fusion that learnt to correct those was 0.9 dB *worse* than the average later on.
 #
-# The residual is small, so its weight `lam` is: with `lam = 1` the first optimiser steps of the zero-initialised last
-# layer overshoot, and the network spends its training on the way back.
+# The residual is small, and the 3D network gives it in a small unit: otherwise the first steps of the zero-initialised
+# last layer overshoot, and the training is spent on the way back.
 
 # %%
 fusion = experiment.denoiser(method, task)

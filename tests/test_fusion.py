@@ -103,6 +103,30 @@ def test_adapter_kernels_reach_along_the_slice_axis_only():
             assert conv.kernel_size == conv.stride == wanted and not conv.weight.any()
 
 
+@torch.no_grad()
+def test_the_readout_is_linear_in_the_finest_features_and_goes_to_the_residual_alone():
+    model, inputs = make_fusion(), make_inputs((7, 6, 5))
+    for adapters in model.adapters:
+        adapters.readout.weight.fill_(0.1)
+    once = model.fuse(*inputs)
+    for adapters in model.adapters:
+        adapters.readout.weight.fill_(0.2)
+    twice = model.fuse(*inputs)
+    assert once.resid.abs().max() > 1e-3 and torch.equal(once.gate, twice.gate)
+    torch.testing.assert_close(twice.resid, 2 * once.resid)
+
+
+@torch.no_grad()
+def test_nothing_is_corrected_in_the_background():
+    model, (xt, y, t) = wake(make_fusion()), make_inputs((8, 8, 8))
+    y = y.clamp(min=-0.9)
+    y[..., :3] = -1.0
+    fused = model.fuse(xt, y, t)
+    assert not fused.resid[..., :3].any() and fused.resid[..., 3:].all()
+    wanted = (fused.gate.movedim(1, 0)[:, :, None] * fused.eps_planes).sum(0)
+    torch.testing.assert_close(fused.eps[..., :3], wanted[..., :3])
+
+
 @given(
     st.tuples(*[st.integers(5, 11)] * 3),
     st.sampled_from(sorted(PLANES)),
