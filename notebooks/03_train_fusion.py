@@ -20,7 +20,7 @@
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | two 2D models and their fusion on 4 mm phantoms | 30 seconds | 1 GB |
-# | `demo` | loads the models that come with the package; another `seed` trains: about 10 minutes on 2 CPU cores | 2 minutes | 3 GB |
+# | `demo` | loads the models that come with the package; another `seed` trains: 19 minutes on one CPU core | 2 minutes | 3 GB |
 # | `gpu` | 1 mm, patches of 64 x 192 x 64, then whole volumes | about 15 minutes on a data-centre GPU (estimated) | 30 GB (estimated) |
 # | `paper` | Table 10's network | 16 GPU days (the paper) | 40 GB (the paper) |
 
