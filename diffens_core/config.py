@@ -49,7 +49,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """gate: `softmax` (convex) or `affine`; lam: weight of the residual; features: inject 2D feature maps."""
+    """gate: `softmax` (convex) or `affine`; lam: weight of the residual; features: read the experts' feature maps."""
 
     gate: str = "softmax"
     lam: float = 1.0
@@ -125,7 +125,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training: an expert (one plane) or a fusion (of `experts`)."""
+    """One training: an expert (one plane) or a fusion (of `experts`).
+
+    prediction: what an expert puts out; a fusion says it in `fusion`.
+    """
 
     preset: str
     stage: str
@@ -152,7 +155,7 @@ class RunConfig:
 
     @property
     def identity(self) -> str:
-        """Eight hexadecimal digits over everything that decides the trained weights."""
+        """Eight hexadecimal digits over every setting that decides the trained weights (not over the code)."""
         content = to_dict(self)
         _forget_roots(content)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -195,6 +195,7 @@ def spread_step(noise_steps: int, seed: int, number: int) -> int:
 
     Any few terms in a row cover the noise levels evenly, where as many independent draws leave gaps: the loss depends
     on `t` more than on anything else (low-discrepancy sampler: Kingma et al. 2021, Variational Diffusion Models).
+    Sample i of step s takes term s + i: the levels of neighbouring steps overlap, with other subjects and noise.
     """
     start = mix_seed(seed, "t") / 2**63
     return int((start + number * GOLDEN_RATIO) % 1.0 * noise_steps)

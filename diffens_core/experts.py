@@ -45,8 +45,8 @@ class SliceExpert(nn.Module):
         """Run the 2D network chunk by chunk along the plane's axis, over whole slices.
 
         Yields per chunk of n slices the raw output, float32 [B, 1, ..n..], and its feature maps stacked as
-        volumes: n along the plane's axis, 1 / 2^k of the in-plane size. No full feature volume ever exists.
-        With a `box`, only the slices through it are run, and what is yielded is cut to it.
+        volumes: n along the plane's axis, 1 / 2^k of the in-plane size. At inference no full feature volume ever
+        exists. With a `box`, only the slices through it are run, and what is yielded is cut to it.
         """
         inputs = pad_to_multiple(network_inputs(xt, y, coords), self.net.multiple, skip=self.dim)
         box, chunk = box or whole_box(xt), self._chunk(inputs)
@@ -59,7 +59,7 @@ class SliceExpert(nn.Module):
             out, feats = self.net(part, t.repeat_interleave(length))
             yield (
                 from_slices(out.float(), self.plane, len(xt))[..., *inside],
-                [from_slices(f, self.plane, len(xt))[..., *cut] for f, cut in zip(feats, inside_feats)],
+                [own_part(from_slices(f, self.plane, len(xt)), cut) for f, cut in zip(feats, inside_feats)],
             )
 
     def _chunk(self, inputs: torch.Tensor) -> int:
@@ -74,6 +74,12 @@ class SliceExpert(nn.Module):
         per_slice = 30 * 4 * pixels * sum(w / 4**k for k, w in enumerate(self.net.widths))
         free = torch.cuda.mem_get_info(inputs.device)[0] if inputs.device.type == "cuda" else 4 * 2**30
         return min(512, int(free / 3 / per_slice))
+
+
+def own_part(volume: torch.Tensor, box: Box) -> torch.Tensor:
+    """`volume[..., *box]`; a true part is copied, or whoever keeps it for a backward pass would keep all of it."""
+    part = volume[..., *box]
+    return part if part.shape == volume.shape else part.clone()
 
 
 def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """Diff-Ensembler: a 3D network that fuses the noise predictions of frozen 2D experts (paper, Sec. 3.3).
 
 It reads the noisy target, the conditions and every expert's prediction, takes the experts' feature maps into
-its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6).
+its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6). The residual is
+in the unit of what the network predicts (`v`: `r` enters `eps` times `sqrt(alpha_bar)`), has a linear part that reads
+the experts' finest feature maps directly, and is 0 where the first condition shows background.
 """
 
 from __future__ import annotations
@@ -114,7 +116,7 @@ class Fusion(nn.Module):
         gate, resid = self._gate(out[:, :-1]), RESIDUAL_UNIT * out[:, -1:]
         if adapted:
             resid = resid + crop_like(adapted[-1], xt).float()
-        resid = resid * (brain_channel(y) > 0)  # there is nothing to correct in the background
+        resid = resid * (brain_channel(y) > 0)  # background of the first condition
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         return Fused(combine(eps_planes, gate) + self.config.lam * unit * resid, gate, resid, eps_planes)
 

@@ -41,5 +41,10 @@ def image_metrics(prediction: np.ndarray, target: np.ndarray, brain: np.ndarray)
     }
 
 
+def roughness(volume: np.ndarray, brain: np.ndarray) -> list[float]:
+    """Mean absolute difference of neighbours within `brain`, along X, Y and Z; both [X, Y, Z]."""
+    return [float(np.abs(volume - np.roll(volume, 1, axis))[brain].mean()) for axis in range(3)]
+
+
 def _psnr(mean_squared_error: float, span: float) -> float:
     return float(10 * np.log10(span**2 / mean_squared_error)) if mean_squared_error > 0 else float("inf")

@@ -49,11 +49,10 @@ def whole_box(volume: torch.Tensor) -> Box:
 
 
 def random_box(shape, size, multiple: int, generator: torch.Generator) -> Box:
-    """A box of `size` (or all, where that is less) in `shape`, begun at multiples, so that coarse grids align."""
-    size = [min(s, n) for s, n in zip(size, shape)]
-    places = [(n - s) // multiple + 1 for s, n in zip(size, shape)]
+    """A box of `size` in `shape`, begun at multiples, so that coarse grids align; the border may cut it short."""
+    places = [min(-(-max(0, n - s) // multiple), (n - 1) // multiple) + 1 for s, n in zip(size, shape)]
     starts = [multiple * int(torch.randint(count, (1,), generator=generator)) for count in places]
-    return tuple(slice(a, a + s) for a, s in zip(starts, size))
+    return tuple(slice(a, min(a + s, n)) for a, s, n in zip(starts, size, shape))
 
 
 def plane_box(box: Box, dim: int, level: int = 0, multiple: int = 1) -> Box:

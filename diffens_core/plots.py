@@ -137,7 +137,7 @@ def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None) -> plt.Figur
     return figure
 
 
-def measurement_error(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) -> plt.Figure:
+def error_curves(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) -> plt.Figure:
     """Root-mean-square distance between `A x0_hat` and the measurement over the steps of sampling."""
     figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
     for name, values in errors.items():

@@ -40,7 +40,7 @@ import torch
 
 from diffens_core import plots
 from diffens_core.experiment import open_experiment
-from diffens_core.metrics import image_metrics
+from diffens_core.metrics import image_metrics, roughness
 from diffens_core.runs import build
 from diffens_core.tasks import task_named
 
@@ -73,6 +73,8 @@ print(f"{run.train.steps} steps on batches of {run.train.phases[0].batch} slices
 # %% [markdown]
 # ## Train (Eqs. 2 and 3)
 # Slices, noise and noise levels of step `s` depend on (seed, s) alone, so a resumed run is the run it would have been.
+# The loss is the squared error of the clean slice that `v` implies: at little noise, where `v` is hard to tell and the
+# clean slice is not, it is small.
 
 # %%
 expert = experiment.denoiser(method, task)
@@ -95,14 +97,9 @@ image_metrics(volume, truth, brain)
 # The mean absolute jump from one slice to the next, along each axis, against that of the truth. A 2D model is rough
 # along the axis that it slices.
 
-
 # %%
-def roughness(x):
-    """Mean absolute difference of neighbours along each axis."""
-    return [float(abs(x[brain] - torch.from_numpy(x).roll(1, k).numpy()[brain]).mean()) for k in range(3)]
-
-
-for name, made, true in zip(("sagittal", "coronal", "axial"), roughness(volume), roughness(truth)):
+jumps = zip(("sagittal", "coronal", "axial"), roughness(volume, brain), roughness(truth, brain))
+for name, made, true in jumps:
     print(f"from one {name} slice to the next: {made / true:.2f} of the truth's")
 
 # %% [markdown]

@@ -55,7 +55,8 @@ x0, y = pair.x0[None], pair.y[None]
 # ## What goes in
 # The noisy target, the conditions, brain mask, coordinates and each expert's prediction; and the experts' feature
 # maps, brought onto the 3D grid by one strided convolution a level, chunk of slices by chunk. The finest maps also go
-# straight to the residual by a linear readout: what they tell, the network need not find out first.
+# straight to the residual by a linear readout: what they tell, the network need not find out first. Where the condition
+# is background the residual is 0.
 
 # %%
 fresh = build(run)

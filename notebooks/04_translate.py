@@ -91,7 +91,7 @@ errors = {
     name: [measurement_error(state.x0_hat, y[:, :1]) for state in states]
     for name, states in {"projected": projected, "free": free}.items()
 }
-figure = plots.measurement_error(errors, times)
+figure = plots.error_curves(errors, times)
 
 # %%
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()

@@ -145,12 +145,14 @@ def test_features_chunk_by_chunk_equal_all_at_once(shape, first, second, slices)
     torch.testing.assert_close(results[0].eps, results[1].eps, atol=1e-4, rtol=1e-4)
 
 
-@given(st.tuples(*[st.integers(5, 13)] * 3), plane_sets, st.integers(0, 10**6))
+@given(st.tuples(*[st.integers(5, 13)] * 3), plane_sets, st.integers(0, 10**6), st.integers(1, 2))
 @settings(deadline=None, max_examples=25)
-def test_in_a_box_the_experts_answer_as_in_the_whole_volume(shape, planes, seed):
+def test_in_a_box_the_experts_answer_as_in_the_whole_volume(shape, planes, seed, batch):
     """Predictions and features of the experts are those of the whole volume, cut; only the 3D part sees a patch."""
-    model, (xt, y, t) = wake(make_fusion(planes)), make_inputs(shape)
-    multiple = model.net.multiple
+    model, (xt, y, _) = wake(make_fusion(planes)), make_inputs(shape, batch)
+    t, multiple = torch.tensor([100, 800])[:batch], model.net.multiple
+    for expert in model.experts:
+        expert.slices = batch * multiple  # several chunks in a box
     box = random_box(shape, (5, 6, 4), multiple, torch.Generator().manual_seed(seed))
     coords = coordinates(shape)
     with torch.no_grad():

@@ -71,13 +71,13 @@ def test_a_random_box_lies_within_and_begins_at_multiples(shape, size, multiple,
     box = random_box(shape, size, multiple, torch.Generator().manual_seed(seed))
     for part, wanted, n in zip(box, size, shape):
         assert part.start % multiple == 0 and 0 <= part.start < part.stop <= n
-        assert part.stop - part.start == min(wanted, n)
+        assert part.stop - part.start == min(wanted, n - part.start)
 
 
 def test_random_boxes_reach_everywhere():
-    generator, seen = torch.Generator().manual_seed(0), torch.zeros(8, 6, 4)
+    generator, seen = torch.Generator().manual_seed(0), torch.zeros(9, 7, 4)
     for _ in range(200):
-        seen[random_box((8, 6, 4), (4, 2, 4), 2, generator)] = 1
+        seen[random_box(seen.shape, (4, 2, 4), 2, generator)] = 1
     assert seen.all()
 
 

@@ -1,6 +1,7 @@
 """A run that is killed, or whose newest checkpoint is damaged, ends exactly as one that was left alone."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
-from tiny import expert_config
+from tiny import expert_config, fusion_config
 
 from diffens_core import checkpoints, runs
 from diffens_core.data import PreparedData
@@ -91,6 +92,24 @@ def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def test_a_fusion_stopped_among_its_patches_ends_bit_for_bit_the_same(prepared, tmp_path):
+    config = fusion_config(prepared, steps=24)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    runs.load_or_train(config, whole, precision="float32")
+    for expert in config.experts:
+        shutil.copytree(whole / expert.folder, part / expert.folder)
+    data = PreparedData(config.data, "train", task_named(config.task))
+    model = runs.load(config, whole)
+    for parameter, fresh in zip(model.parameters(), runs.build(config).parameters(), strict=True):
+        if parameter.requires_grad:
+            parameter.data.copy_(fresh)
+    stats = train(model, data, config.train, part / config.folder, seed=config.seed, precision="float32")
+    assert next(stats).step == 10 and config.train.phases[0].patch and config.train.phases[0].steps == 22
+    stats.close()
+    runs.load_or_train(config, part, precision="float32")
+    assert_same_end(part / config.folder, whole / config.folder)
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte])

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tiny import SHAPE, expert_config, fusion_config, make_expert
+from tiny import SHAPE, expert_config, fusion_config, make_expert, make_fusion, wake
 
 from diffens_core import runs
 from diffens_core.checkpoints import load_checkpoint
@@ -18,7 +18,7 @@ from diffens_core.config import Phase, TrainConfig, UNetConfig
 from diffens_core.data import PreparedData, spread_step
 from diffens_core.schedule import Schedule
 from diffens_core.tasks import task_named
-from diffens_core.train import MovingAverage, TrainingError, denoising_loss, learning_rate, phase_at, train
+from diffens_core.train import MovingAverage, TrainingError, denoising_loss, learning_rate, patch_box, phase_at, train
 
 
 def test_training_writes_the_whole_run_folder(prepared, tmp_path):
@@ -103,6 +103,20 @@ def test_the_loss_of_v_and_x0_is_that_of_eps_weighted(prepared):
         eps, v, x0 = (float(denoising_loss(denoiser, batch, schedule, loss)) for loss in ("eps", "v", "x0"))
     alpha_bar = float(schedule.alpha_bar[batch.t[0]])
     assert v == pytest.approx(eps / alpha_bar, rel=1e-4) and x0 == pytest.approx(eps * (1 / alpha_bar - 1), rel=1e-4)
+
+
+def test_a_patch_is_drawn_per_step_and_the_loss_is_that_within_it(prepared):
+    """The same patch for every sample of a step, so that processes share it; another one in another step."""
+    model, phase = wake(make_fusion()), Phase(1, 2, 1e-3, patch=(4, 4, 4))
+    boxes = [patch_box(model, phase, SHAPE, 0, step) for step in (3, 3, 4, 5)]
+    assert boxes[0] == boxes[1] and len({str(box) for box in boxes}) > 1
+    assert patch_box(model, Phase(1, 1, 1e-3), SHAPE, 0, 0) is None
+    batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(2), None, 0, 5, 1000)
+    with torch.no_grad():
+        loss = denoising_loss(model, batch, model.schedule, "eps", boxes[0])
+        xt = model.schedule.add_noise(batch.x0, batch.eps, batch.t)
+        answer = model(xt, batch.y, batch.t, batch.coords, boxes[0])
+    torch.testing.assert_close(loss, (answer - batch.eps[..., *boxes[0]]).square().mean())
 
 
 def test_windows_carry_their_place_and_lie_within_the_volume(prepared):
