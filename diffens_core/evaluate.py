@@ -56,15 +56,22 @@ def score(volumes: torch.Tensor, pair: Pair, method: str, task: str) -> pd.DataF
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def subject_means(metrics: pd.DataFrame) -> pd.Series:
+    """Mean over the samples of each subject, by (method, task, kind, metric, subject).
+
+    kind is `single sample`, or `mean of samples` for the metrics of the samples' mean.
+    """
+    kind = np.where(metrics["sample"] == "mean", "mean of samples", "single sample")
+    return metrics.assign(kind=kind).groupby(["method", "task", "kind", "metric", "subject"])["value"].mean()
+
+
 def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     """Mean over subjects: a row per method in `order`; for single samples and for the mean of samples the metrics.
 
     The metrics of single samples are averaged over the samples of a subject first. A method with one sample, such
     as interpolation, has no mean of samples.
     """
-    kind = np.where(metrics["sample"] == "mean", "mean of samples", "single sample")
-    per_subject = metrics.assign(kind=kind).groupby(["method", "kind", "metric", "subject"])["value"].mean()
-    table = per_subject.groupby(["method", "kind", "metric"]).mean().unstack(["kind", "metric"])
+    table = subject_means(metrics).groupby(["method", "kind", "metric"]).mean().unstack(["kind", "metric"])
     columns = [(kind, metric) for kind in ("single sample", "mean of samples") for metric in METRICS]
     return table.reindex(index=order, columns=[c for c in columns if c in table.columns])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffens_core.evaluate import METRICS, results_table
+from diffens_core.evaluate import METRICS, results_table, subject_means
 
 COLUMNS = [(kind, metric) for kind in ("single sample", "mean of samples") for metric in ("psnr", "ssim", "psnr_brain")]
 
@@ -40,9 +40,7 @@ def _cell(column: tuple[str, str], mean: float, spread: float) -> str:
 
 def leads(metrics: pd.DataFrame) -> pd.DataFrame:
     """`ours-tpdm` minus `tpdm`, one row per (task, kind, subject), a column per metric."""
-    kind = metrics["sample"].where(metrics["sample"] == "mean", "single")
-    keys = ["method", "task", "kind", "subject", "metric"]
-    table = metrics.assign(kind=kind).groupby(keys)["value"].mean().unstack("metric")
+    table = subject_means(metrics).unstack("metric")
     return (table.loc["ours-tpdm"] - table.loc["tpdm"])[list(METRICS)]
 
 
@@ -53,7 +51,7 @@ def leads_table(seeds: dict[str, pd.DataFrame]) -> Iterable[list[str]]:
         for seed, table in tables.items():
             rows = table.loc[task, kind]
             ahead = f"{(rows['psnr'] > 0).sum()} of {len(rows)}"
-            yield [f"`{task}`", kind, seed, *(f"{rows[m].mean():+.3f}" for m in METRICS), ahead]
+            yield [f"`{task}`", kind.split()[0], seed, *(f"{rows[m].mean():+.3f}" for m in METRICS), ahead]
 
 
 def print_markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

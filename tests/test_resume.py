@@ -77,10 +77,11 @@ def test_killed_at_a_random_moment_it_ends_bit_for_bit_the_same(prepared, uninte
 
 
 def stop_after(config, folder: Path, steps: int) -> None:
-    """Train and walk away, as a closed notebook does."""
+    """Train and walk away, as a closed notebook does; a fusion's experts are trained already."""
     data = PreparedData(config.data, "train", task_named(config.task))
     options = {"seed": config.seed, "precision": "float32"}
-    stats = train(runs.build(config), data, config.train, folder, **options)
+    model = runs._build_on_experts(config, folder.parents[1])
+    stats = train(model, data, config.train, folder, **options)
     next(s for s in stats if s.step >= steps)
 
 
@@ -100,14 +101,10 @@ def test_a_fusion_stopped_among_its_patches_ends_bit_for_bit_the_same(prepared, 
     runs.load_or_train(config, whole, precision="float32")
     for expert in config.experts:
         shutil.copytree(whole / expert.folder, part / expert.folder)
-    data = PreparedData(config.data, "train", task_named(config.task))
-    model = runs.load(config, whole)
-    for parameter, fresh in zip(model.parameters(), runs.build(config).parameters(), strict=True):
-        if parameter.requires_grad:
-            parameter.data.copy_(fresh)
-    stats = train(model, data, config.train, part / config.folder, seed=config.seed, precision="float32")
-    assert next(stats).step == 10 and config.train.phases[0].patch and config.train.phases[0].steps == 22
-    stats.close()
+    assert config.train.phases[0].patch and config.train.phases[0].steps == 22
+    stop_after(config, part / config.folder, 10)
+    newest = checkpoints.load_checkpoint(part / config.folder / "last")
+    assert newest["step"] == 8, "stopped at 10, before its checkpoint, among the patches"
     runs.load_or_train(config, part, precision="float32")
     assert_same_end(part / config.folder, whole / config.folder)
 
