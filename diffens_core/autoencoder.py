@@ -2,8 +2,8 @@
 
 The network is MONAI's `AutoencoderKL` (Rombach et al. 2022, Latent Diffusion Models): convolutional, with a normal
 distribution over latents as its bottleneck. One network serves all contrasts, each as one grey channel. It is trained
-on the absolute error plus a small Kullback-Leibler term; the perceptual and adversarial terms of the original are left
-out, so what it cannot keep becomes smooth.
+on the squared error plus a small Kullback-Leibler term. The perceptual and adversarial terms of the original are left
+out, so what it cannot keep becomes smooth, and so is its attention in the middle.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from .config import AutoencoderConfig
 from .lifting import CPU_SLICES
 from .planes import crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
 
-STATISTICS_RATE = 0.05  # the running mean and deviation of the latents remember about 20 training steps
+STATISTICS_RATE = 0.02  # the running mean and deviation of the latents remember about 50 training steps
 
 
 class SliceAutoencoder(nn.Module):
     """Encode and decode the slices of `plane`.
+
+    contrasts: how many of the conditions, the last ones, are images as sharp as the target. It is trained on these and
+    the target: who can draw them can draw degraded ones, which only take training time.
 
     Latents have `latent_channels` channels, 1 / `factor` of the in-plane size and all slices. They are standardised:
     `latent_mean` and `latent_std` [z] are running estimates over the training, so that every channel enters the
     diffusion with mean 0 and deviation 1, as the noise schedule assumes.
     """
 
-    def __init__(self, config: AutoencoderConfig, plane: str):
+    def __init__(self, config: AutoencoderConfig, plane: str, contrasts: int):
         super().__init__()
         from monai.networks.nets import AutoencoderKL  # here, because importing it takes many seconds
 
         self.dim = plane_dim(plane)
-        self.config, self.plane = config, plane
+        self.config, self.plane, self.contrasts = config, plane, contrasts
         self.factor, self.latent_channels = config.factor, config.latent_channels
         self.net = AutoencoderKL(
             spatial_dims=2,
@@ -46,7 +49,7 @@ class SliceAutoencoder(nn.Module):
             norm_eps=1e-6,
             with_encoder_nonlocal_attn=False,
             with_decoder_nonlocal_attn=False,
-            use_convtranspose=True,
+            use_convtranspose=True,  # interpolation cannot tell the voxels of a block apart
         )
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
@@ -73,15 +76,15 @@ class SliceAutoencoder(nn.Module):
         return {"": self.loss}
 
     def loss(self, batch, train, box) -> torch.Tensor:
-        """Mean absolute error of the slices of target and conditions, plus the weighted mean KL divergence."""
-        volumes = torch.cat([batch.x0, batch.y], dim=1)
+        """Mean squared error of the slices of target and contrasts, plus the weighted mean KL divergence."""
+        volumes = torch.cat([batch.x0, batch.y[:, batch.y.shape[1] - self.contrasts :]], dim=1)
         images = to_slices(pad_to_multiple(volumes, self.factor, skip=self.dim), self.plane).flatten(0, 1)[:, None]
         decoded, mean, std = self.net(images)
         mean, std = mean.float(), std.float()
         if self.training:
             self._measure(mean.detach())
         divergence = 0.5 * (mean.square() + std.square() - 1.0) - std.log()
-        return F.l1_loss(decoded.float(), images) + self.config.kl * divergence.mean()
+        return F.mse_loss(decoded.float(), images) + self.config.kl * divergence.mean()
 
     @torch.no_grad()
     def _measure(self, means: torch.Tensor) -> None:

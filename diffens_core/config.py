@@ -94,7 +94,7 @@ class AutoencoderConfig:
     channels: tuple[int, ...] = (128, 256, 512, 512)
     blocks: int = 2
     latent_channels: int = 4
-    kl: float = 1e-6
+    kl: float = 1e-4
 
     def __post_init__(self):
         _at_least("blocks", self.blocks, 1)

@@ -78,7 +78,7 @@ OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 SHORT = {"ema": 0.99, "decay": "cosine"}
 
 SMOKE_RECIPES = {
-    "autoencoder": Recipe(None, TrainConfig((Phase(80, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
+    "autoencoder": Recipe(None, TrainConfig((Phase(150, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,)),
         TrainConfig((Phase(60, 8, 2e-3),), loss="x0", warmup=5, save_every=20, **SHORT),
@@ -90,7 +90,7 @@ SMOKE_RECIPES = {
 
 # Generator and discriminator take turns: as many steps as the others' time allows.
 DEMO_RECIPES = {
-    "autoencoder": Recipe(None, TrainConfig((Phase(1900, 2, 3e-3),), warmup=10, save_every=50, **SHORT)),
+    "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
         TrainConfig((Phase(1000, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
@@ -176,7 +176,7 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.99, "warmup": 5, "decay": "cosine", "save_every": 20},
         steps=4,
         samples=2,
-        autoencoder=AutoencoderConfig(channels=(8, 16), blocks=1, latent_channels=3),
+        autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
         recipes=SMOKE_RECIPES,
     ),
     "demo": Preset(
@@ -195,7 +195,7 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
         steps=3,
         samples=3,
-        autoencoder=AutoencoderConfig(channels=(16, 32), blocks=1, latent_channels=3),
+        autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
         recipes=DEMO_RECIPES,
     ),
     "gpu": Preset(

@@ -88,7 +88,7 @@ def _bridge(config: RunConfig, task: Task, experts) -> nn.Module:
 
 
 def _autoencoder(config: RunConfig, task: Task, experts) -> nn.Module:
-    return SliceAutoencoder(config.autoencoder, config.plane)
+    return SliceAutoencoder(config.autoencoder, config.plane, len(task.contrasts))
 
 
 def _latent(config: RunConfig, task: Task, experts) -> nn.Module:

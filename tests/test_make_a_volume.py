@@ -78,7 +78,7 @@ def make_batch(shape, conditions=1, batch=2) -> Batch:
     st.integers(1, 2),
     st.sampled_from([(), (1,), (0, 1)]),
 )
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 def test_at_initialisation_it_is_exactly_the_slice_wise_model(plane, slices, batch, attention):
     latent = make_latent(plane, replace(NET, attention=attention))
     shape = [4, 6, 8]
@@ -93,7 +93,7 @@ def test_at_initialisation_it_is_exactly_the_slice_wise_model(plane, slices, bat
 
 
 @given(st.integers(1, 23), st.integers(2, 9), st.data())
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 def test_at_initialisation_windows_change_nothing(depth, window, data):
     overlap = data.draw(st.integers(0, window - 1))
     model, inputs = make_volumetric(window=window, overlap=overlap), make_latents((4, 6, depth))
