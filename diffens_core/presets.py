@@ -25,7 +25,8 @@ class Preset:
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
-    their own, with their trainings. recipes: baselines that have a network or a training of their own.
+    their own, with their trainings; three_train: the fusion's with experts of all three planes, whose slices fill a long
+    patch no better than a cube. recipes: baselines that have a network or a training of their own.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
 
@@ -38,6 +39,7 @@ class Preset:
     expert_train: tuple[Phase, ...]
     fusion: UNetConfig
     fusion_train: tuple[Phase, ...]
+    three_train: tuple[Phase, ...]
     small: UNetConfig
     volume: UNetConfig
     volume_train: tuple[Phase, ...]
@@ -120,6 +122,7 @@ PRESETS = {
         expert_train=(Phase(60, 8, 2e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2), blocks=1),
         fusion_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
+        three_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
         small=UNetConfig(base=4, mult=(1, 2), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2), blocks=1),
         volume_train=(Phase(30, 2, 2e-3, crop=(24, 24, 24)),),
@@ -137,6 +140,7 @@ PRESETS = {
         expert_train=(Phase(1000, 8, 3e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         fusion_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
+        three_train=(Phase(400, 1, 3e-3, patch=(32, 32, 32)), Phase(30, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
         volume=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
         volume_train=(Phase(400, 2, 2e-3, crop=(40, 48, 40)),),
@@ -155,6 +159,7 @@ PRESETS = {
         expert_train=(Phase(8000, 16, 2e-4),),
         fusion=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=1, checkpointing=True),
         fusion_train=(Phase(1000, 1, 5e-4, patch=(64, 192, 64)), Phase(500, 1, 2e-4)),
+        three_train=(Phase(1000, 1, 5e-4, patch=(64, 64, 64)), Phase(500, 1, 2e-4)),
         small=UNetConfig(base=16, mult=(1, 2, 2, 4), blocks=1, checkpointing=True),
         volume=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(4000, 2, 5e-4, crop=(96, 96, 96)),),
@@ -172,6 +177,7 @@ PRESETS = {
         expert_train=(Phase(500_000, 4, 5e-5),),
         fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         fusion_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
+        three_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
         small=UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2, checkpointing=True),  # Table 11
         volume=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(100_000, 1, 1e-4, crop=(128, 128, 128)),),

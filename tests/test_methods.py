@@ -30,6 +30,7 @@ TINY = replace(
     expert=NET,
     expert_train=BUDGET,
     fusion_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)), Phase(1, 1, 1e-3)),
+    three_train=(Phase(2, 1, 1e-3, patch=(4, 4, 4)), Phase(1, 1, 1e-3)),
     volume_train=(Phase(2, 1, 1e-3, crop=(24, 24, 20)),),
     steps=2,
 )
