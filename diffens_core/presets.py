@@ -25,8 +25,8 @@ class Preset:
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
-    their own, with their trainings; three_train: the fusion's with experts of all three planes, whose slices fill a long
-    patch no better than a cube. recipes: baselines that have a network or a training of their own.
+    their own, with their trainings. three_train: the fusion's with experts of all three planes, whose slices fill a
+    cube better than a long patch. recipes: baselines that have a network or a training of their own.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
 
