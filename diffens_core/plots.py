@@ -148,3 +148,44 @@ def error_curves(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) ->
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     return figure
+
+
+def level_curves(
+    panels: Mapping[str, pd.DataFrame], marks: Mapping[str, pd.DataFrame] | None = None, xlabel: str = "step t"
+) -> plt.Figure:
+    """One panel per named table: a line per column over the index; `marks` adds points. A name keeps its colour."""
+    marks = marks or {}
+    names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
+    colors = dict(zip(names, plt.colormaps["tab10"].colors))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.4 * len(panels) + 1.6, 3.3), squeeze=False, layout="constrained", dpi=DPI
+    )
+    for axis, (title, table) in zip(axes[0], panels.items()):
+        for name, values in table.items():
+            axis.plot(table.index, values, color=colors[name], label=name)
+        for name, values in marks.get(title, pd.DataFrame()).items():
+            axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
+        axis.set(xlabel=xlabel, title=title)
+        axis.title.set_fontsize(9)
+        axis.grid(alpha=0.3)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def cuts(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str, at: Sequence[int], span: float = 2.5) -> plt.Figure:
+    """The same slice of many volumes with values in [-span, span]: named rows of named columns."""
+    columns = list(next(iter(rows.values())))
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=(1.5 * len(columns) + 0.9, 1.6 * len(rows) + 0.3), squeeze=False, dpi=DPI,
+        layout="constrained",
+    )  # fmt: skip
+    for line, (name, volumes) in zip(axes, rows.items()):
+        for axis, column in zip(line, columns):
+            shown = axis.imshow(cut(volumes[column], plane, at), origin="lower", cmap="gray", vmin=-span, vmax=span)
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=9)
+    for axis, column in zip(axes[0], columns):
+        axis.set_title(column, fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01)
+    return figure
