@@ -177,9 +177,13 @@ def cuts(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str, at: Sequence[
     """The same slice of many volumes with values in [-span, span]: named rows of named columns."""
     columns = list(next(iter(rows.values())))
     figure, axes = plt.subplots(
-        len(rows), len(columns), figsize=(1.5 * len(columns) + 0.9, 1.6 * len(rows) + 0.3), squeeze=False, dpi=DPI,
+        len(rows),
+        len(columns),
+        figsize=(1.5 * len(columns) + 0.9, 1.6 * len(rows) + 0.3),
+        squeeze=False,
         layout="constrained",
-    )  # fmt: skip
+        dpi=DPI,
+    )
     for line, (name, volumes) in zip(axes, rows.items()):
         for axis, column in zip(line, columns):
             shown = axis.imshow(cut(volumes[column], plane, at), origin="lower", cmap="gray", vmin=-span, vmax=span)

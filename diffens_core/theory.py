@@ -49,26 +49,24 @@ class GaussianVolumes:
         return Batch(x0, torch.zeros_like(x0), coordinates(self.shape).expand(len(x0), -1, -1, -1, -1), eps, t)
 
 
-def fibres(shape: tuple[int, int, int], along: float = 4.0, across: float = 1.0, third: float = 2.0) -> GaussianVolumes:
-    """Two textures of variance 1: fibres along X at the posterior end of the volume, along Z at the anterior end.
+def fibres(
+    shape: tuple[int, int, int], tilt: float = 15.0, along: float = 4.0, across: float = 1.0, third: float = 2.0
+) -> GaussianVolumes:
+    """Two textures of variance 1: fibres near the X axis at the posterior end of the volume, near Z at the anterior.
 
-    along, across, third: correlation lengths in voxels along the fibres, across them, and along Y (Matern 3/2,
-    separable). The textures are independent, and fade into each other along Y.
+    tilt: degrees by which fibres lean out of the axis, within coronal planes; 0 puts them into the axial or sagittal
+    slices, 45 out of both. along, across, third: correlation lengths in voxels along the fibres, across them, and
+    along Y. The correlation is Matern's, `(1 + d) exp(-d)`; the textures are independent and cross-fade along Y.
     """
-    angle = math.pi / 2 * torch.sigmoid(6 * torch.linspace(-1, 1, shape[1], dtype=torch.float64))
+    place = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))  # [N, 3]
+    turn = math.pi / 2 * torch.sigmoid(6 * (place[:, 1] * 2 / max(1, shape[1] - 1) - 1))
     cov = 0
-    for lengths, strength in (((along, third, across), angle.cos()), ((across, third, along), angle.sin())):
-        x, y, z = (matern(size, length) for size, length in zip(shape, lengths))
-        weight = strength[None, :, None].expand(shape).flatten()
-        cov = cov + weight[:, None] * torch.kron(torch.kron(x, y), z) * weight
+    for degrees, strength in ((tilt, turn.cos()), (90 - tilt, turn.sin())):
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        frame = torch.tensor([[c / along, -s / across, 0], [0, 0, 1 / third], [s / along, c / across, 0]]).to(place)
+        distance = math.sqrt(3) * torch.cdist(place @ frame, place @ frame)
+        cov = cov + strength[:, None] * (1 + distance) * torch.exp(-distance) * strength
     return GaussianVolumes(cov, tuple(shape))
-
-
-def matern(size: int, length: float) -> torch.Tensor:
-    """[size, size]: correlation `(1 + d) exp(-d)` at distance `d length / sqrt(3)`; length 0 makes it white."""
-    place = torch.arange(size, dtype=torch.float64)
-    distance = math.sqrt(3) * (place[:, None] - place).abs() / max(length, 1e-9)
-    return (1 + distance) * torch.exp(-distance)
 
 
 class ExactDenoiser(nn.Module):

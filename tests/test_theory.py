@@ -18,7 +18,6 @@ from diffens_core.theory import (
     correlation_by_lag,
     fibres,
     frechet,
-    matern,
 )
 
 SHAPE = (3, 2, 4)
@@ -100,9 +99,8 @@ def test_expected_errors_are_those_of_many_draws(planes):
     guesses = torch.stack([xt @ maps[plane].T for plane in planes])
     best = torch.minimum(torch.maximum(joint, guesses.amin(0)), guesses.amax(0))  # a gate that knows the answer
     errors = (best - joint).square().mean(1)
-    assert abs(float(errors.mean()) - excess["any gate"]) < 5 * float(errors.std()) / math.sqrt(count) + 1e-3 * float(
-        errors.mean()
-    )
+    tolerance = 5 * float(errors.std()) / math.sqrt(count) + 2e-3 * excess["any gate"]
+    assert abs(float(errors.mean()) - excess["any gate"]) < tolerance
 
 
 def test_the_fusions_are_ordered_as_they_must_be():
@@ -158,6 +156,7 @@ def test_no_other_weights_beat_the_best_gate(experts):
     best = best_gate(gram)
     torch.testing.assert_close(best.sum(-1), torch.ones(50, dtype=torch.float64))
     assert (best >= 0).all()
+    torch.manual_seed(0)
     others = torch.distributions.Dirichlet(0.5 * torch.ones(experts, dtype=torch.float64)).sample((20_000,))
     value = torch.einsum("np,npq,nq->n", best, gram, best)
     rivals = torch.einsum("kp,npq,kq->nk", others, gram, others).amin(1)
@@ -215,16 +214,26 @@ def test_frechet_distance_of_commuting_covariances():
 
 
 def test_fibres_have_unit_variance_and_run_along_x_behind_and_along_z_in_front():
-    volumes = fibres((5, 6, 5))
+    volumes = fibres((5, 6, 5), tilt=0)
     torch.testing.assert_close(volumes.cov.diagonal(), torch.ones(150, dtype=torch.float64))
-    by_place = volumes.cov.reshape(5, 6, 5, 5, 6, 5)
-    along_x, along_z = by_place[0, :, 0, 1, :, 0].diagonal(), by_place[0, :, 0, 0, :, 1].diagonal()
-    assert along_x[0] > 0.9 > 0.6 > along_z[0] and along_z[-1] > 0.9 > 0.6 > along_x[-1]
     assert torch.linalg.eigvalsh(volumes.cov).min() > 0
+    by_place = volumes.cov.reshape(5, 6, 5, 5, 6, 5)
+    along_x, along_z = by_place[0, :, 0, 2, :, 0].diagonal(), by_place[0, :, 0, 0, :, 2].diagonal()
+    long, short = ((1 + d) * math.exp(-d) for d in (2 * math.sqrt(3) / 4, 2 * math.sqrt(3)))
+    assert float(along_x[0]) == pytest.approx(long, abs=1e-2) and float(along_z[0]) == pytest.approx(short, abs=1e-2)
+    assert float(along_z[-1]) == pytest.approx(long, abs=1e-2) and float(along_x[-1]) == pytest.approx(short, abs=1e-2)
+
+
+def test_tilted_fibres_leave_the_planes():
+    """At 45 degrees a diagonal neighbour is the closest relative, and the two textures are one."""
+    by_place = fibres((4, 3, 4), tilt=45).cov.reshape(4, 3, 4, 4, 3, 4)
+    diagonal, other = by_place[0, 1, 0, 1, 1, 1], by_place[0, 1, 1, 1, 1, 0]
+    d = math.sqrt(3) * math.sqrt(2) / 4
+    assert float(diagonal) == pytest.approx((1 + d) * math.exp(-d)) and other < 0.4 < by_place[0, 1, 0, 1, 1, 0]
 
 
 def test_correlation_by_lag_of_a_separable_covariance():
-    x, y, z = matern(3, 1.0), matern(2, 2.0), matern(4, 3.0)
+    x, y, z = (r ** (torch.arange(n)[:, None] - torch.arange(n)).abs().double() for n, r in zip(SHAPE, (0.3, 0.5, 0.8)))
     scale = torch.linspace(1, 2, 24, dtype=torch.float64)
     cov = scale[:, None] * torch.kron(torch.kron(x, y), z) * scale
     for plane, wanted in {"sagittal": x[0], "coronal": y[0], "axial": z[0]}.items():
