@@ -6,58 +6,84 @@ import hashlib
 import json
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
-from .schedule import PREDICTIONS
+from .schedule import PREDICTIONS, Schedule
 
 
 class ConfigError(ValueError):
     """An unknown key, a wrong type or an impossible value; one line that names it."""
 
 
+def option(default):
+    """A setting with a neutral value. At that value it is left out of a run's identity and of its JSON.
+
+    So a new option never orphans the runs that were trained before there was a choice.
+    """
+    return field(default=default, metadata={"option": True})
+
+
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Noise schedule (linear beta) shared by every network of a run."""
+    """Noise schedule shared by every network of a run; kind: `linear` beta, or `cosine` (which has no use for beta)."""
 
     steps: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 2e-2
+    kind: str = option("linear")
 
     def __post_init__(self):
+        _one_of("kind", self.kind, ("linear", "cosine"))
         _at_least("steps", self.steps, 1)
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise ConfigError(f"0 < beta_start <= beta_end < 1 must hold, not {self.beta_start}, {self.beta_end}")
 
+    @property
+    def schedule(self) -> Schedule:
+        """The table of noise levels that these settings mean."""
+        return Schedule(self.steps, self.beta_start, self.beta_end, self.kind)
+
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Widths are `base * mult[k]` at level k; `blocks` residual blocks a level."""
+    """Widths are `base * mult[k]` at level k; `blocks` residual blocks a level.
+
+    attention: levels whose blocks are followed by self-attention; where there are any, the middle has it too.
+    """
 
     base: int = 64
     mult: tuple[int, ...] = (1, 2, 4, 8)
     blocks: int = 2
     dropout: float = 0.0
     checkpointing: bool = False
+    attention: tuple[int, ...] = option(())
 
     def __post_init__(self):
         _at_least("base", self.base, 2)
         _at_least("blocks", self.blocks, 1)
         if not self.mult or min(self.mult) < 1:
             raise ConfigError(f"mult must be positive numbers, not {self.mult}")
+        if not set(self.attention) <= set(range(len(self.mult))):
+            raise ConfigError(f"attention must name levels 0 to {len(self.mult) - 1}, not {self.attention}")
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """gate: `softmax` (convex) or `affine`; lam: weight of the residual; features: read the experts' feature maps."""
+    """gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average: all that is learnt is residual).
+
+    lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
+    the 3D network where in the head it is.
+    """
 
     gate: str = "softmax"
     lam: float = 1.0
     features: bool = True
     prediction: str = "v"
+    coordinates: bool = option(True)
 
     def __post_init__(self):
-        _one_of("gate", self.gate, ("softmax", "affine"))
+        _one_of("gate", self.gate, ("softmax", "affine", "uniform"))
         _one_of("prediction", self.prediction, PREDICTIONS)
 
 
@@ -65,7 +91,7 @@ class FusionConfig:
 class Phase:
     """`steps` optimiser steps on whole volumes, or on parts of them.
 
-    crop: random windows of so many voxels are all that a model sees; 1 along an axis makes slices, for experts.
+    crop: random windows of so many voxels are all that a model sees; 1 along an axis makes slices, for 2D models.
     patch: a fusion works in random boxes of so many voxels, while its experts see the whole slices through them.
     """
 
@@ -89,6 +115,9 @@ class TrainConfig:
 
     loss: whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network predicts, `v` and
     `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and 1 / alpha_bar - 1.
+    norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's.
+    decay: `constant`, `cosine` to zero, `tail` (constant, then linear to zero over the second half: pix2pix), or
+    `exponential` (0.99 per 1000 steps: I2SB).
     """
 
     phases: tuple[Phase, ...]
@@ -98,10 +127,13 @@ class TrainConfig:
     warmup: int = 0
     decay: str = "constant"
     save_every: int = 500
+    norm: str = option("l2")
+    beta1: float = option(0.9)
 
     def __post_init__(self):
         _one_of("loss", self.loss, PREDICTIONS)
-        _one_of("decay", self.decay, ("constant", "cosine"))
+        _one_of("decay", self.decay, ("constant", "cosine", "tail", "exponential"))
+        _one_of("norm", self.norm, ("l2", "l1"))
         _at_least("accumulate", self.accumulate, 1)
         _at_least("save_every", self.save_every, 1)
         if not self.phases:
@@ -123,11 +155,23 @@ class DataConfig:
     shape: tuple[int, ...]
 
 
+# What a run trains, and whether it works on the slices of a plane (None: either) and builds on other runs.
+STAGES = {
+    "expert": (True, False),  # a 2D diffusion model
+    "fusion": (False, True),  # the 3D network that fuses experts
+    "volume": (False, False),  # a 3D diffusion model on its own
+    "regression": (None, False),
+    "pix2pix": (None, False),
+    "bridge": (None, False),
+}
+
+
 @dataclass(frozen=True)
 class RunConfig:
-    """One training: an expert (one plane) or a fusion (of `experts`).
+    """One training. experts: the runs that it builds on; plane: what a 2D model slices.
 
-    prediction: what an expert puts out; a fusion says it in `fusion`.
+    prediction: what a diffusion model puts out; a fusion says it in `fusion`.
+    slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise.
     """
 
     preset: str
@@ -143,21 +187,25 @@ class RunConfig:
     prediction: str = "v"
     fusion: FusionConfig | None = None
     experts: tuple[RunConfig, ...] = field(default=())
+    slab: int = option(0)
+    ode: bool = option(False)
 
     def __post_init__(self):
-        _one_of("stage", self.stage, ("expert", "fusion"))
+        _one_of("stage", self.stage, STAGES)
         _one_of("task", self.task, ("sr", "mt", "both"))
         _one_of("prediction", self.prediction, PREDICTIONS)
-        if (self.stage == "expert") != (self.plane is not None) or (self.stage == "fusion") != bool(self.experts):
-            raise ConfigError(f"stage '{self.stage}': an expert has a plane, a fusion has experts")
-        if any(p.patch if self.stage == "expert" else p.crop for p in self.train.phases):
-            raise ConfigError(f"stage '{self.stage}': crop is for the phases of experts, patch for those of a fusion")
+        _at_least("slab", self.slab, 0)
+        sliced, builds = STAGES[self.stage]
+        if (sliced is not None and sliced != (self.plane is not None)) or builds != bool(self.experts):
+            wants = {True: "a plane", False: "no plane", None: "a plane or none"}[sliced]
+            raise ConfigError(f"stage '{self.stage}' has {wants} and {'some' if builds else 'no'} experts")
+        if any(p.crop if self.stage == "fusion" else p.patch for p in self.train.phases):
+            raise ConfigError(f"stage '{self.stage}': a fusion's phases have a patch, those of all others a crop")
 
     @property
     def identity(self) -> str:
         """Eight hexadecimal digits over every setting that decides the trained weights (not over the code)."""
-        content = to_dict(self)
-        _forget_roots(content)
+        content = _forget_roots(to_dict(self))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -167,8 +215,11 @@ class RunConfig:
 
 
 def to_dict(config) -> dict:
-    """Plain nested dictionaries and lists, fit for JSON."""
-    return json.loads(json.dumps(asdict(config)))
+    """Plain nested dictionaries and lists, fit for JSON; an `option` at its neutral value is left out."""
+    if is_dataclass(config):
+        kept = (f for f in fields(config) if "option" not in f.metadata or getattr(config, f.name) != f.default)
+        return {f.name: to_dict(getattr(config, f.name)) for f in kept}
+    return [to_dict(item) for item in config] if isinstance(config, tuple) else config
 
 
 def from_dict(kind, content):
@@ -201,14 +252,11 @@ def _at_least(key: str, value: int, least: int) -> None:
         raise ConfigError(f"{key} must be at least {least}, not {value}")
 
 
-def _forget_roots(content) -> None:
+def _forget_roots(content):
+    """Without where the data lie: the same data elsewhere are the same data."""
     if isinstance(content, dict):
-        content.pop("root", None)
-        for value in content.values():
-            _forget_roots(value)
-    elif isinstance(content, list):
-        for value in content:
-            _forget_roots(value)
+        return {key: _forget_roots(value) for key, value in content.items() if key != "root"}
+    return [_forget_roots(value) for value in content] if isinstance(content, list) else content
 
 
 def _read(kind, value, where: str):

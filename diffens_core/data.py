@@ -96,10 +96,10 @@ def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
 def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):
     """Target and conditions in [-1, 1] from volumes [X, Y, Z] in their own unit, background 0.
 
-    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target, fitted on the degraded FLAIR where
-    the task has one and on the FLAIR itself where it has not.
+    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target, fitted on the degraded FLAIR for every task:
+    experts of different tasks have one target, and can be fused.
     """
-    known = measure(flair) if task.measured else flair
+    known = measure(flair)
     scale = fit_scale(known, known != 0)
     x0 = torch.from_numpy(scale.apply(flair, flair != 0))[None]
     channels = {name: scaled(image)[0] for name, image in contrasts.items()}
@@ -162,18 +162,21 @@ class PreparedData:
         x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
         return Pair(subject, x0, y, torch.from_numpy(brain), window.affine(coarse_affine(first.affine, factor)), scale)
 
-    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int) -> Batch:
+    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0)) -> Batch:
         """Random windows, noise and steps `t` for the given sample numbers of one training step.
+
+        crop: voxels of a window, None for all. around: (dim, n) adds n slices on either side along `dim`, the last
+        slice of the volume repeated where it ends.
 
         Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have
         drawn, and two processes draw together what one would.
         """
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
-        samples = [self._sample(crop, generator) for generator in generators]
+        samples = [self._sample(crop, around, generator) for generator in generators]
         x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
         return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step + i) for i in indices]))
 
-    def _sample(self, crop, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+    def _sample(self, crop, around: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         pair = self[int(torch.randint(len(self), (1,), generator=generator))]
         shape = pair.x0.shape[1:]
         size = [min(c, n) for c, n in zip(crop or shape, shape)]
@@ -181,13 +184,23 @@ class PreparedData:
         box = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
         # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
         mirror = bool(torch.rand(1, generator=generator) < 0.5)
-        x0, y = ((v.flip(1) if mirror else v)[box] for v in (pair.x0, pair.y))
-        return x0, y, self._coords(shape)[box], torch.randn(x0.shape, generator=generator)
+        x0, y = (v.flip(1) if mirror else v for v in (pair.x0, pair.y))
+        x0, y, coords = (widened(v, box, *around) for v in (x0, y, self._coords(shape)))
+        return x0, y, coords, torch.randn(x0.shape, generator=generator)
 
     def _coords(self, shape) -> torch.Tensor:
         if self._grid is None or self._grid.shape[1:] != shape:
             self._grid = coordinates(shape)[0]
         return self._grid
+
+
+def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:
+    """`volume[box]` of [C, X, Y, Z] with `extra` slices more on either side along tensor dimension `dim` of a batch."""
+    if extra == 0:
+        return volume[box]
+    axis = dim - 1
+    places = torch.arange(box[axis].start - extra, box[axis].stop + extra).clamp(0, volume.shape[axis] - 1)
+    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, places)
 
 
 def spread_step(noise_steps: int, seed: int, number: int) -> int:

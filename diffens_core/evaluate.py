@@ -13,7 +13,7 @@ import torch
 from .data import Pair
 from .device import autocast
 from .metrics import image_metrics
-from .sampler import ddim, noise_for
+from .sampler import mix_seed, noise_for, trajectory
 from .tasks import Task
 from .volumes import save_image
 
@@ -23,20 +23,33 @@ METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
 
 @torch.inference_mode()
 def sample(
-    denoiser, y, task: Task, *, subject: str, samples: int, steps: int, seed=0, precision="auto", show=lambda done: None
+    model,
+    y,
+    task: Task,
+    *,
+    subject: str,
+    samples: int,
+    steps: int,
+    seed=0,
+    precision="auto",
+    project=True,
+    show=lambda done: None,
 ) -> torch.Tensor:
     """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
 
-    Deterministic DDIM from random noise; what was measured is projected onto in every step. Sample k depends on
-    (seed, subject, k) alone, so K can be raised without changing the first ones. `show(done)` is called after each
-    of the K * steps steps.
+    A denoiser is sampled by deterministic DDIM from random noise, another model by its own `trajectory`; one that is
+    `deterministic` answers once. What was measured is projected onto in every step, unless `project` is off. Sample k
+    depends on (seed, subject, k) alone, so K can be raised without changing the first ones. `show(done)` is called
+    after each of the K * steps steps.
     """
-    device = next(denoiser.parameters()).device
-    volumes = []
-    for k in range(samples):
-        noise = noise_for(subject, [k], seed, y.shape[1:], device)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    y, volumes = y[None].to(device), []
+    for k in range(1 if getattr(model, "deterministic", False) else samples):
+        noise = noise_for(subject, [k], seed, y.shape[2:], device)
+        generator = torch.Generator().manual_seed(mix_seed(seed, subject, k, "steps"))
         with autocast(device, precision):
-            for state in ddim(denoiser, y[None].to(device), noise, steps, project=task.project):
+            options = {"project": task.project if project else None, "generator": generator}
+            for state in trajectory(model, y, noise, steps, **options):
                 show(k * steps + state.index + 1)
         volumes.append(state.x0_hat.cpu())
     return torch.cat(volumes)

@@ -10,11 +10,11 @@ import pandas as pd
 import torch.nn as nn
 from filelock import FileLock
 
-from . import methods
 from .config import DataConfig, RunConfig
 from .data import Pair, PreparedData, describe_data
 from .device import pick_device
 from .evaluate import COLUMNS, sample, score
+from .methods import Setting, method_named, model_of
 from .places import default_runs, home
 from .presets import Preset, preset_named
 from .progress import Progress
@@ -32,16 +32,19 @@ class Experiment:
     seed: int
     embedded: bool
 
-    def denoiser(self, method: str, task: str) -> nn.Module:
-        """The trained denoiser of a method on the best device; what is not trained yet is trained now."""
-        runs = self.runs_of(method, task)
-        if self.embedded and any(find(run, self.runs) is None for run in runs):
+    def setting(self, task: str) -> Setting:
+        """What the runs of every method share in a task."""
+        return Setting(self.preset, task, self.data, self.seed)
+
+    def model(self, method: str, task: str) -> nn.Module:
+        """The trained model of a method on the best device; what is not trained yet is trained now."""
+        if self.embedded and any(find(run, self.runs) is None for run in self.runs_of(method, task)):
             embedded_data(self.preset, ("train",))
-        return methods.denoiser(method, runs, self.runs).to(pick_device())
+        return model_of(method, self.setting(task), self.runs).to(pick_device())
 
     def runs_of(self, method: str, task: str) -> tuple[RunConfig, ...]:
-        """The configurations of the trainings that a method needs."""
-        return methods.runs_of(method, self.preset, task, self.data, self.seed)
+        """The configurations of the trainings that a method needs, experts within their fusion."""
+        return tuple(method_named(method, task).runs(self.setting(task)))
 
     def log(self, run: RunConfig) -> pd.DataFrame:
         """The training log of a finished run: columns step, loss, lr."""
@@ -51,19 +54,20 @@ class Experiment:
         """The pairs of a split for a task."""
         return PreparedData(self.data, split, task_named(task))
 
-    def translate(self, method: str, task: str, pair: Pair, samples: int = 1, denoiser: nn.Module | None = None):
-        """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of a diffusion method, else one."""
-        if method in methods.INTERPOLATIONS:
-            return methods.interpolate(method, pair.y[None])
-        model = denoiser or self.denoiser(method, task)
+    def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None):
+        """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.
+
+        model: the method's, if it is at hand.
+        """
         return sample(
-            model,
+            model or self.model(method, task),
             pair.y,
             task_named(task),
             subject=pair.subject,
             samples=samples,
             steps=self.preset.steps,
             seed=self.seed,
+            project=method_named(method, task).project,
         )
 
     def compare(self, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int):
@@ -74,7 +78,7 @@ class Experiment:
         tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
         bar = Progress(f"translating ({task})", len(names) * len(pairs))
         for method in names:
-            model = None if method in methods.INTERPOLATIONS else self.denoiser(method, task)
+            model = self.model(method, task)
             for pair in pairs:
                 volumes[method, pair.subject] = self.translate(method, task, pair, samples, model)
                 tables.append(score(volumes[method, pair.subject], pair, method, task))

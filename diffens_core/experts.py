@@ -1,85 +1,71 @@
-"""A 2D diffusion model lifted to volumes, and the average of several (TPDM's weighting).
+"""2D diffusion models lifted to volumes, and the rules that average several: TPDM, TOSM, MADM.
 
-Both are denoisers: `eps = denoiser(xt, y, t)` on volumes. A batch of 2D slices is a batch of volumes one
-voxel thick, so the training of a 2D model calls the same function.
+All are denoisers: `eps = denoiser(xt, y, t)` on volumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn as nn
 
 from .inputs import EXTRA_CHANNELS, network_inputs
-from .planes import Box, from_slices, pad_to_multiple, plane_box, plane_dim, to_slices, whole_box
+from .lifting import SliceNet, VolumeNet
+from .planes import Box
+from .sampler import Step, average_of_samples, mix_seed
 from .schedule import Schedule
-from .unet import UNet
-
-CPU_SLICES = 16  # larger batches of slices are slower on a CPU, not faster
 
 
-class SliceExpert(nn.Module):
-    """A 2D U-Net that runs over all slices of its plane.
+def channels_in(conditions: int, slab: int = 0) -> int:
+    """Input channels of a diffusion network for that many condition volumes, of 2 slab + 1 slices each."""
+    return 1 + conditions * (2 * slab + 1) + EXTRA_CHANNELS
 
-    net: takes [N, 1 + C + 4, h, w]; plane: what it slices; prediction: `v`, `eps` or `x0`, what it puts out.
-    slices: how many slices go through it at once; 0 chooses what fits the device.
+
+class SliceExpert(SliceNet):
+    """A 2D diffusion model that runs over all slices of its plane (Palette).
+
+    net: takes [N, channels_in, h, w]; prediction: `v`, `eps` or `x0`, what it puts out.
+    slab: neighbours on either side whose conditions it reads too (2.5D). reads: which channels of `y` it was trained
+    on, in its own order, where it works beside experts with other conditions (Sec. 3.4); None: all.
     """
 
-    def __init__(self, net: UNet, plane: str, schedule: Schedule, prediction: str, slices: int = 0):
-        super().__init__()
-        self.dim = plane_dim(plane)
-        self.net, self.plane, self.schedule, self.prediction, self.slices = net, plane, schedule, prediction, slices
+    def __init__(
+        self,
+        net: nn.Module,
+        plane: str,
+        schedule: Schedule,
+        prediction: str,
+        slab: int = 0,
+        reads: Sequence[int] | None = None,
+    ):
+        super().__init__(net, plane)
+        self.schedule, self.prediction, self.slab = schedule, prediction, slab
+        self.reads = None if reads is None else list(reads)
 
-    @staticmethod
-    def channels_in(conditions: int) -> int:
-        """Input channels of the 2D network for that many condition volumes."""
-        return 1 + conditions + EXTRA_CHANNELS
-
-    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
+    def forward(self, xt, y, t, coords=None, box: Box | None = None) -> torch.Tensor:
         """Noise prediction `eps_p` [B, 1, X, Y, Z] (Eq. 4) for `xt` [B, 1, X, Y, Z], `y` [B, C, X, Y, Z], `t` [B]."""
-        out = torch.cat([out for out, _ in self.lift(xt, y, t, coords)], dim=self.dim)
-        return self.schedule.eps_from(self.prediction, out, xt, t)
+        out = self.run(self._inputs(xt, y, coords), t, box)
+        return self.schedule.eps_from(self.prediction, out, xt if box is None else xt[..., *box], t)
 
     def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """Run the 2D network chunk by chunk along the plane's axis, over whole slices.
+        """The raw output and the feature maps of the 2D network, chunk by chunk: see `SliceNet.chunks`."""
+        return self.chunks(self._inputs(xt, y, coords), t, box)
 
-        Yields per chunk of n slices the raw output, float32 [B, 1, ..n..], and its feature maps stacked as
-        volumes: n along the plane's axis, 1 / 2^k of the in-plane size. At inference no full feature volume ever
-        exists. With a `box`, only the slices through it are run, and what is yielded is cut to it.
-        """
-        inputs = pad_to_multiple(network_inputs(xt, y, coords), self.net.multiple, skip=self.dim)
-        box, chunk = box or whole_box(xt), self._chunk(inputs)
-        inside = plane_box(box, self.dim)
-        inside_feats = [plane_box(box, self.dim, k, self.net.multiple) for k in range(len(self.net.widths))]
-        along = box[self.dim - 2]
-        for start in range(along.start, along.stop, chunk):
-            length = min(chunk, along.stop - start)
-            part = to_slices(inputs.narrow(self.dim, start, length), self.plane)
-            out, feats = self.net(part, t.repeat_interleave(length))
-            yield (
-                from_slices(out.float(), self.plane, len(xt))[..., *inside],
-                [own_part(from_slices(f, self.plane, len(xt)), cut) for f, cut in zip(feats, inside_feats)],
-            )
-
-    def _chunk(self, inputs: torch.Tensor) -> int:
-        """Slices of each volume per pass: a multiple of the coarsest level, so that chunks align at every level."""
-        slices = self.slices or (CPU_SLICES if inputs.device.type == "cpu" else self._slices_that_fit(inputs))
-        step = self.net.multiple
-        return max(step, slices // len(inputs) // step * step)
-
-    def _slices_that_fit(self, inputs: torch.Tensor) -> int:
-        """From the free memory of the device: a slice needs about 30 maps of each level at once, 4 bytes a value."""
-        pixels = inputs[0, 0].numel() / inputs.shape[self.dim]
-        per_slice = 30 * 4 * pixels * sum(w / 4**k for k, w in enumerate(self.net.widths))
-        free = torch.cuda.mem_get_info(inputs.device)[0] if inputs.device.type == "cuda" else 4 * 2**30
-        return min(512, int(free / 3 / per_slice))
+    def _inputs(self, xt, y, coords) -> torch.Tensor:
+        return network_inputs(xt, y if self.reads is None else y[:, self.reads], coords, (self.dim, self.slab))
 
 
-def own_part(volume: torch.Tensor, box: Box) -> torch.Tensor:
-    """`volume[..., *box]`; a true part is copied, or whoever keeps it for a backward pass would keep all of it."""
-    part = volume[..., *box]
-    return part if part.shape == volume.shape else part.clone()
+class VolumeDenoiser(VolumeNet):
+    """A 3D diffusion model on its own (Palette-3D, Med-DDPM)."""
+
+    def __init__(self, net: nn.Module, schedule: Schedule, prediction: str):
+        super().__init__(net)
+        self.schedule, self.prediction = schedule, prediction
+
+    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
+        """`eps` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], `y` [B, C, X, Y, Z] and steps `t` [B]."""
+        return self.schedule.eps_from(self.prediction, self.run(network_inputs(xt, y, coords), t), xt, t)
 
 
 def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -88,18 +74,60 @@ def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 class Average(nn.Module):
-    """The uniform average of denoisers: TPDM for two planes, TOSM for three."""
+    """Denoisers combined by a rule: TPDM for two planes, TOSM for three, MADM for three of 2.5D slabs.
+
+    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run.
+    """
+
+    def __init__(self, experts: Sequence[nn.Module], rule: Callable[[int], Sequence[float]] | None = None):
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+        self.schedule = same_schedule(experts)
+        self.rule = rule or average(len(experts))
+
+    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
+        """`eps` [B, 1, X, Y, Z]; all of `t` [B] must be the same step, as they are in sampling."""
+        if (t != t[0]).any():
+            raise ValueError("a rule weighs experts by the sampling step: all steps of a batch must be the same")
+        used = [(expert, weight) for expert, weight in zip(self.experts, self.rule(int(t[0]))) if weight]
+        weights = torch.tensor([weight for _, weight in used], device=xt.device).reshape(1, -1, 1, 1, 1)
+        return combine(torch.stack([expert(xt, y, t, coords) for expert, _ in used]), weights)
+
+
+class SampleAverage(nn.Module):
+    """MADM's own mode: the experts' samples are averaged after each ancestral step, not their noise predictions."""
 
     def __init__(self, experts: Sequence[nn.Module]):
         super().__init__()
         self.experts = nn.ModuleList(experts)
         self.schedule = same_schedule(experts)
 
-    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
-        """`eps` [B, 1, X, Y, Z]."""
-        eps_planes = torch.stack([expert(xt, y, t, coords) for expert in self.experts])
-        weights = torch.full((1, len(self.experts), 1, 1, 1), 1.0 / len(self.experts), device=xt.device)
-        return combine(eps_planes, weights)
+    def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
+        """See `sampler.average_of_samples`."""
+        return average_of_samples(self.experts, y, noise, steps, project=project, generator=generator)
+
+
+def average(planes: int) -> Callable[[int], Sequence[float]]:
+    """All experts alike in every step."""
+    return lambda t: [1.0 / planes] * planes
+
+
+def alternate(every: int, times: Sequence[int]) -> Callable[[int], Sequence[float]]:
+    """TPDM's rule for two experts: the second one in every `every`-th of the sampling `times`, else the first."""
+    if every < 2:
+        raise ValueError(f"alternate(every) needs at least 2, not {every}: with 1 the first expert is never used")
+    order = {t: index for index, t in enumerate(times)}
+    return lambda t: [0.0, 1.0] if order[t] % every == every - 1 else [1.0, 0.0]
+
+
+def random(p: float, seed: int = 0) -> Callable[[int], Sequence[float]]:
+    """The released code's rule for two experts: the second with probability `p`, drawn anew for each step."""
+
+    def rule(t: int) -> Sequence[float]:
+        second = mix_seed(seed, "plane", t) / 2**63 < p
+        return [0.0, 1.0] if second else [1.0, 0.0]
+
+    return rule
 
 
 def same_schedule(models: Sequence[nn.Module]) -> Schedule:

@@ -15,8 +15,8 @@ import torch
 import torch.nn as nn
 
 from .config import FusionConfig, UNetConfig
-from .experts import SliceExpert, combine, same_schedule
-from .inputs import EXTRA_CHANNELS, brain_channel, coordinates, network_inputs
+from .experts import SliceExpert, channels_in, combine, same_schedule
+from .inputs import brain_channel, coordinates, network_inputs
 from .planes import Box, crop_like, pad_to_multiple, whole_box
 from .unet import UNet, zero_init
 
@@ -71,21 +71,37 @@ def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
     return torch.cat([feats, last.repeat_interleave(missing, dim)], dim=dim)
 
 
+def check_levels(expert: nn.Module, net: UNet) -> None:
+    """Raise `ValueError` where feature maps of an expert would not lie on the grids of the 3D network."""
+    levels = len(expert.net.widths) if isinstance(expert, SliceExpert) else 0
+    if levels != len(net.widths) or expert.net.multiple != net.multiple:
+        raise ValueError(
+            f"an expert has feature maps of {levels} levels, the 3D network has {len(net.widths)}: "
+            "give both as many, or set features=False"
+        )
+
+
 class Fusion(nn.Module):
     """The fusion of frozen experts; itself a denoiser.
 
-    experts: P lifted 2D models, frozen here and always in evaluation mode. Trainable parameters are those of
-    `net` and `adapters`. At initialisation the output is exactly the uniform average of the experts.
+    experts: P denoisers, frozen here and always in evaluation mode: `SliceExpert`s, or, without feature maps, anything
+    with `eps = expert(xt, y, t, coords)` and a `schedule`. Trainable parameters are those of `net` and `adapters`.
+    At initialisation the output is exactly the uniform average of the experts.
+
+    Raises `ValueError` where the experts' feature maps do not fit the levels of the 3D network.
     """
 
-    def __init__(self, experts: Sequence[SliceExpert], conditions: int, unet: UNetConfig, config: FusionConfig):
+    def __init__(self, experts: Sequence[nn.Module], conditions: int, unet: UNetConfig, config: FusionConfig):
         super().__init__()
         self.schedule = same_schedule(experts)
         self.experts = nn.ModuleList(experts).requires_grad_(False)
         self.config, self.prediction = config, config.prediction
-        channels = 1 + conditions + EXTRA_CHANNELS + len(experts)
-        self.net = UNet(3, channels, len(experts) + 1, unet)
-        self.adapters = nn.ModuleList(FeatureAdapters(e, self.net.widths) for e in experts if config.features)
+        self.net = UNet(3, channels_in(conditions) + len(experts), len(experts) + 1, unet)
+        self.adapters = nn.ModuleList()
+        if config.features:
+            for expert in experts:
+                check_levels(expert, self.net)
+                self.adapters.append(FeatureAdapters(expert, self.net.widths))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -109,6 +125,8 @@ class Fusion(nn.Module):
             coords = coordinates(xt.shape[2:], xt.device)
         eps_planes, adapted = self._run_experts(xt, y, t, coords, box)
         xt, y, coords = (volume[..., *box] for volume in (xt, y, coords))
+        if not self.config.coordinates:
+            coords = torch.zeros_like(coords)
         outputs = [self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes]
         inputs = torch.cat([network_inputs(xt, y, coords), *outputs], dim=1)
         out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t, adapted[:-1] or None)
@@ -122,22 +140,32 @@ class Fusion(nn.Module):
 
     def _gate(self, logits: torch.Tensor) -> torch.Tensor:
         """[B, P, X, Y, Z], summing to 1 over P; `affine` is the authors' unbounded form."""
-        if self.config.gate == "softmax":
+        if self.config.gate == "uniform":
+            logits = torch.zeros_like(logits)
+        if self.config.gate != "affine":
             return logits.softmax(dim=1)
         return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
 
     def _run_experts(self, xt, y, t, coords, box: Box):
         """Within `box` every expert's `eps` [P, B, 1, ...], and the sum of what their adapters make of its features."""
+        if not self.config.features:
+            return torch.stack([predict_in(box, expert, xt, y, t, coords) for expert in self.experts]), []
         eps_planes, total = [], []
-        for index, expert in enumerate(self.experts):
+        for expert, adapters in zip(self.experts, self.adapters):
             outs, chunks = [], []
             for out, feats in expert.lift(xt, y, t, coords, box):
                 outs.append(out)
-                if self.config.features:
-                    chunks.append(self.adapters[index](feats))
+                chunks.append(adapters(feats))
             eps_planes.append(
                 self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
             )
             adapted = [torch.cat(parts, dim=expert.dim) for parts in zip(*chunks)]
             total = [a + b for a, b in zip(total, adapted)] if total else adapted
         return torch.stack(eps_planes), total
+
+
+def predict_in(box: Box, expert: nn.Module, xt, y, t, coords) -> torch.Tensor:
+    """What an expert answers within `box`, from whole volumes; a `SliceExpert` runs only the slices through it."""
+    if isinstance(expert, SliceExpert):
+        return expert(xt, y, t, coords, box)
+    return expert(xt, y, t, coords)[..., *box]

@@ -18,11 +18,27 @@ def brain_channel(y: torch.Tensor) -> torch.Tensor:
     return (y[:, :1] > -0.99).to(y.dtype) * 2.0 - 1.0
 
 
-def network_inputs(xt: torch.Tensor, y: torch.Tensor, coords: torch.Tensor | None = None) -> torch.Tensor:
+def network_inputs(
+    xt: torch.Tensor | None, y: torch.Tensor, coords: torch.Tensor | None = None, around: tuple[int, int] = (0, 0)
+) -> torch.Tensor:
     """[B, 1 + C + 4, X, Y, Z]: `xt`, conditions, brain mask, coordinates.
 
-    xt: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z], or None for a whole volume.
+    xt: [B, 1, X, Y, Z], or None for a network that reads conditions alone; y: [B, C, X, Y, Z]; coords:
+    [B, 3, X, Y, Z], or None for a whole volume; around: (dim, n) adds the conditions of n slices on either side.
     """
     if coords is None:
-        coords = coordinates(xt.shape[2:], xt.device)
-    return torch.cat([xt, y, brain_channel(y), coords.to(xt).expand(len(xt), -1, -1, -1, -1)], dim=1)
+        coords = coordinates(y.shape[2:], y.device)
+    parts = [with_neighbours(y, *around), brain_channel(y), coords.to(y).expand(len(y), -1, -1, -1, -1)]
+    return torch.cat(parts if xt is None else [xt, *parts], dim=1)
+
+
+def with_neighbours(y: torch.Tensor, dim: int, slab: int) -> torch.Tensor:
+    """[B, (2 slab + 1) C, X, Y, Z]: at each voxel `y` [B, C, X, Y, Z] of `slab` slices before it, its own, and after.
+
+    In that order along `dim`, all C channels of a slice together. At the border the last slice is repeated.
+    """
+    if slab == 0:
+        return y
+    places = torch.arange(y.shape[dim], device=y.device)
+    shifted = [(places + k).clamp(0, y.shape[dim] - 1) for k in range(-slab, slab + 1)]
+    return torch.cat([y.index_select(dim, index) for index in shifted], dim=1)

@@ -1,84 +1,231 @@
-"""Methods by name: which runs each one needs, and the denoiser that they make.
+"""Methods by name: which runs each one needs, and the model that they make.
 
-`palette-<plane>`: one 2D diffusion model. `tpdm`: the average of two. `ours-tpdm`: their fusion, Diff-Ensembler.
-Runs are found by the hash of their configuration, so methods share the experts that they have in common.
+A new method is one more entry of `METHODS`. Runs are found by the hash of their configuration, so methods share the
+experts that they have in common, and nothing is trained twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch.nn as nn
 
-from . import tasks
-from .config import DataConfig, RunConfig
-from .degrade import interpolate_cubic
-from .experts import Average
+from .config import ConfigError, DataConfig, Phase, RunConfig, UNetConfig
+from .experts import Average, SampleAverage, alternate, random
+from .interpolation import Interpolation
 from .planes import PLANES
 from .presets import Preset
-from .runs import load_or_train
+from .runs import load_or_train, read_own_conditions
+from .tasks import TASKS
 
-INTERPOLATIONS = ("degraded", "cubic", "cubic-projected")
-DIFFUSION = (*(f"palette-{plane}" for plane in PLANES), "tpdm", "ours-tpdm")
-
-
-def expert_run(preset: Preset, task: str, plane: str, data: DataConfig, seed: int = 0) -> RunConfig:
-    """The training of one 2D diffusion model on the slices of `plane`."""
-    thick = tuple(1 if p == plane else n for p, n in zip(PLANES, preset.shape))
-    phases = tuple(replace(phase, crop=phase.crop or thick) for phase in preset.expert_train)
-    return RunConfig(
-        preset.name,
-        "expert",
-        task,
-        plane,
-        seed,
-        data,
-        preset.diffusion,
-        preset.expert,
-        preset.training(phases),
-        plane=plane,
-        prediction=preset.prediction,
-    )
+THREE_PLANES = ("axial", "sagittal", "coronal")
+SLAB = 2  # neighbours on either side of a 2.5D slice
 
 
-def fusion_run(preset: Preset, task: str, data: DataConfig, seed: int = 0) -> RunConfig:
-    """The training of the 3D network that fuses the experts of the preset's planes."""
-    return RunConfig(
-        preset.name,
-        "fusion",
-        task,
-        "ours-tpdm",
-        seed,
-        data,
-        preset.diffusion,
-        preset.fusion,
-        preset.training(preset.fusion_train),
-        prediction=preset.fusion_config.prediction,
-        fusion=preset.fusion_config,
-        experts=tuple(expert_run(preset, task, plane, data, seed) for plane in preset.planes),
-    )
+@dataclass(frozen=True)
+class Setting:
+    """What every run of a method shares, and the runs that can be made of it."""
+
+    preset: Preset
+    task: str
+    data: DataConfig
+    seed: int = 0
+
+    def expert(self, plane: str, slab: int = 0, task: str | None = None) -> RunConfig:
+        """A 2D diffusion model on the slices of `plane`, or on slabs of 2 slab + 1 of them."""
+        name = f"{plane}-2.5d" if slab else plane
+        train = self.preset.training(self._sliced(self.preset.expert_train, plane))
+        run = self._run("expert", name, self.preset.expert, train, plane=plane, slab=slab)
+        return replace(run, task=task or self.task)
+
+    def fusion(
+        self,
+        name: str,
+        experts: Sequence[RunConfig],
+        *,
+        unet: UNetConfig | None = None,
+        phases: Sequence[Phase] | None = None,
+        **changes,
+    ) -> RunConfig:
+        """The 3D network that fuses `experts`; `changes` to the preset's `FusionConfig`."""
+        config = replace(self.preset.fusion_config, **changes)
+        train = self.preset.training(tuple(phases or self.preset.fusion_train))
+        options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
+        return self._run("fusion", name, unet or self.preset.fusion, train, **options)
+
+    def baseline(self, name: str, stage: str, plane: str | None = None, **options) -> RunConfig:
+        """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D."""
+        recipe = self.preset.recipe(name, plane)
+        train = replace(recipe.train, phases=self._sliced(recipe.train.phases, plane))
+        run = self._run(stage, name, recipe.unet, train, plane=plane, **options)
+        return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
+
+    def _run(self, stage: str, name: str, unet: UNetConfig, train, **options) -> RunConfig:
+        preset = self.preset
+        options = {"prediction": preset.prediction} | options
+        return RunConfig(
+            preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **options
+        )
+
+    def _sliced(self, phases: Sequence[Phase], plane: str | None) -> tuple[Phase, ...]:
+        """Whole slices for a 2D model whose phases name no crop."""
+        if plane is None:
+            return tuple(phases)
+        thick = tuple(1 if p == plane else n for p, n in zip(PLANES, self.preset.shape))
+        return tuple(replace(phase, crop=phase.crop or thick) for phase in phases)
 
 
-def runs_of(method: str, preset: Preset, task: str, data: DataConfig, seed: int = 0) -> tuple[RunConfig, ...]:
-    """The trainings that a method needs, experts within their fusion; raises `ValueError` for an unknown name."""
-    if method == "ours-tpdm":
-        return (fusion_run(preset, task, data, seed),)
-    if method == "tpdm":
-        return tuple(expert_run(preset, task, plane, data, seed) for plane in preset.planes)
-    if method in DIFFUSION:
-        return (expert_run(preset, task, method.removeprefix("palette-"), data, seed),)
-    raise ValueError(f"unknown method '{method}': choose from {', '.join((*INTERPOLATIONS, *DIFFUSION))}")
+Experts = Callable[[Setting], Sequence[RunConfig]]
 
 
-def denoiser(method: str, runs: tuple[RunConfig, ...], folder: Path, **options) -> nn.Module:
-    """The trained denoiser of a method from its `runs_of`; trains what is missing (`options` of `load_or_train`)."""
-    models = [load_or_train(run, folder, **options) for run in runs]
-    return Average(models) if method == "tpdm" else models[0]
+@dataclass(frozen=True)
+class Method:
+    """runs: the trainings it needs, experts within their fusion; assemble: the model made of them, for sampling.
+
+    project: whether its samples are corrected to what was measured; tasks: those that it can do.
+    """
+
+    runs: Experts
+    assemble: Callable[[list[nn.Module], Setting], nn.Module] = lambda models, setting: models[0]
+    project: bool = True
+    tasks: tuple[str, ...] = tuple(TASKS)
 
 
-def interpolate(method: str, y):
-    """The untrained baselines for tasks with a degraded FLAIR; y: [B, C, X, Y, Z], returns [B, 1, X, Y, Z]."""
-    if method == "degraded":
-        return y[:, :1]
-    return tasks.interpolate(y[:, :1]) if method == "cubic-projected" else interpolate_cubic(y[:, :1]).clamp(-1.0, 1.0)
+def untrained(kind: str, project: bool = False) -> Method:
+    """Interpolation, for tasks with a degraded FLAIR."""
+    return Method(lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
+
+
+def palette(plane: str, slab: int = 0) -> Method:
+    """One 2D (or 2.5D) diffusion model."""
+    return Method(lambda s: (s.expert(plane, slab),))
+
+
+def baseline(name: str, stage: str, plane: str | None = None, **options) -> Method:
+    """One network of another kind."""
+    return Method(lambda s: (s.baseline(name, stage, plane, **options),))
+
+
+def averaged(experts: Experts, combine: Callable[[list[nn.Module], Setting], nn.Module] | None = None) -> Method:
+    """Experts combined by a rule, by default their average."""
+
+    def assemble(models, setting):
+        read_own_conditions(models, experts(setting), setting.task)
+        return combine(models, setting) if combine else Average(models)
+
+    return Method(experts, assemble)
+
+
+def fused(name: str, experts: Experts, changes: Callable[[Setting], dict] = lambda s: {}) -> Method:
+    """Diff-Ensembler on these experts, with `changes` to `Setting.fusion`'s settings."""
+    return Method(lambda s: (s.fusion(name, experts(s), **changes(s)),))
+
+
+def two_planes(s: Setting) -> list[RunConfig]:
+    """TPDM's experts: the preset's planes."""
+    return [s.expert(plane) for plane in s.preset.planes]
+
+
+def three_planes(s: Setting) -> list[RunConfig]:
+    """TOSM's experts."""
+    return [s.expert(plane) for plane in THREE_PLANES]
+
+
+def three_slabs(s: Setting) -> list[RunConfig]:
+    """MADM's experts."""
+    return [s.expert(plane, SLAB) for plane in THREE_PLANES]
+
+
+def two_modalities(s: Setting) -> list[RunConfig]:
+    """Experts that each read one modality (Sec. 3.4): two of super-resolution, two of translation."""
+    return [s.expert(plane, task=task) for task in ("sr", "mt") for plane in s.preset.planes]
+
+
+def small(s: Setting) -> dict:
+    """The small variant of the 3D network (Table 11): narrower, without feature maps."""
+    return {"unet": s.preset.small, "features": False}
+
+
+def patches_only(s: Setting) -> dict:
+    """Without the last phase, fine-tuning on whole volumes."""
+    return {"phases": [phase for phase in s.preset.fusion_train if phase.patch]}
+
+
+def volumes_only(s: Setting) -> dict:
+    """On whole volumes from the start, with as many voxels for the 3D network as in all phases together."""
+    whole = [phase for phase in s.preset.fusion_train if not phase.patch][-1]
+    parts = [p.steps * math.prod(map(min, p.patch, s.preset.shape)) for p in patches_only(s)["phases"]]
+    steps = whole.steps + round(sum(parts) / math.prod(s.preset.shape))
+    return {"phases": [replace(whole, steps=steps)]}
+
+
+def ablation(name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
+    """Ours-TPDM with something changed in its training."""
+    return fused(f"ours-tpdm+{name}", experts, changes)
+
+
+INTERPOLATIONS = {
+    "degraded": untrained("nearest"),
+    "cubic": untrained("cubic"),
+    "cubic-projected": untrained("cubic", project=True),
+}
+
+METHODS: dict[str, Method] = {
+    **INTERPOLATIONS,
+    **{f"palette-{plane}": palette(plane) for plane in PLANES},
+    **{f"palette-2.5d-{plane}": palette(plane, SLAB) for plane in PLANES},
+    "palette-3d": baseline("palette-3d", "volume"),
+    "unet-2d": baseline("unet-2d", "regression", "axial"),
+    "unet-3d": baseline("unet-3d", "regression"),
+    "pix2pix-2d": baseline("pix2pix-2d", "pix2pix", "axial"),
+    "pix2pix-3d": baseline("pix2pix-3d", "pix2pix"),
+    "i2sb": baseline("i2sb", "bridge", "axial"),
+    "i2sb-ode": baseline("i2sb-ode", "bridge", "axial", ode=True),
+    "tpdm": averaged(two_planes),
+    "tpdm-alternate": averaged(two_planes, lambda models, s: Average(models, alternate(2, s.preset.times))),
+    "tpdm-random": averaged(two_planes, lambda models, s: Average(models, random(0.5, s.seed))),
+    "tosm": averaged(three_planes),
+    "madm": averaged(three_slabs),
+    "madm-samples": averaged(three_slabs, lambda models, s: SampleAverage(models)),
+    "ours-tpdm": fused("ours-tpdm", two_planes),
+    "ours-tosm": fused("ours-tosm", three_planes),
+    "ours-madm": fused("ours-madm", three_slabs),
+    "ours-small": fused("ours-small", two_planes, small),
+    "multi-tpdm": replace(averaged(two_modalities), tasks=("both",)),
+    "multi-ours": replace(fused("multi-ours", two_modalities), tasks=("both",)),
+    "multi-small": replace(fused("multi-small", two_modalities, small), tasks=("both",)),
+}
+
+# Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm` (a third plane) belong to it too.
+ABLATIONS: dict[str, Method] = {
+    "tpdm+no-projection": replace(METHODS["tpdm"], project=False),
+    "ours-tpdm+no-projection": replace(METHODS["ours-tpdm"], project=False),
+    "ours-tpdm+patches-only": ablation("patches-only", patches_only),
+    "ours-tpdm+volumes-only": ablation("volumes-only", volumes_only),
+    "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
+    "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
+    "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
+    "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),
+    "ours-tpdm+no-coordinates": ablation("no-coordinates", lambda s: {"coordinates": False}),
+    "ours-tpdm+one-plane": ablation("one-plane", lambda s: {}, lambda s: two_planes(s)[:1]),
+}
+
+
+def method_named(name: str, task: str) -> Method:
+    """The method of that name; raises `ConfigError` for an unknown one, or for a task that it cannot do."""
+    known = METHODS | ABLATIONS
+    if name not in known:
+        raise ConfigError(f"unknown method '{name}': choose from {', '.join(known)}")
+    if task not in known[name].tasks:
+        raise ConfigError(f"method '{name}' does task {' and '.join(known[name].tasks)}, not '{task}'")
+    return known[name]
+
+
+def model_of(name: str, setting: Setting, folder: Path, **options) -> nn.Module:
+    """The trained model of a method; trains what is missing below `folder` (`options` of `load_or_train`)."""
+    method = method_named(name, setting.task)
+    models = [load_or_train(run, folder, **options) for run in method.runs(setting)]
+    return method.assemble(models, setting)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .config import ConfigError, DiffusionConfig, FusionConfig, Phase, TrainConfig, UNetConfig
+from .sampler import timesteps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Network and training of one baseline."""
+
+    unet: UNetConfig
+    train: TrainConfig
+    diffusion: DiffusionConfig = DiffusionConfig()
+    prediction: str = "v"
 
 
 @dataclass(frozen=True)
@@ -13,6 +24,8 @@ class Preset:
 
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
+    expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
+    their own, with their trainings. recipes: baselines that have a network or a training of their own.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
 
@@ -25,17 +38,62 @@ class Preset:
     expert_train: tuple[Phase, ...]
     fusion: UNetConfig
     fusion_train: tuple[Phase, ...]
+    small: UNetConfig
+    volume: UNetConfig
+    volume_train: tuple[Phase, ...]
     train: dict
     steps: int
     samples: int
     prediction: str = "v"
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig()
+    recipes: dict[str, Recipe] = field(default_factory=dict)
 
-    def training(self, phases: tuple[Phase, ...]) -> TrainConfig:
+    def training(self, phases: tuple[Phase, ...], **changes) -> TrainConfig:
         """The training of one stage: its phases with the preset's common settings."""
-        return TrainConfig(phases, **self.train)
+        return TrainConfig(phases, **self.train | changes)
 
+    def recipe(self, method: str, plane: str | None) -> Recipe:
+        """How a baseline is trained: as the preset's 2D models (with a `plane`) or 3D models, or by its own recipe."""
+        if method in self.recipes:
+            return self.recipes[method]
+        unet, phases = (self.volume, self.volume_train) if plane is None else (self.expert, self.expert_train)
+        return Recipe(unet, self.training(phases, **OBJECTIVES.get(method, {})), self.diffusion, self.prediction)
+
+    @property
+    def times(self) -> list[int]:
+        """The steps `t` of its sampling."""
+        return timesteps(self.diffusion.schedule, self.steps)
+
+
+# What belongs to a method's objective and not to its size: pix2pix has no moving average and a nimble Adam.
+PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail"}
+OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
+
+# The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb). See README.md, "Baselines".
+PAPER_RECIPES = {
+    "palette-3d": Recipe(
+        UNetConfig(base=64, mult=(1, 1, 2, 3, 4), blocks=2, checkpointing=True, attention=(3,)),
+        TrainConfig((Phase(200_000, 1, 1e-5, crop=(128, 128, 128)),), loss="eps", ema=0.995, accumulate=2, norm="l1"),
+        DiffusionConfig(steps=250, kind="cosine"),
+        prediction="eps",
+    ),
+    "pix2pix-2d": Recipe(
+        UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2, dropout=0.5),
+        TrainConfig((Phase(500_000, 1, 2e-4),), **PIX2PIX),
+    ),
+    "pix2pix-3d": Recipe(
+        UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, dropout=0.5, checkpointing=True),
+        TrainConfig((Phase(100_000, 1, 2e-4, crop=(128, 128, 128)),), **PIX2PIX),
+    ),
+    **{
+        name: Recipe(
+            UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2),
+            TrainConfig((Phase(20_000, 4, 5e-5),), loss="eps", ema=0.99, accumulate=64, decay="exponential"),
+        )
+        for name in ("i2sb", "i2sb-ode")
+    },
+}
 
 TWO_PLANES = ("axial", "sagittal")
 
@@ -50,6 +108,9 @@ PRESETS = {
         expert_train=(Phase(60, 8, 2e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2), blocks=1),
         fusion_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
+        small=UNetConfig(base=4, mult=(1, 2), blocks=1),
+        volume=UNetConfig(base=8, mult=(1, 2), blocks=1),
+        volume_train=(Phase(30, 2, 2e-3, crop=(24, 24, 24)),),
         train={"loss": "x0", "ema": 0.99, "warmup": 5, "decay": "cosine", "save_every": 20},
         steps=4,
         samples=2,
@@ -64,6 +125,9 @@ PRESETS = {
         expert_train=(Phase(1000, 8, 3e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         fusion_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
+        small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
+        volume=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
+        volume_train=(Phase(400, 2, 2e-3, crop=(40, 48, 40)),),
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
         steps=3,
         samples=3,
@@ -78,6 +142,9 @@ PRESETS = {
         expert_train=(Phase(8000, 16, 2e-4),),
         fusion=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=1, checkpointing=True),
         fusion_train=(Phase(1000, 1, 5e-4, patch=(64, 192, 64)), Phase(500, 1, 2e-4)),
+        small=UNetConfig(base=16, mult=(1, 2, 2, 4), blocks=1, checkpointing=True),
+        volume=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
+        volume_train=(Phase(4000, 2, 5e-4, crop=(96, 96, 96)),),
         train={"loss": "x0", "ema": 0.999, "warmup": 100, "decay": "cosine", "save_every": 250},
         steps=25,
         samples=5,
@@ -92,13 +159,15 @@ PRESETS = {
         expert_train=(Phase(500_000, 4, 5e-5),),
         fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         fusion_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
+        small=UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2, checkpointing=True),  # Table 11
+        volume=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
+        volume_train=(Phase(100_000, 1, 1e-4, crop=(128, 128, 128)),),
         train={"ema": 0.9999, "accumulate": 1, "save_every": 500},
         steps=50,
         samples=5,
+        recipes=PAPER_RECIPES,
     ),
 }
-
-SMALL_FUSION = UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2)  # Table 11, used without feature maps
 
 
 def preset_named(name: str) -> Preset:

@@ -7,6 +7,7 @@ training has ended, model.safetensors (EMA weights). Weights shipped with the pa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,29 +21,79 @@ from safetensors.torch import load_file, save
 from .checkpoints import write_atomically
 from .config import ConfigError, RunConfig, load_config, to_dict
 from .data import PreparedData
-from .experts import SliceExpert
+from .experts import SliceExpert, VolumeDenoiser, channels_in
 from .fusion import Fusion
+from .i2sb import Bridge, BridgeSchedule
+from .lifting import SliceNet, VolumeNet
+from .pix2pix import Pix2pix
 from .places import default_runs
 from .progress import Progress
-from .schedule import Schedule
-from .tasks import task_named
-from .train import train, trainable
+from .regression import Regression
+from .tasks import Task, task_named
+from .train import own_tensors, train
 from .unet import UNet
 
 SHIPPED = Path(__file__).parent / "weights"
 
 
-def build(config: RunConfig) -> nn.Module:
-    """The denoiser of a run with fresh weights, its experts likewise."""
-    conditions = len(task_named(config.task).conditions)
-    torch.manual_seed(config.seed)
-    if config.stage == "fusion":
+def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.Module:
+    """The model of a run with fresh weights. experts: the models of the runs that it builds on; None: fresh too."""
+    task = task_named(config.task)
+    if experts is None:
         experts = [build(expert) for expert in config.experts]
-        return Fusion(experts, conditions, config.unet, config.fusion)
-    diffusion = config.diffusion
-    schedule = Schedule(diffusion.steps, diffusion.beta_start, diffusion.beta_end)
-    net = UNet(2, SliceExpert.channels_in(conditions), 1, config.unet)
-    return SliceExpert(net, config.plane, schedule, config.prediction)
+    read_own_conditions(experts, config.experts, config.task)
+    torch.manual_seed(config.seed)
+    return BUILDERS[config.stage](config, task, experts)
+
+
+def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: str) -> None:
+    """Tell experts that were trained for another task which channels of the conditions of `task` are theirs."""
+    for model, run in zip(models, runs):
+        if run.task != task:
+            model.reads = task_named(task).channels_of(task_named(run.task))
+
+
+def _body(config: RunConfig, channels: int) -> SliceNet | VolumeNet:
+    net = UNet(3 if config.plane is None else 2, channels, 1, config.unet)
+    return VolumeNet(net) if config.plane is None else SliceNet(net, config.plane)
+
+
+def _expert(config: RunConfig, task: Task, experts) -> nn.Module:
+    net = UNet(2, channels_in(len(task.conditions), config.slab), 1, config.unet)
+    return SliceExpert(net, config.plane, config.diffusion.schedule, config.prediction, config.slab)
+
+
+def _fusion(config: RunConfig, task: Task, experts) -> nn.Module:
+    return Fusion(experts, len(task.conditions), config.unet, config.fusion)
+
+
+def _volume(config: RunConfig, task: Task, experts) -> nn.Module:
+    net = UNet(3, channels_in(len(task.conditions)), 1, config.unet)
+    return VolumeDenoiser(net, config.diffusion.schedule, config.prediction)
+
+
+def _regression(config: RunConfig, task: Task, experts) -> Regression:
+    return Regression(_body(config, Regression.channels_in(len(task.conditions))))
+
+
+def _pix2pix(config: RunConfig, task: Task, experts) -> nn.Module:
+    return Pix2pix(_regression(config, task, experts), len(task.conditions), config.unet.base)
+
+
+def _bridge(config: RunConfig, task: Task, experts) -> nn.Module:
+    body = _body(config, channels_in(len(task.conditions)))
+    return Bridge(body, task.nearest, BridgeSchedule(config.diffusion.steps), stochastic=not config.ode)
+
+
+# The model of each stage of `config.STAGES`, from a run's configuration, its task and the models that it builds on.
+BUILDERS = {
+    "expert": _expert,
+    "fusion": _fusion,
+    "volume": _volume,
+    "regression": _regression,
+    "pix2pix": _pix2pix,
+    "bridge": _bridge,
+}
 
 
 def find(config: RunConfig, runs: Path) -> Path | None:
@@ -52,7 +103,7 @@ def find(config: RunConfig, runs: Path) -> Path | None:
 
 
 def load(config: RunConfig, runs: Path) -> nn.Module:
-    """The trained denoiser of a run, with its experts, ready for inference on the CPU.
+    """The trained model of a run, with what it builds on, ready for inference on the CPU.
 
     Raises `FileNotFoundError` where the weights are not there.
     """
@@ -62,15 +113,12 @@ def load(config: RunConfig, runs: Path) -> nn.Module:
 
 
 def _build_on_experts(config: RunConfig, runs: Path) -> nn.Module:
-    """`build`, with trained experts where the run fuses some."""
-    model = build(config)
-    for index, expert in enumerate(config.experts):
-        _load_weights(model.experts[index], expert, runs)
-    return model
+    """`build`, on trained experts."""
+    return build(config, [load(expert, runs) for expert in config.experts])
 
 
 def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
-    """The denoiser in a run folder and its configuration; experts are looked for beside it and among the shipped."""
+    """The model in a run folder and its configuration; experts are looked for beside it and among the shipped."""
     folder = Path(folder)
     config = load_config(folder / "config.json")
     return load(config, folder.resolve().parent.parent), config
@@ -95,7 +143,7 @@ def resolve(run: str) -> Path:
 def load_or_train(
     config: RunConfig, runs: Path, *, precision: str = "auto", accelerator: Accelerator | None = None
 ) -> nn.Module:
-    """The trained denoiser of `config`; trains what is missing, experts first, and goes on after a kill.
+    """The trained model of `config`; trains what is missing, experts first, and goes on after a kill.
 
     Two processes that ask for the same run do not train it twice: the second waits for the first. (The processes
     of one job on several GPUs train it together, without the lock.)
@@ -117,6 +165,7 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
     data = PreparedData(config.data, "train", task_named(config.task))
     model = _build_on_experts(config, runs)
     options = {"seed": config.seed, "precision": precision, "accelerator": accelerator}
+    options["noise_steps"] = config.diffusion.steps
     bar = Progress(f"training {config.stage} {config.name} ({config.task})", config.train.steps)
     for stats in train(model, data, config.train, folder, **options):
         bar.update(stats.step, f"loss {stats.loss:.4f}")
@@ -126,8 +175,8 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
 
 
 def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
-    """Write model.safetensors: the trained parameters only, without those of a fusion's experts."""
-    tensors = {n: p.detach().cpu().contiguous() for n, p in trainable(model).items()}
+    """Write model.safetensors: the run's own tensors, without those of the runs that it builds on."""
+    tensors = {n: v.detach().cpu().contiguous() for n, v in own_tensors(model).items()}
     write_atomically(folder / "model.safetensors", save(tensors, {"run": config.identity}))
 
 
@@ -140,7 +189,7 @@ def _load_weights(model: nn.Module, config: RunConfig, runs: Path) -> None:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: corrupt weights ({error}); delete the file to restore it from last/") from None
-    own = trainable(model)
+    own = own_tensors(model)
     if set(own) != set(tensors) or any(own[n].shape != tensors[n].shape for n in own):
         raise ConfigError(f"{path}: these weights are not of the network that config.json describes")
     with torch.no_grad():

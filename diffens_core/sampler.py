@@ -1,6 +1,7 @@
 """DDIM as one generator around any denoiser, with an optional projection of every clean estimate.
 
-A denoiser is anything with `eps = denoiser(xt, y, t)` on volumes and a `schedule`.
+A denoiser is anything with `eps = denoiser(xt, y, t)` on volumes and a `schedule`. A model that is none brings a
+`trajectory` of its own, with the arguments of `ddim`; `trajectory` below knows both.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 
 from .schedule import Schedule
+
+Projection = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ def timesteps(schedule: Schedule, steps: int) -> list[int]:
     return [round(schedule.steps - i * schedule.steps / steps) - 1 for i in range(steps)]
 
 
+def trajectory(model, y, noise, steps: int, *, project: Projection | None = None, generator=None) -> Iterator[Step]:
+    """The way from `noise` to a sample by the model's own rule, or by deterministic DDIM for a denoiser."""
+    if hasattr(model, "trajectory"):
+        return model.trajectory(y, noise, steps, project=project, generator=generator)
+    return ddim(model, y, noise, steps, project=project)
+
+
 def ddim(
     denoiser,
     y: torch.Tensor,
@@ -38,7 +48,7 @@ def ddim(
     steps: int,
     *,
     eta: float = 0.0,
-    project: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    project: Projection | None = None,
     clamp: bool = True,
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
@@ -49,25 +59,58 @@ def ddim(
     is never clamped after its projection, is the sample. `eta` scales the fresh noise (0 none, 1 DDPM's), which
     is drawn from `generator`.
     """
-    schedule = denoiser.schedule
-    times = timesteps(schedule, steps)
     xt = noise
-    for index, t in enumerate(times):
-        step = torch.full((len(xt),), t, dtype=torch.int64, device=xt.device)
-        eps = denoiser(xt, y, step)
-        x0_hat = schedule.x0_from_eps(eps, xt, step)
-        if clamp:
-            x0_hat = x0_hat.clamp(-1.0, 1.0)
-        if project is not None:
-            x0_hat = project(x0_hat, y)
-        eps = schedule.eps_from_x0(x0_hat, xt, step)
-        before = schedule.alpha_bar[t].item()
-        after = schedule.alpha_bar[times[index + 1]].item() if index + 1 < steps else 1.0
-        sigma = eta * np.sqrt((1 - after) / (1 - before) * (1 - before / after))
-        xt = np.sqrt(after) * x0_hat + np.sqrt(max(0.0, 1 - after - sigma**2)) * eps
-        if sigma > 0:
-            xt = xt + sigma * torch.randn(xt.shape, generator=generator).to(xt)
+    for index, (t, after) in enumerate(noise_levels(denoiser.schedule, steps)):
+        x0_hat = clean_estimate(denoiser, xt, y, t, project, clamp)
+        xt = ddim_step(denoiser.schedule, xt, x0_hat, t, after, eta, generator)
         yield Step(index, t, xt, x0_hat)
+
+
+def average_of_samples(
+    denoisers: Sequence,
+    y: torch.Tensor,
+    noise: torch.Tensor,
+    steps: int,
+    *,
+    project: Projection | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Step]:
+    """MADM's own sampling: every denoiser takes its own ancestral step, with its own noise; the samples are averaged.
+
+    The fresh noise of P samples averages to 1 / P of its variance, less than the next noise level has: that is how
+    MADM samples, and one reason why its results are smooth.
+    """
+    schedule, xt = denoisers[0].schedule, noise
+    for index, (t, after) in enumerate(noise_levels(schedule, steps)):
+        estimates = [clean_estimate(denoiser, xt, y, t, project) for denoiser in denoisers]
+        xt = torch.stack([ddim_step(schedule, xt, x0, t, after, 1.0, generator) for x0 in estimates]).mean(0)
+        yield Step(index, t, xt, torch.stack(estimates).mean(0))
+
+
+def noise_levels(schedule: Schedule, steps: int) -> list[tuple[int, float]]:
+    """For every sampling step its `t` and the `alpha_bar` that it leads to, 1 at the end."""
+    times = timesteps(schedule, steps)
+    return list(zip(times, [*(schedule.alpha_bar[t].item() for t in times[1:]), 1.0]))
+
+
+def clean_estimate(denoiser, xt, y, t: int, project: Projection | None, clamp: bool = True) -> torch.Tensor:
+    """`x0_hat` [B, 1, X, Y, Z] at step `t`: clamped to [-1, 1], then projected."""
+    step = torch.full((len(xt),), t, dtype=torch.int64, device=xt.device)
+    x0_hat = denoiser.schedule.x0_from_eps(denoiser(xt, y, step), xt, step)
+    if clamp:
+        x0_hat = x0_hat.clamp(-1.0, 1.0)
+    return x0_hat if project is None else project(x0_hat, y)
+
+
+def ddim_step(
+    schedule: Schedule, xt, x0_hat, t: int, after: float, eta: float, generator: torch.Generator | None
+) -> torch.Tensor:
+    """From `xt` at step `t` to the noise level `alpha_bar = after`, by the noise that `x0_hat` implies."""
+    eps = schedule.eps_from_x0(x0_hat, xt, torch.full((len(xt),), t, dtype=torch.int64, device=xt.device))
+    before = schedule.alpha_bar[t].item()
+    sigma = eta * np.sqrt((1 - after) / (1 - before) * (1 - before / after))
+    xt = np.sqrt(after) * x0_hat + np.sqrt(max(0.0, 1 - after - sigma**2)) * eps
+    return xt + sigma * torch.randn(xt.shape, generator=generator).to(xt) if sigma > 0 else xt
 
 
 def mix_seed(*parts: int | str) -> int:

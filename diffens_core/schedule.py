@@ -12,13 +12,16 @@ PREDICTIONS = ("v", "eps", "x0")
 
 
 class Schedule:
-    """Linear `beta` over `steps` steps (paper, Eq. 1 and Table 7).
+    """`beta` over `steps` steps: linear (paper, Eq. 1 and Table 7), or `cosine` (Nichol and Dhariwal 2021, s = 0.008).
 
     alpha_bar: [T] float64, cumulative product of `1 - beta`. Steps `t` are int64 [B] in 0..T-1.
     """
 
-    def __init__(self, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 2e-2):
+    def __init__(self, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 2e-2, kind: str = "linear"):
         beta = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)
+        if kind == "cosine":
+            angle = (torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * torch.pi / 2
+            beta = (1 - (angle[1:].cos() / angle[:-1].cos()) ** 2).clamp(max=0.999)
         self.steps = steps
         self.alpha_bar = torch.cumprod(1.0 - beta, 0)
 

@@ -39,6 +39,21 @@ class Task:
         """The channels of `y`, in order: the measurement and its interpolation, then the contrasts."""
         return ("flair_lr", "flair_up", *self.contrasts) if self.measured else self.contrasts
 
+    @property
+    def nearest(self) -> int:
+        """The channel of `y` that is nearest to the target: the interpolation, or the first contrast."""
+        return self.conditions.index("flair_up") if self.measured else 0
+
+    def channels_of(self, other: Task) -> list[int]:
+        """Where the conditions of `other` are among the channels of this task's `y`, in the order of `other`.
+
+        Raises `ValueError` where this task does not have them.
+        """
+        missing = [name for name in other.conditions if name not in self.conditions]
+        if missing:
+            raise ValueError(f"task '{self.name}' has no {', '.join(missing)}, which an expert of '{other.name}' reads")
+        return [self.conditions.index(name) for name in other.conditions]
+
     def stack(self, channels: dict[str, torch.Tensor]) -> torch.Tensor:
         """`y` [C, X, Y, Z] from the inputs by name, each [1, X, Y, Z] in [-1, 1]."""
         if self.measured:

@@ -1,4 +1,7 @@
-"""The one training loop: any denoiser, any stage, resumed bit for bit.
+"""The one training loop: any model, any stage, resumed bit for bit.
+
+A denoiser is trained by `denoising_loss`. A model that is none brings its `objectives`: a loss for each group of its
+parameters, with an optimiser of its own (a GAN has two). What a model builds on lies in its `experts`, and stays as is.
 
 The state of a run is its step. Windows, noise and dropout of step s are drawn from seeds that depend on
 (seed, s), so there is no random state to lose: after a kill the run goes on exactly as it would have.
@@ -9,8 +12,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +25,7 @@ from accelerate import Accelerator
 
 from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from .config import Phase, TrainConfig
+from .cost import peak_memory, write_cost
 from .data import Batch, PreparedData
 from .device import autocast
 from .planes import Box, random_box
@@ -36,7 +40,10 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Stats:
-    """After optimiser step `step` of `total`: mean `loss` of the last logged steps, learning rate `lr`."""
+    """After optimiser step `step` of `total`: mean `loss` of the last logged steps, learning rate `lr`.
+
+    A model with several objectives has their losses added up.
+    """
 
     step: int
     total: int
@@ -44,33 +51,56 @@ class Stats:
     lr: float
 
 
-def denoising_loss(denoiser: nn.Module, batch: Batch, schedule, loss: str, box: Box | None = None) -> torch.Tensor:
-    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `loss`: `eps`, `v` or `x0`; float32.
+def denoising_loss(denoiser: nn.Module, batch: Batch, train: TrainConfig, box: Box | None = None) -> torch.Tensor:
+    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `train.loss`: `eps`, `v` or `x0`; float32.
 
     A denoiser answers with noise, for the sampler's sake; the noise is turned into the quantity that is compared.
-    With a `box`, the denoiser is a fusion that works within it.
+    With a `box`, the denoiser answers for what lies in it.
     """
+    schedule = denoiser.schedule
     xt, eps = schedule.add_noise(batch.x0, batch.eps, batch.t), batch.eps
     if box is None:
         eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
     else:
         eps_hat = denoiser(xt, batch.y, batch.t, batch.coords, box)
         xt, eps = xt[..., *box], eps[..., *box]
-    wanted = schedule.prediction_from(loss, eps, xt, batch.t)
-    return F.mse_loss(schedule.prediction_from(loss, eps_hat, xt, batch.t), wanted)
+    wanted = schedule.prediction_from(train.loss, eps, xt, batch.t)
+    found = schedule.prediction_from(train.loss, eps_hat, xt, batch.t)
+    return F.l1_loss(found, wanted) if train.norm == "l1" else F.mse_loss(found, wanted)
 
 
-def patch_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
-    """Where the fusion works in this step: a random box of `phase.patch`, the same for all samples; None: all."""
-    if phase.patch is None:
-        return None
-    generator = torch.Generator().manual_seed(mix_seed(seed, step, "patch"))
-    return random_box(shape, phase.patch, model.net.multiple, generator)
+def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
+    """Where a model answers in this step, the same for all samples; None: everywhere.
+
+    A fusion: a random box of `phase.patch`. A 2.5D expert: the slices that have all their neighbours.
+    """
+    if phase.patch is not None:
+        generator = torch.Generator().manual_seed(mix_seed(seed, step, "patch"))
+        return random_box(shape, phase.patch, model.net.multiple, generator)
+    dim, slab = neighbourhood(model)
+    if slab:
+        return tuple(slice(slab, n - slab) if d == dim else slice(0, n) for d, n in zip((2, 3, 4), shape))
+    return None
+
+
+def neighbourhood(model: nn.Module) -> tuple[int, int]:
+    """(dim, n): a 2.5D expert reads n slices on either side along `dim`; every other model none."""
+    return getattr(model, "dim", 2), getattr(model, "slab", 0)
+
+
+def objectives_of(model: nn.Module) -> dict[str, Callable[[Batch, TrainConfig, Box | None], torch.Tensor]]:
+    """By the beginning of parameters' names, the loss that those parameters minimise."""
+    return model.objectives() if hasattr(model, "objectives") else {"": partial(denoising_loss, model)}
+
+
+def own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and buffers of a run, by name, without those of the runs that it builds on."""
+    return {n: v for n, v in model.state_dict(keep_vars=True).items() if not n.startswith("experts.")}
 
 
 def trainable(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters that a run trains, by name: a fusion's experts belong to their own runs."""
-    return {name: p for name, p in model.named_parameters() if not name.startswith("experts.")}
+    """The parameters that a run trains, by name."""
+    return {name: tensor for name, tensor in own_tensors(model).items() if tensor.requires_grad}
 
 
 def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
@@ -83,10 +113,16 @@ def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then constant or cosine to zero, in each phase anew."""
+    """Linear warm-up, then what `config.decay` says, in each phase anew."""
     phase, index = phase_at(config, step)
-    rate = phase.lr * min(1.0, (index + 1) / max(1, config.warmup))
-    return rate * 0.5 * (1 + math.cos(math.pi * index / phase.steps)) if config.decay == "cosine" else rate
+    done = index / phase.steps
+    shape = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        "tail": min(1.0, 2 * (1 - done)),
+        "exponential": 0.99 ** (index // 1000),
+    }
+    return phase.lr * min(1.0, (index + 1) / max(1, config.warmup)) * shape[config.decay]
 
 
 class MovingAverage:
@@ -104,21 +140,24 @@ class MovingAverage:
 
 
 class State:
-    """What a checkpoint holds: step, weights, their moving average, the optimiser, and losses not yet logged."""
+    """What a checkpoint holds: step, tensors, their moving average, the optimisers, seconds, losses not yet logged."""
 
     def __init__(self, model: nn.Module, config: TrainConfig):
-        self.parameters = trainable(model)
+        self.objectives = objectives_of(model)
+        self.parameters, self.tensors = trainable(model), own_tensors(model)
         self.average = MovingAverage(config.ema, self.parameters)
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=0.0)
-        self.step, self.pending = 0, []
+        groups = ([p for n, p in self.parameters.items() if n.startswith(prefix)] for prefix in self.objectives)
+        self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999)) for group in groups]
+        self.step, self.seconds, self.pending = 0, 0.0, []
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint below `folder/last`."""
         content = {
             "step": self.step,
-            "model": {name: p.detach() for name, p in self.parameters.items()},
+            "seconds": self.seconds,
+            "model": {name: tensor.detach() for name, tensor in self.tensors.items()},
             "ema": self.average.tensors,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "pending": self.pending,
         }
         save_checkpoint(folder / "last", self.step, content)
@@ -127,13 +166,14 @@ class State:
         """Take the newest whole checkpoint of `folder`, if there is one, and cut the log back to its step."""
         content = load_checkpoint(folder / "last")
         if content is not None:
-            shapes = ({n: p.shape for n, p in tensors.items()} for tensors in (content["model"], self.parameters))
-            if next(shapes) != next(shapes):
+            shapes = ({n: p.shape for n, p in tensors.items()} for tensors in (content["model"], self.tensors))
+            if next(shapes) != next(shapes) or "optimizers" not in content:
                 raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
-            _copy(content["model"], self.parameters)
+            _copy(content["model"], self.tensors)
             _copy(content["ema"], self.average.tensors)
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.step, self.pending = content["step"], list(content["pending"])
+            for optimizer, state in zip(self.optimizers, content["optimizers"]):
+                optimizer.load_state_dict(state)
+            self.step, self.seconds, self.pending = content["step"], content["seconds"], list(content["pending"])
         _cut_log(folder, self.step)
 
 
@@ -149,38 +189,42 @@ def train(
     config: TrainConfig,
     folder: Path,
     *,
+    noise_steps: int,
     seed: int,
     precision: str = "auto",
     accelerator: Accelerator | None = None,
 ) -> Iterator[Stats]:
     """Train `model` on `data` and yield `Stats` every `LOG_EVERY` steps; the caller shows them or stops early.
 
-    Goes on from the last checkpoint in `folder/last`. At the end `model` holds the EMA weights. Raises
-    `TrainingError` where the loss is not finite.
+    noise_steps: of the schedule; times `t` are drawn below it. Goes on from the last checkpoint in `folder/last`. At
+    the end `model` holds the EMA weights, and `folder/cost.json` says what it took. Raises `TrainingError` where the
+    loss is not finite.
     """
     accelerator = accelerator or Accelerator()
-    schedule = model.schedule
     model.to(accelerator.device).train()
     state = State(model, config)
     state.restore(folder)
-    wrapped, optimizer = accelerator.prepare(model, state.optimizer)
+    started, spent = time.monotonic(), state.seconds
 
-    def loss_of(step: int, part: int) -> torch.Tensor:
+    def batch_of(step: int, part: int) -> tuple[Batch, Box | None]:
         phase, _ = phase_at(config, step)
         first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
-        batch = data.batch(range(first, first + phase.batch), phase.crop, seed, step, schedule.steps)
-        box = patch_box(model, phase, batch.x0.shape[2:], seed, step)
-        with autocast(accelerator.device, precision):
-            return denoising_loss(wrapped, batch.to(accelerator.device), schedule, config.loss, box)
+        numbers = range(first, first + phase.batch)
+        batch = data.batch(numbers, phase.crop, seed, step, noise_steps, neighbourhood(model))
+        return batch.to(accelerator.device), loss_box(model, phase, batch.x0.shape[2:], seed, step)
 
     for step in range(state.step, config.steps):
         torch.manual_seed(mix_seed(seed, step, accelerator.process_index, "dropout"))
         rate = learning_rate(config, step)
-        state.pending.append(
-            _optimise(wrapped, optimizer, accelerator, rate, config.accumulate, partial(loss_of, step))
-        )
+        batches = [batch_of(step, part) for part in range(config.accumulate)]
+        losses = []
+        for loss, optimizer in zip(state.objectives.values(), state.optimizers):
+            loss = autocast(accelerator.device, precision)(loss)
+            parts = [partial(loss, batch, config, box) for batch, box in batches]
+            losses.append(_optimise(optimizer, accelerator, rate, parts))
+        state.pending.append(torch.stack(losses).sum())
         state.average.update(state.parameters, step)
-        state.step = step + 1
+        state.step, state.seconds = step + 1, spent + time.monotonic() - started
         last = state.step == config.steps
         due = {"log": last or state.step % LOG_EVERY == 0, "save": last or state.step % config.save_every == 0}
         mean = float(torch.stack(state.pending).mean()) if any(due.values()) else 0.0
@@ -193,24 +237,34 @@ def train(
             yield Stats(state.step, config.steps, mean, rate)
         if due["save"] and accelerator.is_main_process:
             state.save(folder)
+    if accelerator.is_main_process:
+        parameters = sum(p.numel() for p in state.parameters.values())
+        write_cost(folder, seconds=state.seconds, parameters=parameters, memory=peak_memory(accelerator.device))
     _copy(state.average.tensors, state.parameters)
     model.eval()
 
 
-def _optimise(model, optimizer, accelerator: Accelerator, rate: float, parts: int, loss_of) -> torch.Tensor:
-    """One optimiser step on the mean of `loss_of(part)` over `parts` batches; returns it, detached."""
+def _optimise(optimizer, accelerator: Accelerator, rate: float, losses: list[Callable[[], torch.Tensor]]):
+    """One optimiser step on the mean of `losses`, one a batch; returns it, detached.
+
+    Several processes average their gradients here: a model with several objectives fits no wrapper that would.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    optimizer.zero_grad()
     total = torch.zeros((), device=accelerator.device)
-    for part in range(parts):
-        last = part + 1 == parts
-        with nullcontext() if last else accelerator.no_sync(model):
-            loss = loss_of(part) / parts
-            accelerator.backward(loss)
+    for compute in losses:
+        loss = compute() / len(losses)
+        loss.backward(inputs=parameters)  # a generator's loss goes through the discriminator, and is not to change it
         total += loss.detach()
-    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+    if accelerator.num_processes > 1:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients])):
+            gradient.copy_(part.view_as(gradient))
+    nn.utils.clip_grad_norm_(parameters, 1.0)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
-    optimizer.zero_grad()
     return total
 
 

@@ -2,7 +2,8 @@
 
 It is the network of the paper's Tables 9 (2D), 10 (3D) and 11 (3D, small): two residual blocks a level, no
 attention, strided convolutions down, a convolution and an interpolation up. The tables print the width of the
-main path; the skip of each encoder block is concatenated on top of it.
+main path; the skip of each encoder block is concatenated on top of it. Self-attention is for the networks of other
+papers: after the last block of a level, and between the blocks of the middle.
 """
 
 from __future__ import annotations
@@ -60,6 +61,30 @@ class ResBlock(nn.Module):
         return self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
 
 
+class Attention(nn.Module):
+    """Self-attention over all positions of a feature map, added to it; zero-initialised, so it starts as nothing.
+
+    Memory is linear in the positions, time quadratic: meant for coarse levels.
+    """
+
+    HEAD = 32  # channels a head, where the width allows it
+
+    def __init__(self, dims: int, channels: int):
+        super().__init__()
+        conv = _CONV[dims]
+        self.heads = max(1, channels // self.HEAD)
+        self.norm = _norm(channels)
+        self.qkv = conv(channels, 3 * channels, 1)
+        self.out = zero_init(conv(channels, channels, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: [B, C, *spatial]."""
+        parts = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)
+        q, k, v = (part.unflatten(1, (self.heads, -1)).transpose(2, 3) for part in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
+        return x + self.out(mixed.reshape_as(x))
+
+
 class UNet(nn.Module):
     """Time-conditioned U-Net.
 
@@ -79,23 +104,30 @@ class UNet(nn.Module):
         def block(wide_in: int, wide_out: int) -> ResBlock:
             return ResBlock(dims, wide_in, wide_out, embedding, config.dropout)
 
+        def attention(wide: int, wanted: bool) -> nn.Module:
+            return Attention(dims, wide) if wanted else nn.Identity()
+
         self.time = nn.Sequential(
             nn.Linear(config.base, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
         self.stem = conv(channels_in, config.base, 3, padding=1)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
+        self.encoder_attention, self.decoder_attention = nn.ModuleList(), nn.ModuleList()
         width = config.base
         for level, wide in enumerate(self.widths):
             self.encoder.append(nn.ModuleList(block(width if b == 0 else wide, wide) for b in range(config.blocks)))
+            self.encoder_attention.append(attention(wide, level in config.attention))
             width = wide
             if level + 1 < len(self.widths):
                 self.down.append(conv(wide, wide, 3, stride=2, padding=1))
         self.middle = nn.ModuleList(block(width, width) for _ in range(config.blocks))
+        self.middle_attention = attention(width, bool(config.attention))
         self.decoder, self.up = nn.ModuleList(), nn.ModuleList()
         for level, wide in reversed(list(enumerate(self.widths))):
             self.decoder.append(
                 nn.ModuleList(block((width if b == 0 else wide) + wide, wide) for b in range(config.blocks))
             )
+            self.decoder_attention.append(attention(wide, level in config.attention))
             width = wide
             if level > 0:
                 self.up.append(conv(wide, wide, 3, padding=1))
@@ -119,16 +151,20 @@ class UNet(nn.Module):
             for block in blocks:
                 h = self._run(block, h, embedding)
                 skips.append(h)
+            h = skips[-1] = self.encoder_attention[level](h)
             if inject is not None:
                 h = skips[-1] = h + inject[level]
             if level < len(self.down):
                 h = self.down[level](h)
-        for block in self.middle:
+        for index, block in enumerate(self.middle):
             h = self._run(block, h, embedding)
+            if index == 0:
+                h = self.middle_attention(h)
         feats = []
         for level, blocks in enumerate(self.decoder):
             for block in blocks:
                 h = self._run(block, torch.cat([h, skips.pop()], dim=1), embedding)
+            h = self.decoder_attention[level](h)
             feats.insert(0, h)
             if level < len(self.up):
                 h = F.interpolate(self.up[level](h), scale_factor=2, mode="nearest")

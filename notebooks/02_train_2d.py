@@ -77,7 +77,7 @@ print(f"{run.train.steps} steps on batches of {run.train.phases[0].batch} slices
 # clean slice is not, it is small.
 
 # %%
-expert = experiment.denoiser(method, task)
+expert = experiment.model(method, task)
 figure = plots.training_curves({method: experiment.log(run)})
 
 # %% [markdown]

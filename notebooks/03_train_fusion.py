@@ -69,7 +69,7 @@ for phase in run.train.phases:
 # ## It starts at the average
 
 # %%
-average = experiment.denoiser("tpdm", task).cpu()
+average = experiment.model("tpdm", task).cpu()
 fresh.experts.load_state_dict(average.experts.state_dict())
 t = torch.tensor([500])
 xt = fresh.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)), t)
@@ -87,7 +87,7 @@ with torch.inference_mode():
 # last layer overshoot, and the training is spent on the way back.
 
 # %%
-fusion = experiment.denoiser(method, task)
+fusion = experiment.model(method, task)
 figure = plots.training_curves({method: experiment.log(run)})
 
 # %% [markdown]

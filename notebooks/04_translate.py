@@ -48,7 +48,7 @@ from diffens_core.widgets import browse
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 pair = experiment.subjects(split, task)[0]
-fusion = experiment.denoiser(method, task)
+fusion = experiment.model(method, task)
 
 # %% [markdown]
 # ## The trajectory

@@ -18,7 +18,7 @@ from diffens_core.config import Phase, TrainConfig, UNetConfig
 from diffens_core.data import PreparedData, spread_step
 from diffens_core.schedule import Schedule
 from diffens_core.tasks import task_named
-from diffens_core.train import MovingAverage, TrainingError, denoising_loss, learning_rate, patch_box, phase_at, train
+from diffens_core.train import MovingAverage, TrainingError, denoising_loss, learning_rate, loss_box, phase_at, train
 
 
 def test_training_writes_the_whole_run_folder(prepared, tmp_path):
@@ -67,10 +67,10 @@ def test_accumulated_half_batches_equal_one_whole(prepared, tmp_path):
     for batch, accumulate in ((4, 1), (2, 2)):
         config = TrainConfig((Phase(1, batch, 1e-3, (8, 8, 1)),), accumulate=accumulate)
         data = PreparedData(expert_config(prepared).data, "train", task_named("mt"))
-        options = {"seed": 0, "precision": "float32"}
+        options = {"noise_steps": 1000, "seed": 0, "precision": "float32"}
         stats = train(make_expert(), data, config, tmp_path / str(batch), **options)
         losses += [s.loss for s in stats]
-        state = load_checkpoint(tmp_path / str(batch) / "last")["optimizer"]["state"]
+        state = load_checkpoint(tmp_path / str(batch) / "last")["optimizers"][0]["state"]
         gradients.append(torch.cat([moments["exp_avg"].flatten() for moments in state.values()]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert (gradients[0] - gradients[1]).norm() < 1e-3 * gradients[0].norm()
@@ -96,11 +96,15 @@ def test_any_eight_steps_in_a_row_cover_all_noise_levels(seed, first):
     assert max(b - a for a, b in zip(t, [*t[1:], t[0] + 1000])) <= 147
 
 
+def train_for(loss: str) -> TrainConfig:
+    return TrainConfig((Phase(1, 1, 1e-3),), loss=loss)
+
+
 def test_the_loss_of_v_and_x0_is_that_of_eps_weighted(prepared):
     schedule, denoiser = Schedule(), make_expert()
     batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(1), (8, 8, 1), 0, 5, 1000)
     with torch.no_grad():
-        eps, v, x0 = (float(denoising_loss(denoiser, batch, schedule, loss)) for loss in ("eps", "v", "x0"))
+        eps, v, x0 = (float(denoising_loss(denoiser, batch, train_for(loss))) for loss in ("eps", "v", "x0"))
     alpha_bar = float(schedule.alpha_bar[batch.t[0]])
     assert v == pytest.approx(eps / alpha_bar, rel=1e-4) and x0 == pytest.approx(eps * (1 / alpha_bar - 1), rel=1e-4)
 
@@ -108,12 +112,12 @@ def test_the_loss_of_v_and_x0_is_that_of_eps_weighted(prepared):
 def test_a_patch_is_drawn_per_step_and_the_loss_is_that_within_it(prepared):
     """The same patch for every sample of a step, so that processes share it; another one in another step."""
     model, phase = wake(make_fusion()), Phase(1, 2, 1e-3, patch=(4, 4, 4))
-    boxes = [patch_box(model, phase, SHAPE, 0, step) for step in (3, 3, 4, 5)]
+    boxes = [loss_box(model, phase, SHAPE, 0, step) for step in (3, 3, 4, 5)]
     assert boxes[0] == boxes[1] and len({str(box) for box in boxes}) > 1
-    assert patch_box(model, Phase(1, 1, 1e-3), SHAPE, 0, 0) is None
+    assert loss_box(model, Phase(1, 1, 1e-3), SHAPE, 0, 0) is None
     batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(2), None, 0, 5, 1000)
     with torch.no_grad():
-        loss = denoising_loss(model, batch, model.schedule, "eps", boxes[0])
+        loss = denoising_loss(model, batch, train_for("eps"), boxes[0])
         xt = model.schedule.add_noise(batch.x0, batch.eps, batch.t)
         answer = model(xt, batch.y, batch.t, batch.coords, boxes[0])
     torch.testing.assert_close(loss, (answer - batch.eps[..., *boxes[0]]).square().mean())
@@ -158,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(prepared, tmp_path):
     for index in range(len(data)):
         data[index].x0[:] = float("nan")
     with pytest.raises(TrainingError, match="the loss is nan at step") as caught:
-        list(train(runs.build(config), data, config.train, tmp_path, seed=0))
+        list(train(runs.build(config), data, config.train, tmp_path, noise_steps=1000, seed=0))
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
@@ -166,10 +170,10 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(prepared, tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(prepared, tmp_path, other):
     config = expert_config(prepared, steps=4)
     data = PreparedData(config.data, "train", task_named("sr"))
-    list(train(runs.build(config), data, config.train, tmp_path, seed=0))
+    list(train(runs.build(config), data, config.train, tmp_path, noise_steps=1000, seed=0))
     model = runs.build(dataclasses.replace(config, unet=other))
     with pytest.raises(TrainingError, match="another network"):
-        list(train(model, data, config.train, tmp_path, seed=0))
+        list(train(model, data, config.train, tmp_path, noise_steps=1000, seed=0))
 
 
 def test_missing_subjects_and_splits_are_named(prepared):

@@ -5,14 +5,14 @@ import torch
 from tiny import wake
 
 from diffens_core.config import UNetConfig
-from diffens_core.presets import PRESETS, SMALL_FUSION
+from diffens_core.presets import PRESETS
 from diffens_core.unet import UNet, timestep_embedding
 
 PAPER = PRESETS["paper"]
 TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths
     "9": (2, PAPER.expert, 1, 48_142_209, [64, 128, 256, 512]),
     "10": (3, PAPER.fusion, 2, 46_974_722, [64, 128, 192, 256]),
-    "11": (3, SMALL_FUSION, 2, 9_974_306, [32, 64, 64, 128]),
+    "11": (3, PRESETS["paper"].small, 2, 9_974_306, [32, 64, 64, 128]),
 }
 
 

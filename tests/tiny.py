@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from diffens_core.config import DiffusionConfig, FusionConfig, Phase, RunConfig, TrainConfig, UNetConfig
 from diffens_core.data import describe_data
-from diffens_core.experts import SliceExpert
+from diffens_core.experts import SliceExpert, channels_in
 from diffens_core.fusion import Fusion
 from diffens_core.schedule import Schedule
 from diffens_core.unet import UNet
@@ -35,7 +35,7 @@ def wake(model, seed: int = 0, size: float = 0.2):
 def make_expert(plane="axial", conditions=1, seed=0, prediction="v", schedule=None, config=NET) -> SliceExpert:
     """A 2D expert with random weights, head included."""
     torch.manual_seed(seed)
-    net = UNet(2, SliceExpert.channels_in(conditions), 1, config)
+    net = UNet(2, channels_in(conditions), 1, config)
     return wake(SliceExpert(net, plane, schedule or Schedule(), prediction), seed)
 
 
