@@ -8,7 +8,7 @@ and DDIM around them; expected errors are traces of matrices. Voxels are numbere
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -19,7 +19,7 @@ import torch.nn as nn
 from .data import Batch, spread_step
 from .inputs import coordinates
 from .planes import plane_dim
-from .sampler import mix_seed, timesteps
+from .sampler import mix_seed, noise_levels
 from .schedule import Schedule
 
 
@@ -40,7 +40,7 @@ class GaussianVolumes:
         white = torch.randn(count, len(self.cov), generator=generator, dtype=torch.float64)
         return (white @ self.root.T).float().reshape(count, 1, *self.shape)
 
-    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int) -> Batch:
+    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0)) -> Batch:
         """Fresh volumes, with 0 as condition, for one step of `train.train`, which asks prepared data likewise."""
         generator = torch.Generator().manual_seed(mix_seed(seed, step, "gaussian"))
         x0 = self.draw(len(indices), generator)
@@ -157,15 +157,19 @@ class Analysis:
         least = 1 - float(((joint @ cov) * joint).sum() / len(cov))
         return {"least": least, **errors, "any gate": float(beyond_reach(gram)[0].mean())}
 
-    def samplers(self, steps: int) -> dict[str, torch.Tensor]:
-        """[N, N] from starting noise to sample, of DDIM (`eta = 0`) with each of `maps`: sample covariance `M M^T`."""
-        times, out = timesteps(self.schedule, steps), {}
-        for index, t in enumerate(times):
-            before = self.schedule.alpha_bar[t]
-            after = self.schedule.alpha_bar[times[index + 1]] if index + 1 < steps else torch.ones_like(before)
-            keep = (after / before).sqrt()
-            swap = (1 - after).sqrt() - keep * (1 - before).sqrt()
-            for name, m in self.maps(t).items():
+    def samplers(self, steps: int, rules: Mapping[str, Callable[[int], str]] | None = None) -> dict[str, torch.Tensor]:
+        """[N, N] from starting noise to sample, of DDIM (`eta = 0`) with each of `maps`: sample covariance `M M^T`.
+
+        rules: further samplers, by name; at step t they use the map that `rule(t)` names.
+        """
+        out = {}
+        for t, after in noise_levels(self.schedule, steps):
+            before = float(self.schedule.alpha_bar[t])
+            keep = math.sqrt(after / before)
+            swap = math.sqrt(1 - after) - keep * math.sqrt(1 - before)
+            maps = self.maps(t)
+            mixed = {name: maps[rule(t)] for name, rule in (rules or {}).items()}
+            for name, m in {**maps, **mixed}.items():
                 state = out.get(name, torch.eye(len(m), dtype=m.dtype))
                 out[name] = keep * state + swap * (m @ state)
         return out

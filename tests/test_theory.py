@@ -196,6 +196,25 @@ def test_sampler_as_a_matrix_is_the_sampler():
         torch.testing.assert_close(last.x0_hat.flatten(1), by_matrix.float(), atol=1e-4, rtol=1e-4)
 
 
+def test_a_rule_chooses_the_map_of_each_step():
+    analysis = Analysis(wild((2, 2, 2)), PLANES)
+    rules = {"all": lambda t: "average", "early": lambda t: "average" if t >= 500 else "joint"}
+    out = analysis.samplers(8, rules)
+    assert torch.equal(out["all"], out["average"])
+    assert not any(torch.allclose(out["early"], out[name]) for name in ("average", "joint"))
+
+
+def test_the_sums_steps_are_wrong_and_its_samples_right_where_correlations_are_products():
+    """Then all maps commute, and the sampler of the sum is the product of two samplers divided by the third."""
+    axes = [r ** (torch.arange(n)[:, None] - torch.arange(n)).abs().double() for n, r in zip(SHAPE, (0.6, 0.5, 0.8))]
+    volumes = GaussianVolumes(torch.kron(torch.kron(axes[0], axes[1]), axes[2]), SHAPE)
+    analysis = Analysis(volumes, PLANES)
+    excess = analysis.excess(500)
+    assert excess["sum - overlap"] > 0.3 * excess["average"]
+    joint, total, average = (m @ m.T for m in map(analysis.samplers(400).get, ("joint", "sum - overlap", "average")))
+    assert frechet(joint, total) < 1e-4 < 0.05 < frechet(joint, average)
+
+
 def test_samples_of_the_joint_denoiser_reach_the_truth_and_those_of_the_average_never():
     volumes = fibres((4, 2, 4))
     analysis = Analysis(volumes, PLANES, Schedule())
