@@ -18,7 +18,7 @@
 # |---|---|---|---|
 # | `smoke` | volumes of 4 x 4 x 4 voxels, ten training steps: shows that it runs | 10 seconds | 1 GB |
 # | `demo` | volumes of 10 x 6 x 10 voxels | 1 minute on one CPU core | 1 GB |
-# | `gpu`, `paper` | the same with five times the training; needs no GPU | 4 minutes on one CPU core (estimated) | 1 GB |
+# | `gpu`, `paper` | the same with five times the training; needs no GPU | 3 minutes on one CPU core | 1 GB |
 
 # %%
 import sys
@@ -263,10 +263,11 @@ marks = [100 * ((1 + found.div(table["least"], axis=0)) ** 0.5 - 1), found.div(t
 figure = plots.level_curves(panels, dict(zip(panels, marks)))
 
 # %% [markdown]
-# The learned gate lies on the best voxelwise gate: it found it. (To come nearer to *any gate*, it would have to know the
-# joint answer.) At middle noise the learned fusion falls below what *any* gate can reach: only the residual can do that.
-# At low noise it has learnt less of it: `v` weighs those levels little. At the highest noise it is worse than the
-# average, but there the whole excess is a thousandth of the variance, less than so short a training leaves to chance.
+# The learned gate lies on the best voxelwise gate: it found it. (It may also vary with `xt` and come nearer to *any
+# gate*; that takes longer to learn: try preset `gpu`.) At middle noise the learned fusion falls below what *any* gate can reach: only the
+# residual can do that. At low noise it has learnt less of it: `v` weighs those levels little. At the highest noise it
+# is worse than the average, but there the whole excess is a thousandth of the variance of `x0`, less than so short a
+# training leaves to chance.
 #
 # The gates agree with the best one, down to the rims; with the residual at hand the gate chooses more sharply.
 
@@ -308,6 +309,7 @@ figure = plots.cuts({name: shown[name] for name in rows[1:]}, "coronal", places)
 #
 # ## Exercises
 # 1. Set `tilt` to 0, then to 45. What happens to the gate, to the residual, and to the sum? Explain it by the pairs.
+#    Why does the learned gate beat the best voxelwise gate at 45, and why not the bound?
 # 2. Set `planes` to `"axial,sagittal,coronal"`. Coronal slices hold both kinds of fibres. What is left for the gate?
 # 3. Train with `loss="eps"`, the paper's. At which noise levels does the fusion get better, at which worse, and why?
 # 4. Let the fusion learn the residual alone: `FusionConfig(gate="uniform", ...)`. Does it miss the gate?
