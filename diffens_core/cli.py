@@ -1,4 +1,4 @@
-"""`diffens translate` and `diffens train`."""
+"""`diffens translate`, `diffens evaluate` and `diffens train`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--slices", type=int, default=0, help="slices per 2D pass (default: what fits the device)")
     translate.add_argument("--overwrite", action="store_true", help="replace existing output")
     _device_options(translate)
+    evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
+    evaluate.set_defaults(run_command=_evaluate)
+    evaluate.add_argument("method", help="a name of the README's table: tpdm, ours-tpdm, unet-3d, ...")
+    evaluate.add_argument("--task", default="sr", help="sr, mt or both")
+    evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
+    evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
+    evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
+    evaluate.add_argument("--split", default="test", help="whose subjects to translate")
+    evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
+    evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
+    evaluate.add_argument("--runs", default="", help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
+    evaluate.add_argument("--out", type=Path, help="folder for metrics.csv and cost.json")
     train = commands.add_parser("train", help="train a run from its config.json, or go on with it")
     train.set_defaults(run_command=_train)
     train.add_argument("config", type=Path)
@@ -58,6 +70,7 @@ def _device_options(parser: argparse.ArgumentParser) -> None:
 
 def _translate(args: argparse.Namespace) -> None:
     from .device import pick_device
+    from .lifting import SliceNet
     from .runs import load_folder, resolve
     from .translate import translate_files
 
@@ -67,8 +80,9 @@ def _translate(args: argparse.Namespace) -> None:
     unused = set(inputs) - set(task_named(config.task).inputs)
     if unused:
         raise ConfigError(f"run {args.run} does task '{config.task}', which does not use {', '.join(sorted(unused))}")
-    for expert in getattr(model, "experts", [model]):
-        expert.slices = args.slices
+    for part in model.modules():
+        if isinstance(part, SliceNet):
+            part.slices = args.slices
     options = {"samples": args.samples, "seed": args.seed, "precision": args.precision}
     options["steps"] = preset_named(config.preset).steps if args.steps is None else args.steps
     translate_files(model.to(pick_device(args.device)), config, inputs, args.out, std=args.std, **options)
@@ -86,6 +100,26 @@ def _check_output(args: argparse.Namespace) -> None:
         raise ConfigError("--std and --out name the same file")
     if args.samples < 1 or (args.std and args.samples < 2):
         raise ConfigError("--samples must be at least 1, and at least 2 for --std")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from .evaluate import results_table
+    from .experiment import open_experiment
+    from .methods import method_named
+    from .places import home
+    from .report import report
+
+    method_named(args.method, task_named(args.task).name)
+    if args.samples < 1 or args.subjects < 0:
+        raise ConfigError("--samples must be at least 1, --subjects at least 0")
+    experiment = open_experiment(args.preset, args.seed, args.data, args.runs, splits=[args.split])
+    name = f"{args.method}-{args.task}-seed{args.seed}"
+    out = args.out or home() / "figures" / "out" / args.preset / name
+    options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
+    metrics, cost = report(experiment, args.method, args.task, **options)
+    print(results_table(metrics, [args.method]).to_string(float_format="{:.3f}".format))
+    print(", ".join(f"{key} {value}" for key, value in cost.items()))
+    print(f"wrote {out / 'metrics.csv'} and cost.json")
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -70,15 +70,15 @@ class Experiment:
             project=method_named(method, task).project,
         )
 
-    def compare(self, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int):
-        """Every method on every pair.
+    def compare(self, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int, models=None):
+        """Every method on every pair; models: those that are at hand, by name.
 
         Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
         """
         tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
         bar = Progress(f"translating ({task})", len(names) * len(pairs))
         for method in names:
-            model = self.model(method, task)
+            model = (models or {}).get(method) or self.model(method, task)
             for pair in pairs:
                 volumes[method, pair.subject] = self.translate(method, task, pair, samples, model)
                 tables.append(score(volumes[method, pair.subject], pair, method, task))

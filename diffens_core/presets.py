@@ -70,6 +70,18 @@ class Preset:
 PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail"}
 OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 
+# Generator and discriminator take turns: as many steps as the others' time allows.
+DEMO_RECIPES = {
+    "pix2pix-2d": Recipe(
+        UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
+        TrainConfig((Phase(700, 8, 1e-3),), warmup=10, save_every=50, **PIX2PIX),
+    ),
+    "pix2pix-3d": Recipe(
+        UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
+        TrainConfig((Phase(290, 2, 1e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, **PIX2PIX),
+    ),
+}
+
 # The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb). See README.md, "Baselines".
 PAPER_RECIPES = {
     "palette-3d": Recipe(
@@ -131,6 +143,7 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
         steps=3,
         samples=3,
+        recipes=DEMO_RECIPES,
     ),
     "gpu": Preset(
         name="gpu",

@@ -1,0 +1,55 @@
+"""Someone else's 2D diffusion model as an expert: diffusers' `UNet2DModel`, MONAI's `DiffusionModelUNet`, or yours.
+
+    net = Borrowed(their_model, channels=3, multiple=4, taps=[their_model.up_blocks[2], ...])
+    expert = SliceExpert(net, "axial", Schedule(), "eps")
+
+`Borrowed` gives it the face of our `UNet`: `net(x, t)` answers with an output and feature maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+
+
+class Borrowed(nn.Module):
+    """A 2D network `out = model(x, t)`, whatever it wraps its output in.
+
+    channels: how many of ours it reads, from the first on: noisy target, then the conditions (then brain mask and
+    coordinates). multiple: what the sides of its images must be multiples of.
+    taps: modules within it whose outputs are the feature maps, `taps[k]` at 1 / 2^k of the image; none: it takes part
+    with its prediction alone, and the fusion needs `features=False`.
+
+    Raises `ValueError` where a tap's output has another size than its place in the list says.
+    """
+
+    def __init__(self, model: nn.Module, channels: int, multiple: int, taps: Sequence[nn.Module] = ()):
+        super().__init__()
+        self.model, self.channels, self.multiple = model, channels, multiple
+        self._seen: dict[int, torch.Tensor] = {}
+        for level, module in enumerate(taps):
+            module.register_forward_hook(lambda _, __, out, level=level: self._seen.__setitem__(level, out))
+        self.widths = self._measure(len(taps))
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """x: [N, at least `channels`, h, w]; t: [N] int64. Returns [N, 1, h, w] and `feats[k]` at 1 / 2^k."""
+        out = self.model(x[:, : self.channels], t)
+        out = out if torch.is_tensor(out) else out.sample
+        feats = [self._seen.pop(level) for level in range(len(self._seen))]
+        return out, feats
+
+    @torch.no_grad()
+    def _measure(self, levels: int) -> list[int]:
+        """The widths of the feature maps, from one small image."""
+        if not levels:
+            return []
+        size, mode = 8 * self.multiple, self.model.training
+        example = next(self.model.parameters())
+        _, feats = self.eval()(example.new_zeros(1, self.channels, size, size), torch.zeros(1, dtype=torch.int64))
+        self.train(mode)
+        sizes = [tuple(f.shape[2:]) for f in feats]
+        if sizes != [(size >> level,) * 2 for level in range(levels)]:
+            raise ValueError(f"taps must go from the finest feature map to the coarsest, halving; these have {sizes}")
+        return [f.shape[1] for f in feats]
