@@ -216,7 +216,7 @@ def frechet(cov: torch.Tensor, other: torch.Tensor) -> float:
     values, vectors = torch.linalg.eigh(cov)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
-    return float((cov.trace() + other.trace() - 2 * cross) / len(cov))
+    return max(0.0, float((cov.trace() + other.trace() - 2 * cross) / len(cov)))
 
 
 def correlation_by_lag(cov: torch.Tensor, shape: Sequence[int], plane: str) -> list[float]:

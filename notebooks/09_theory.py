@@ -12,7 +12,7 @@
 # Why is it not enough to average two good 2D models? What can a gate do, and what is the residual for? On brains one
 # can only train and compare. Here the volumes are drawn from a Gaussian distribution. Then the *best possible* guess of
 # the noise is a formula: for a model that sees the whole volume, for one that sees one slice, and for every way to
-# fuse the two. All errors below are computed, not measured: no data, no training, no luck. Only the last section trains.
+# fuse the two. All errors below are computed, not measured: no data, no training, no luck. Only the last part trains.
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
@@ -134,8 +134,8 @@ figure = plots.level_curves(panels)
 # planes lack no weights bring back: the gate is nearly useless. (In per cent all errors vanish at last, since even the
 # joint denoiser knows little of `x0` there.)
 #
-# **Low noise** (left side): near voxels suffice, most of them lie in the plane along the fibres, and choosing that plane
-# helps most. A constant gate gains nothing here, since over the whole volume both planes are equally good.
+# **Low noise** (left side): near voxels suffice, most of them lie in the plane along the fibres, and choosing that
+# plane helps most. A constant gate gains nothing here, since over the whole volume both planes are equally good.
 #
 # ## What the gate finds
 # The best weight of the first plane is high where the fibres lie in its slices and low where they pierce them.
@@ -201,8 +201,8 @@ pd.DataFrame(columns).style.format("{:.3f}")
 # %% [markdown]
 # - The **joint** denoiser misses the truth only by its finite number of steps.
 # - A **single plane** has the right variance and no correlation at all across its slices: it draws each on its own.
-# - The **average** links the slices, but its timid steps add up: samples lack a third of their variance, and half of the
-#   correlation along the fibres. Most is lost at middle noise; but at 600 to 799, where a step is off by 1 to 4 per
+# - The **average** links the slices, but its timid steps add up: samples lack a third of their variance, and half of
+#   the correlation along the fibres. Most is lost at middle noise; but at 600 to 799, where a step is off by 1 to 4 per
 #   cent only, it is still a seventh of the variance.
 # - The **gate** restores what runs along the fibres, by giving up what runs across.
 # - The **sum** has nearly the right variance and correlations within planes, though at most noise levels it keeps more
@@ -263,11 +263,11 @@ marks = [100 * ((1 + found.div(table["least"], axis=0)) ** 0.5 - 1), found.div(t
 figure = plots.level_curves(panels, dict(zip(panels, marks)))
 
 # %% [markdown]
-# The learned gate lies on the best voxelwise gate: it found it. (It may also vary with `xt` and come nearer to *any
-# gate*; that takes longer to learn: try preset `gpu`.) At middle noise the learned fusion falls below what *any* gate can reach: only the
-# residual can do that. At low noise it has learnt less of it: `v` weighs those levels little. At the highest noise it
-# is worse than the average, but there the whole excess is a thousandth of the variance of `x0`, less than so short a
-# training leaves to chance.
+# The learned gate lies on the best voxelwise gate: it found it. (It may also vary with `xt` and come nearer to
+# *any gate*; that takes longer to learn: try preset `gpu`.) At middle noise the learned fusion falls below what *any*
+# gate can reach: only the residual can do that. At low noise it has learnt less of it: `v` weighs those levels little.
+# At the highest noise it is worse than the average, but there the whole excess is a thousandth of the variance of
+# `x0`, less than so short a training leaves to chance.
 #
 # The gates agree with the best one, down to the rims; with the residual at hand the gate chooses more sharply.
 
@@ -305,7 +305,7 @@ figure = plots.cuts({name: shown[name] for name in rows[1:]}, "coronal", places)
 # - Where anatomy makes one plane better, a gate finds it; what runs through all planes is left to the residual.
 # - Brains are not Gaussian, and 2D models are not perfect: there a gate also serves to avoid a model's own errors.
 # - Here nothing was measured. In super-resolution the condition already holds the coarse 3D shape, so that planes
-#   disagree less; the gains are smaller than here.
+#   disagree less: expect smaller gains than here.
 #
 # ## Exercises
 # 1. Set `tilt` to 0, then to 45. What happens to the gate, to the residual, and to the sum? Explain it by the pairs.

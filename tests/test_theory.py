@@ -103,6 +103,21 @@ def test_expected_errors_are_those_of_many_draws(planes):
     assert abs(float(errors.mean()) - excess["any gate"]) < tolerance
 
 
+@pytest.mark.parametrize("planes", [PLANES, ("axial", "sagittal", "coronal")])
+def test_at_high_noise_the_excess_is_counted_in_pairs(planes):
+    """Each pair of voxels enters with the share of the planes that see it; in the sum, fully if any plane sees it."""
+    volumes, t = wild(), 999
+    analysis = Analysis(volumes, planes)
+    places = torch.tensor([(x, y, z) for x in range(SHAPE[0]) for y in range(SHAPE[1]) for z in range(SHAPE[2])])
+    axes = [["sagittal", "coronal", "axial"].index(plane) for plane in planes]
+    share = torch.stack([places[:, None, axis] == places[:, axis] for axis in axes]).double().mean(0)
+    pairs = volumes.cov.square() * (1 - torch.eye(len(share), dtype=torch.float64))
+    unit = float(analysis.schedule.alpha_bar[t] ** 2) / len(share)
+    excess = analysis.excess(t)
+    assert excess["average"] == pytest.approx(unit * float((pairs * (1 - share) ** 2).sum()), rel=0.01)
+    assert excess["sum - overlap"] == pytest.approx(unit * float((pairs * (share == 0)).sum()), rel=0.01)
+
+
 def test_the_fusions_are_ordered_as_they_must_be():
     analysis = Analysis(fibres((4, 4, 4)), PLANES)
     for t in (10, 300, 700, 990):
@@ -263,6 +278,7 @@ def test_batches_depend_on_seed_and_step_alone_and_have_the_covariance():
     volumes = wild()
     one, again, other = (volumes.batch(range(4), None, 0, step, 1000) for step in (3, 3, 4))
     assert torch.equal(one.x0, again.x0) and torch.equal(one.eps, again.eps) and not torch.equal(one.x0, other.x0)
+    assert torch.equal(one.t, again.t) and not torch.equal(one.t, other.t)
     assert one.coords.shape == (4, 3, *SHAPE) and one.y.shape == one.x0.shape and one.t.dtype == torch.int64
     draws = volumes.draw(50_000, torch.Generator().manual_seed(8)).flatten(1).double()
     error = ((volumes.cov.diagonal()[:, None] * volumes.cov.diagonal() + volumes.cov**2) / 50_000).sqrt()
