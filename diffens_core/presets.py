@@ -79,8 +79,8 @@ DEMO_RECIPES = {
         TrainConfig((Phase(700, 8, 1e-3),), warmup=10, save_every=50, **PIX2PIX),
     ),
     "pix2pix-3d": Recipe(
-        UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
-        TrainConfig((Phase(290, 2, 1e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, **PIX2PIX),
+        UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
+        TrainConfig((Phase(600, 2, 1e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, **PIX2PIX),
     ),
 }
 
@@ -142,8 +142,8 @@ PRESETS = {
         fusion_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
         three_train=(Phase(400, 1, 3e-3, patch=(32, 32, 32)), Phase(30, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
-        volume=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
-        volume_train=(Phase(400, 2, 2e-3, crop=(40, 48, 40)),),
+        volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
+        volume_train=(Phase(900, 2, 3e-3, crop=(40, 48, 40)),),
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
         steps=3,
         samples=3,
