@@ -56,9 +56,10 @@ def interpolate_cubic(y_lr: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
     The spline is linear in its knots and separable: one matrix an axis.
     """
     out = downsample(y_lr, factor)
-    for dim, size in zip((2, 3, 4), y_lr.shape[2:]):
-        weights = _spline_matrix(size, out.shape[dim], factor).to(out)
-        out = torch.movedim(torch.movedim(out, dim, -1) @ weights.T, -1, dim)
+    with torch.autocast(y_lr.device.type, enabled=False):  # a matrix product is geometry here, not a network
+        for dim, size in zip((2, 3, 4), y_lr.shape[2:]):
+            weights = _spline_matrix(size, out.shape[dim], factor).to(out)
+            out = torch.movedim(torch.movedim(out, dim, -1) @ weights.T, -1, dim)
     return out
 
 

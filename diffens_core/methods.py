@@ -160,6 +160,11 @@ def small(s: Setting) -> dict:
     return {"unet": s.preset.small, "features": False}
 
 
+def all_planes(s: Setting) -> dict:
+    """The training with experts of all three planes."""
+    return {"phases": s.preset.three_train}
+
+
 def patches_only(s: Setting) -> dict:
     """Without the last phase, fine-tuning on whole volumes."""
     return {"phases": [phase for phase in s.preset.fusion_train if phase.patch]}
@@ -203,8 +208,8 @@ METHODS: dict[str, Method] = {
     "madm": averaged(three_slabs),
     "madm-samples": averaged(three_slabs, lambda models, s: SampleAverage(models)),
     "ours-tpdm": fused("ours-tpdm", two_planes),
-    "ours-tosm": fused("ours-tosm", three_planes),
-    "ours-madm": fused("ours-madm", three_slabs),
+    "ours-tosm": fused("ours-tosm", three_planes, all_planes),
+    "ours-madm": fused("ours-madm", three_slabs, all_planes),
     "ours-small": fused("ours-small", two_planes, small),
     "multi-tpdm": replace(averaged(two_modalities), tasks=("both",)),
     "multi-ours": replace(fused("multi-ours", two_modalities), tasks=("both",)),

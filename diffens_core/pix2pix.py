@@ -27,12 +27,12 @@ class Pix2pix(nn.Module):
 
         self.generator = generator
         self.plane = generator.body.plane if isinstance(generator.body, SliceNet) else None
-        # Instance normalisation: batches are small, and of one volume in 3D.
+        # Its patches are of 70 x 70 pixels or 34^3 voxels. Instance normalisation: batches in 3D are of one volume.
         self.discriminator = PatchDiscriminator(
             spatial_dims=3 if self.plane is None else 2,
             in_channels=conditions + 1,
             channels=width,
-            num_layers_d=3,
+            num_layers_d=2 if self.plane is None else 3,
             norm="INSTANCE",
         )
 
@@ -41,9 +41,15 @@ class Pix2pix(nn.Module):
         return self.generator(y, coords)
 
     def judge(self, y: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-        """The discriminator's logits, one a patch: above 0 says that `x0` is a true target of `y`."""
+        """The discriminator's logits, one a patch: above 0 says that `x0` is a true target of `y`.
+
+        Raises `ValueError` for slices or crops that are smaller than it can judge.
+        """
         pair = torch.cat([y, x0], dim=1)
-        return self.discriminator(pair if self.plane is None else to_slices(pair, self.plane))[-1].float()
+        seen, least = (pair, 12) if self.plane is None else (to_slices(pair, self.plane), 24)
+        if min(seen.shape[2:]) < least:
+            raise ValueError(f"pix2pix judges nothing smaller than {least} voxels a side, not {tuple(seen.shape[2:])}")
+        return self.discriminator(seen)[-1].float()
 
     def objectives(self) -> dict:
         """Two players, each with its own optimiser: first the generator, then the discriminator."""

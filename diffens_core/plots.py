@@ -127,7 +127,8 @@ def latents(image: np.ndarray, channels: np.ndarray, plane: str, at: Sequence[in
 
     plane: what was encoded, so latents have all its slices; at: a voxel of the image.
     """
-    figure, axes = plt.subplots(1, 1 + len(channels), figsize=(2 * len(channels) + 2, 2.6), layout="constrained", dpi=DPI)
+    columns = 1 + len(channels)
+    figure, axes = plt.subplots(1, columns, figsize=(2 * columns, 2.6), layout="constrained", dpi=DPI)
     axes[0].imshow(cut(image, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
     for number, (axis, channel) in enumerate(zip(axes[1:], channels)):
         axis.imshow(cut(channel, plane, at), origin="lower", cmap="gray", vmin=-3, vmax=3)
@@ -163,4 +164,48 @@ def error_curves(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) ->
     axis.invert_xaxis()
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def level_curves(
+    panels: Mapping[str, pd.DataFrame], marks: Mapping[str, pd.DataFrame] | None = None, xlabel: str = "step t"
+) -> plt.Figure:
+    """One panel per named table: a line per column over the index; `marks` adds points. A name keeps its colour.
+
+    Every other line is dashed: where two coincide, both show.
+    """
+    marks = marks or {}
+    names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
+    colors = dict(zip(names, plt.colormaps["tab10"].colors))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.4 * len(panels) + 1.6, 3.3), squeeze=False, layout="constrained", dpi=DPI
+    )
+    for axis, (title, table) in zip(axes[0], panels.items()):
+        for name, values in table.items():
+            style = "--" if names.index(name) % 2 else "-"
+            axis.plot(table.index, values, style, color=colors[name], label=name)
+        for name, values in marks.get(title, pd.DataFrame()).items():
+            axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
+        axis.set(xlabel=xlabel, title=title)
+        axis.title.set_fontsize(9)
+        axis.grid(alpha=0.3)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def cuts(
+    volumes: Mapping[str, np.ndarray], plane: str, places: Mapping[str, Sequence[int]], span: float = 2.5
+) -> plt.Figure:
+    """Slices of `plane` through each of the named places (rows) of each volume (columns), values in [-span, span]."""
+    size = (1.35 * len(volumes) + 1.1, 1.35 * len(places) + 0.4)
+    figure, axes = plt.subplots(len(places), len(volumes), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
+    for line, (name, at) in zip(axes, places.items()):
+        for axis, volume in zip(line, volumes.values()):
+            shown = axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-span, vmax=span)
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=9)
+    for axis, name in zip(axes[0], volumes):
+        axis.set_title(name, fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01)
     return figure

@@ -28,7 +28,8 @@ class Preset:
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
-    their own, with their trainings. recipes: baselines that have a network or a training of their own.
+    their own, with their trainings. three_train: the fusion's with experts of all three planes, whose slices fill a
+    cube better than a long patch. recipes: baselines that have a network or a training of their own.
     autoencoder: what Make-A-Volume's latents are made by.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
@@ -42,6 +43,7 @@ class Preset:
     expert_train: tuple[Phase, ...]
     fusion: UNetConfig
     fusion_train: tuple[Phase, ...]
+    three_train: tuple[Phase, ...]
     small: UNetConfig
     volume: UNetConfig
     volume_train: tuple[Phase, ...]
@@ -93,18 +95,18 @@ DEMO_RECIPES = {
     "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
-        TrainConfig((Phase(1000, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
+        TrainConfig((Phase(1300, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
     ),
     "make-a-volume": Recipe(
-        None, TrainConfig((Phase(400, 1, 1e-3, crop=(80, 96, 16)),), loss="x0", warmup=10, save_every=50, **SHORT)
+        None, TrainConfig((Phase(600, 1, 1e-3, crop=(80, 96, 16)),), loss="x0", warmup=10, save_every=50, **SHORT)
     ),
     "pix2pix-2d": Recipe(
         UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
         TrainConfig((Phase(700, 8, 1e-3),), warmup=10, save_every=50, **PIX2PIX),
     ),
     "pix2pix-3d": Recipe(
-        UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
-        TrainConfig((Phase(290, 2, 1e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, **PIX2PIX),
+        UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
+        TrainConfig((Phase(600, 2, 1e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, **PIX2PIX),
     ),
 }
 
@@ -170,6 +172,7 @@ PRESETS = {
         expert_train=(Phase(60, 8, 2e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2), blocks=1),
         fusion_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
+        three_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
         small=UNetConfig(base=4, mult=(1, 2), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2), blocks=1),
         volume_train=(Phase(30, 2, 2e-3, crop=(24, 24, 24)),),
@@ -189,9 +192,10 @@ PRESETS = {
         expert_train=(Phase(1000, 8, 3e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         fusion_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
+        three_train=(Phase(400, 1, 3e-3, patch=(32, 32, 32)), Phase(30, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
-        volume=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
-        volume_train=(Phase(400, 2, 2e-3, crop=(40, 48, 40)),),
+        volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
+        volume_train=(Phase(900, 2, 3e-3, crop=(40, 48, 40)),),
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
         steps=3,
         samples=3,
@@ -208,13 +212,14 @@ PRESETS = {
         expert_train=(Phase(8000, 16, 2e-4),),
         fusion=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=1, checkpointing=True),
         fusion_train=(Phase(1000, 1, 5e-4, patch=(64, 192, 64)), Phase(500, 1, 2e-4)),
+        three_train=(Phase(1000, 1, 5e-4, patch=(64, 64, 64)), Phase(500, 1, 2e-4)),
         small=UNetConfig(base=16, mult=(1, 2, 2, 4), blocks=1, checkpointing=True),
         volume=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(4000, 2, 5e-4, crop=(96, 96, 96)),),
         train={"loss": "x0", "ema": 0.999, "warmup": 100, "decay": "cosine", "save_every": 250},
         steps=25,
         samples=5,
-        autoencoder=AutoencoderConfig(channels=(64, 128, 128), blocks=2, latent_channels=4),
+        autoencoder=AutoencoderConfig(channels=(64, 128, 128), blocks=2, latent_channels=8),
         recipes=GPU_RECIPES,
     ),
     "paper": Preset(
@@ -227,12 +232,14 @@ PRESETS = {
         expert_train=(Phase(500_000, 4, 5e-5),),
         fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         fusion_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
+        three_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
         small=UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2, checkpointing=True),  # Table 11
         volume=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(100_000, 1, 1e-4, crop=(128, 128, 128)),),
         train={"ema": 0.9999, "accumulate": 1, "save_every": 500},
         steps=50,
         samples=5,
+        autoencoder=AutoencoderConfig(kl=1e-6),
         recipes=PAPER_RECIPES,
     ),
 }

@@ -138,7 +138,7 @@ class Constant(torch.nn.Module):
 def test_the_players_of_pix2pix_pull_in_opposite_directions(plane):
     """At logit l, -log D is log(1 + exp(-l)): the generator's. The discriminator's is that and -log(1 - D), halved."""
     model = Pix2pix(Regression(make_body(1 + 4, plane)), 1, 4)
-    batch = make_batch((16, 16, 16) if plane is None else (16, 16, 2))
+    batch = make_batch((16, 16, 16) if plane is None else (24, 24, 2))
     with torch.no_grad():
         l1 = L1_WEIGHT * (model(batch.y, batch.coords) - batch.x0).abs().mean()
         model.discriminator = Constant(3.0)
@@ -218,3 +218,15 @@ def test_weights_of_another_baseline_are_refused(one_subject, tmp_path):
     runs.save_weights(tmp_path / config.folder, runs.build(other), other)
     with pytest.raises(ConfigError, match="not of the network"):
         runs.load(config, tmp_path)
+
+
+@pytest.mark.parametrize("plane, least", [(None, 12), ("axial", 24)])
+def test_pix2pix_says_what_is_too_small_for_it(plane, least):
+    model = Pix2pix(Regression(make_body(1 + 4, plane)), 1, 4)
+    for size in (least, least - 1):
+        batch = make_batch((size, size, size if plane is None else 1))
+        if size == least:
+            assert model.judge(batch.y, batch.x0).isfinite().all()
+        else:
+            with pytest.raises(ValueError, match=f"nothing smaller than {least} voxels"):
+                model.judge(batch.y, batch.x0)

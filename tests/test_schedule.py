@@ -26,6 +26,15 @@ def test_alpha_bar_is_the_product_of_one_minus_beta():
     assert Schedule().alpha_bar[-1].item() == pytest.approx(product, rel=1e-9)
 
 
+@pytest.mark.parametrize("steps", [250, 1000])
+def test_the_cosine_schedule_is_that_of_diffusers(steps):
+    from diffusers import DDPMScheduler
+
+    theirs = DDPMScheduler(num_train_timesteps=steps, beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()
+    torch.testing.assert_close(Schedule(steps, kind="cosine").alpha_bar, theirs, rtol=1e-3, atol=1e-7)
+    assert Schedule(steps, kind="cosine") != Schedule(steps)
+
+
 @pytest.mark.parametrize("t", [0, 300, 999])
 def test_noised_volumes_keep_unit_variance(t):
     """Signal of variance one plus noise; mean and variance within five standard errors of 200 000 draws."""

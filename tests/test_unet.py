@@ -6,13 +6,13 @@ from tiny import wake
 
 from diffens_core.config import UNetConfig
 from diffens_core.presets import PRESETS
-from diffens_core.unet import UNet, timestep_embedding
+from diffens_core.unet import Attention, UNet, timestep_embedding
 
 PAPER = PRESETS["paper"]
 TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths
     "9": (2, PAPER.expert, 1, 48_142_209, [64, 128, 256, 512]),
     "10": (3, PAPER.fusion, 2, 46_974_722, [64, 128, 192, 256]),
-    "11": (3, PRESETS["paper"].small, 2, 9_974_306, [32, 64, 64, 128]),
+    "11": (3, PAPER.small, 2, 9_974_306, [32, 64, 64, 128]),
 }
 
 
@@ -93,3 +93,32 @@ def test_embeddings_of_all_steps_differ():
     waves = timestep_embedding(torch.arange(1000), 16)
     assert waves.shape == (1000, 16) and waves.dtype == torch.float32
     assert torch.pdist(waves).min() > 1e-2
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@torch.no_grad()
+def test_attention_is_that_of_torch(dims):
+    """Against nn.MultiheadAttention over the flattened positions, two heads of 32 channels."""
+    torch.manual_seed(0)
+    ours, x = wake(Attention(dims, 64)), torch.randn(2, 64, *[3] * dims)
+    theirs = torch.nn.MultiheadAttention(64, 2, batch_first=True)
+    theirs.in_proj_weight.copy_(ours.qkv.weight.flatten(1))
+    theirs.in_proj_bias.copy_(ours.qkv.bias)
+    theirs.out_proj.weight.copy_(ours.out.weight.flatten(1))
+    theirs.out_proj.bias.copy_(ours.out.bias)
+    tokens = ours.norm(x).flatten(2).transpose(1, 2)
+    expected = theirs(tokens, tokens, tokens)[0].transpose(1, 2).reshape_as(x)
+    assert ours.heads == 2
+    torch.testing.assert_close(ours(x) - x, expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_attention_starts_as_nothing_and_is_where_it_was_asked_for():
+    plain, attending = _small(2), _small(2, attention=(1,))
+    assert sum(isinstance(m, Attention) for m in plain.modules()) == 0
+    assert sum(isinstance(m, Attention) for m in attending.modules()) == 3, "encoder, middle and decoder of level 1"
+    x, t = torch.randn(1, 3, 8, 8), torch.tensor([5])
+    weights = {name: value for name, value in attending.state_dict().items() if "attention" not in name}
+    wake(plain.eval()).load_state_dict(weights)
+    torch.testing.assert_close(attending(x, t)[1], plain(x, t)[1])
+    assert (wake(attending)(x, t)[1][0] - plain(x, t)[1][0]).abs().max() > 1e-3

@@ -1,0 +1,178 @@
+"""The registry: every name trains and translates, runs are shared by hash, options do not orphan old runs."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from tiny import NET, SHAPE, SPACING
+
+from diffens_core import cli, methods
+from diffens_core.config import ConfigError, FusionConfig, Phase, RunConfig, UNetConfig, from_dict, to_dict
+from diffens_core.data import describe_data
+from diffens_core.experiment import Experiment
+from diffens_core.methods import ABLATIONS, METHODS, Setting, method_named
+from diffens_core.planes import PLANES
+from diffens_core.presets import PRESETS
+from diffens_core.report import cost_of, read_reports, report, with_experts
+from diffens_core.runs import SHIPPED, build, find
+
+BASELINES = ["palette-3d", "unet-2d", "unet-3d", "pix2pix-2d", "pix2pix-3d", "i2sb"]
+ENSEMBLES = ["tpdm", "tosm", "madm", "ours-tpdm", "ours-tosm", "ours-madm", "ours-small"]
+DIFFUSION = [*(f"palette-{plane}" for plane in PLANES), *(f"palette-2.5d-{plane}" for plane in PLANES)]
+BUDGET = (Phase(2, 2, 1e-3),)
+
+TINY = replace(
+    PRESETS["smoke"],
+    spacing=SPACING,
+    shape=SHAPE,
+    expert=NET,
+    expert_train=BUDGET,
+    fusion_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)), Phase(1, 1, 1e-3)),
+    three_train=(Phase(2, 1, 1e-3, patch=(4, 4, 4)), Phase(1, 1, 1e-3)),
+    volume_train=(Phase(2, 1, 1e-3, crop=(24, 24, 20)),),
+    steps=2,
+)
+
+
+@pytest.fixture(scope="module")
+def runs_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def experiment(prepared, runs_folder):
+    return Experiment(TINY, describe_data(prepared, SPACING, SHAPE), runs_folder, 0, embedded=False)
+
+
+@pytest.fixture
+def setting(prepared):
+    return Setting(PRESETS["demo"], "both", describe_data(prepared, SPACING, SHAPE))
+
+
+def test_every_name_of_the_design_is_there():
+    assert {"degraded", "cubic", *BASELINES, *ENSEMBLES, *DIFFUSION} <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", [*METHODS, *ABLATIONS])
+def test_every_method_trains_and_translates_by_name(experiment, name):
+    """Shape, range, and agreement with what was measured; a deterministic method answers once."""
+    pair = experiment.subjects("test", "both")[0]
+    found = experiment.translate(name, "both", pair, samples=2)
+    model, project = experiment.model(name, "both"), method_named(name, "both").project
+    assert found.shape == (1 if getattr(model, "deterministic", False) else 2, 1, *SHAPE)
+    assert found.isfinite().all() and found.abs().max() < 3
+    measured = experiment.subjects("test", "both").task.project(found, pair.y[None].expand(len(found), -1, -1, -1, -1))
+    assert torch.allclose(measured, found, atol=1e-5) == (project or name == "degraded")
+
+
+def test_nothing_is_trained_twice(experiment, runs_folder):
+    """Eight methods of two planes and three have three experts between them."""
+    names = ["tpdm", "tosm", "ours-tpdm", "ours-tosm", "ours-small", "tpdm-alternate", *DIFFUSION[:3]]
+    runs = [run for name in names for run in with_experts(experiment.runs_of(name, "sr"))]
+    assert len({run.folder for run in runs if run.stage == "expert"}) == 3
+    multi = with_experts(experiment.runs_of("multi-ours", "both"))
+    single = [*experiment.runs_of("tpdm", "sr"), *experiment.runs_of("tpdm", "mt")]
+    assert {run.folder for run in multi if run.stage == "expert"} == {run.folder for run in single}
+
+
+def test_a_trained_run_is_left_alone(experiment, runs_folder):
+    model = experiment.model("tpdm", "both")
+    before = {path: path.stat().st_mtime_ns for path in runs_folder.glob("*/*/model.safetensors")}
+    again = experiment.model("ours-tpdm", "both")
+    after = {path: path.stat().st_mtime_ns for path in runs_folder.glob("*/*/model.safetensors")}
+    assert all(after[path] == stamp for path, stamp in before.items())
+    assert torch.equal(model.experts[0].net.stem.weight, again.experts[0].net.stem.weight)
+
+
+def test_an_unknown_method_and_an_impossible_task_are_refused():
+    with pytest.raises(ConfigError, match="unknown method 'tdpm': choose from degraded, cubic"):
+        method_named("tdpm", "sr")
+    with pytest.raises(ConfigError, match="method 'multi-ours' does task both, not 'sr'"):
+        method_named("multi-ours", "sr")
+
+
+def test_shipped_runs_are_still_found_after_new_options_came(tmp_path):
+    for path in SHIPPED.glob("*/*/config.json"):
+        config = from_dict(RunConfig, json.loads(path.read_text()))
+        assert path.parent.name.endswith(config.identity) and find(config, tmp_path) == path.parent
+        assert "slab" not in to_dict(config) and "slab" in to_dict(replace(config, slab=1))
+        assert replace(config, slab=1).identity != config.identity
+
+
+def test_ablations_change_what_they_say_and_nothing_else(setting):
+    (plain,) = METHODS["ours-tpdm"].runs(setting)
+    found = {name: ABLATIONS[f"ours-tpdm+{name}"].runs(setting)[0] for name in map(after_plus, ABLATIONS) if name}
+    assert found["gate-only"].fusion == replace(FusionConfig(), lam=0.0)
+    assert found["residual-only"].fusion.gate == "uniform" and found["affine-gate"].fusion.gate == "affine"
+    assert not found["no-features"].fusion.features and not found["no-coordinates"].fusion.coordinates
+    assert found["patches-only"].train.phases == plain.train.phases[:1]
+    (whole,) = found["volumes-only"].train.phases
+    assert whole.patch is None and whole.steps > plain.train.phases[1].steps
+    assert [len(run.experts) for run in found.values()].count(1) == 1 == len(found["one-plane"].experts)
+    for name, run in found.items():
+        assert run.identity != plain.identity and run.name == f"ours-tpdm+{name}"
+        assert set(run.experts) <= set(plain.experts)
+
+
+def after_plus(name: str) -> str:
+    return "" if name.endswith("no-projection") else name.split("+")[1]
+
+
+def test_preset_paper_has_the_papers_baselines(prepared):
+    data = describe_data(prepared, SPACING, SHAPE)
+    run = {name: METHODS[name].runs(Setting(PRESETS["paper"], "sr", data))[0] for name in BASELINES}
+    med = run["palette-3d"]
+    assert (med.diffusion.steps, med.diffusion.kind, med.train.norm, med.prediction) == (250, "cosine", "l1", "eps")
+    assert med.unet == UNetConfig(64, (1, 1, 2, 3, 4), 2, checkpointing=True, attention=(3,))
+    assert (med.train.phases[0].lr, med.train.accumulate, med.train.ema) == (1e-5, 2, 0.995)
+    for name in ("pix2pix-2d", "pix2pix-3d"):
+        assert (run[name].train.phases[0].lr, run[name].train.beta1, run[name].unet.dropout) == (2e-4, 0.5, 0.5)
+    bridge = run["i2sb"].train
+    assert (bridge.phases[0].lr, bridge.ema, bridge.phases[0].batch * bridge.accumulate) == (5e-5, 0.99, 256)
+    assert run["unet-3d"].plane is None and run["unet-2d"].plane == "axial"
+
+
+def test_the_networks_of_every_preset_can_be_built_for_the_methods_that_share_levels(setting):
+    """Feature maps of experts must lie on the grids of the fusion, whatever the preset."""
+    for preset in PRESETS.values():
+        narrow = [replace(preset, **{part: replace(getattr(preset, part), base=8) for part in ("expert", "fusion")})]
+        (run,) = METHODS["ours-madm"].runs(replace(setting, preset=narrow[0]))
+        assert len(build(run).experts) == 3
+
+
+def test_a_report_has_metrics_and_cost(experiment, tmp_path):
+    metrics, cost = report(experiment, "ours-tpdm", "both", split="val", subjects=1, samples=2, out=tmp_path / "a")
+    assert set(metrics["sample"]) == {"0", "1", "mean"} and set(metrics["method"]) == {"ours-tpdm"}
+    runs = list(with_experts(experiment.runs_of("ours-tpdm", "both")))
+    alone = [cost_of([run], experiment.runs)["seconds"] for run in experiment.runs_of("tpdm", "both")]
+    assert len(runs) == 3 and cost["seconds"] > sum(alone) > 0
+    assert cost["parameters"] == sum(p.numel() for p in build(runs[0]).parameters())
+    report(experiment, "cubic", "both", split="val", subjects=0, samples=2, out=tmp_path / "b")
+    metrics, costs = read_reports([tmp_path / "a", tmp_path / "b"])
+    assert list(costs.index) == [("ours-tpdm", "both"), ("cubic", "both")] and len(metrics) == 16
+    assert pd.isna(costs.loc[("cubic", "both"), "seconds"]) and (costs["sampling"] >= 0).all()
+
+
+def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "smoke", TINY)
+    options = ["--preset", "smoke", "--data", str(prepared), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    assert cli.main(["evaluate", "unet-2d", "--task", "mt", *options]) == 0
+    metrics = pd.read_csv(tmp_path / "metrics.csv")
+    assert list(metrics.columns) == ["method", "task", "subject", "sample", "metric", "value"] and len(metrics) == 4
+    assert json.loads((tmp_path / "cost.json").read_text())["parameters"] > 0
+    for arguments, complaint in (
+        (["unet", "--task", "mt"], "unknown method 'unet'"),
+        (["cubic", "--task", "mt"], "method 'cubic' does task sr and both"),
+        (["unet-2d", "--task", "all"], "unknown task 'all'"),
+        (["unet-2d", "--samples", "0"], "--samples must be at least 1"),
+    ):
+        capsys.readouterr()
+        assert cli.main(["evaluate", *arguments, *options]) == 2
+        error = capsys.readouterr().err
+        assert complaint in error and error.count("\n") == 1
+
+
+def test_methods_module_names_its_planes_once():
+    assert set(methods.THREE_PLANES) == set(PLANES)
