@@ -80,7 +80,7 @@ OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 SHORT = {"ema": 0.99, "decay": "cosine"}
 
 SMOKE_RECIPES = {
-    "autoencoder": Recipe(None, TrainConfig((Phase(150, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
+    "autoencoder": Recipe(None, TrainConfig((Phase(100, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,)),
         TrainConfig((Phase(60, 8, 2e-3),), loss="x0", warmup=5, save_every=20, **SHORT),

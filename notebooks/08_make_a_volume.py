@@ -85,7 +85,8 @@ image_metrics(back, truth, brain)
 
 # %%
 figure = plots.latents(truth, latents[0].cpu().numpy(), autoencoder.plane, at)
-print("mean", latents.mean((0, 2, 3, 4)).tolist(), "deviation", latents.std((0, 2, 3, 4)).tolist())
+statistics = {"mean": latents.mean((0, 2, 3, 4)), "deviation": latents.std((0, 2, 3, 4))}
+print(*(f"{name} {values.cpu().numpy().round(2)}" for name, values in statistics.items()))
 
 # %% [markdown]
 # ## 2. Diffusion of latents
@@ -94,7 +95,8 @@ print("mean", latents.mean((0, 2, 3, 4)).tolist(), "deviation", latents.std((0, 
 
 # %%
 count = sum(p.numel() for p in slice_wise.body.parameters())
-print(f"{count / 1e6:.2f} M parameters, widths {slice_wise.body.net.widths}, on slices of {tuple(latents.shape[2:4])}")
+print(f"{count / 1e6:.2f} M parameters, widths {slice_wise.body.net.widths}")
+print(f"on slices of {latents.shape[2]} x {latents.shape[3]}")
 figure = plots.training_curves({"2D diffusion of latents": experiment.log(slice_wise_run)})
 
 # %% [markdown]
@@ -111,7 +113,8 @@ with torch.inference_mode():
     window = [values[..., :WINDOW] for values in (xt, conditions)]
     difference = (volumetric.to(device)(*window, t) - slice_wise(*window, t)).abs().max().item()
 count = sum(p.numel() for p in volumetric.layers.parameters())
-print(f"{len(volumetric.layers)} layers, {count / 1e6:.2f} M parameters; difference at the start: {difference}")
+print(f"{len(volumetric.layers)} layers, {count / 1e6:.2f} M parameters")
+print(f"difference from the slice-wise model at the start: {difference}")
 
 # %% [markdown]
 # Only they are tuned, on stacks of 16 slices with one noise level each.
@@ -132,7 +135,7 @@ print(f"{depth} slices: windows start at {window_starts(depth, WINDOW, OVERLAP)}
 names = ["make-a-volume+slice-wise", "make-a-volume"]
 models = dict(zip(names, (slice_wise, volumetric)))
 metrics, volumes = experiment.compare(names, task, [pair], 1, models)
-results_table(metrics, names)
+results_table(metrics, names).style.format("{:.3f}")
 
 # %% [markdown]
 # ## What do the volumetric layers add?
@@ -142,11 +145,13 @@ results_table(metrics, names)
 # %%
 made = {name: volumes[name, pair.subject][0, 0].numpy() for name in names}
 errors = {name: roughness(volume - truth, brain) for name, volume in made.items()}
-pd.DataFrame(errors, index=["along x", "along y", "from one axial slice to the next"]).T
+table = pd.DataFrame(errors, index=["along x", "along y", "from one axial slice to the next"]).T
+table.style.format("{:.4f}")
 
 # %%
 short = {"slice-wise": made[names[0]], "volumetric": made[names[1]]}
-figure = plots.three_planes({"truth": truth, "decoded": back, **short}, truth, at, f"{pair.subject}, preset {preset}")
+views = {"truth": truth, "decoded": back, **short}
+figure = plots.three_planes(views, truth, at, f"{pair.subject}, preset {preset}")
 
 # %% [markdown]
 # ## Exercises
