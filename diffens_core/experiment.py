@@ -14,11 +14,12 @@ from .config import DataConfig, RunConfig
 from .data import Pair, PreparedData, describe_data
 from .device import pick_device
 from .evaluate import COLUMNS, sample, score
-from .methods import Setting, method_named, model_of
+from .methods import method_named, model_of
 from .places import default_runs, home
 from .presets import Preset, preset_named
 from .progress import Progress
 from .runs import find
+from .setting import Setting
 from .tasks import task_named
 
 
