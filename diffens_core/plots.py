@@ -244,18 +244,19 @@ def expert_maps(
 ) -> plt.Figure:
     """One cut of the gate of P experts (rows) at named noise levels (columns); gates: [P, X, Y, Z], summing to 1.
 
-    Within `brain` [X, Y, Z]. The colours are centred on 1 / P, the plain average, and reach as far as the gates do.
+    Cut to `brain` [X, Y, Z]. The colours are centred on 1 / P, the plain average, and reach as far as the gates do.
     """
     at = at or middle(brain)
     even = 1 / len(experts)
     reach = max(1e-3, *(float(np.percentile(np.abs(gate - even)[:, brain], 99.5)) for gate in gates.values()))
-    high, wide = cut(brain, plane, at).shape
-    size = (1.6 * len(gates) + 1.2, 1.6 * high / wide * len(experts) + 0.4)
-    figure, axes = plt.subplots(len(experts), len(gates), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
     inside = cut(brain, plane, at)
+    seen = np.ix_(inside.any(1), inside.any(0))
+    high, wide = inside[seen].shape
+    size = (1.4 * len(gates) + 1.2, (1.4 * high / wide + 0.1) * len(experts) + 0.3)
+    figure, axes = plt.subplots(len(experts), len(gates), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
     for row, (line, expert) in enumerate(zip(axes, experts)):
         for axis, (name, gate) in zip(line, gates.items()):
-            weights = np.where(inside, cut(gate[row], plane, at), np.nan)
+            weights = np.where(inside, cut(gate[row], plane, at), np.nan)[seen]
             shown = axis.imshow(weights, origin="lower", cmap="PuOr_r", vmin=even - reach, vmax=even + reach)
             axis.set(xticks=[], yticks=[], frame_on=False)
             if row == 0:
