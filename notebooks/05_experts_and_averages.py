@@ -219,7 +219,7 @@ from diffens_core.borrowed import Borrowed
 from diffens_core.experts import SliceExpert
 
 torch.manual_seed(seed)
-channels, widths = channels_in(len(conditions)), [16 * m for m in experiment.preset.fusion.mult]
+channels, widths = channels_in(len(conditions)), [8 * m for m in experiment.preset.fusion.mult]
 kinds = {"down_block_types": ["DownBlock2D"] * len(widths), "up_block_types": ["UpBlock2D"] * len(widths)}
 options = {"block_out_channels": widths, "layers_per_block": 1, "norm_num_groups": 8}
 model = UNet2DModel(in_channels=channels, out_channels=1, **kinds, **options)
