@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,8 +14,18 @@ import torch
 from .checkpoints import write_atomically
 
 
+def forget_peak(device: torch.device) -> None:
+    """Begin `peak_memory` anew, so that one process can measure several trainings; on a CPU only Linux can do it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # what `keep_freed_memory` keeps would count
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> float:
-    """Largest memory so far in GiB: of the GPU's tensors, or on a CPU of the whole process."""
+    """Largest memory in GiB since `forget_peak`: of the GPU's tensors, or on a CPU of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024

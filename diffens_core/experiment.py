@@ -84,7 +84,7 @@ class Experiment:
                 volumes[method, pair.subject] = self.translate(method, task, pair, samples, model)
                 tables.append(score(volumes[method, pair.subject], pair, method, task))
                 bar.update(len(volumes), method)
-        return pd.concat(tables[1:], ignore_index=True), volumes
+        return pd.concat(tables[1:] or tables, ignore_index=True), volumes
 
 
 def open_experiment(

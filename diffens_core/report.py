@@ -11,7 +11,7 @@ import pandas as pd
 
 from .checkpoints import write_atomically
 from .config import RunConfig
-from .cost import peak_memory, read_cost
+from .cost import forget_peak, peak_memory, read_cost
 from .device import pick_device
 from .experiment import Experiment
 from .runs import find
@@ -25,6 +25,7 @@ def report(experiment: Experiment, method: str, task: str, *, split: str, subjec
     model = experiment.model(method, task)
     data = experiment.subjects(split, task)
     pairs = [data[i] for i in range(min(subjects, len(data)) if subjects else len(data))]
+    forget_peak(pick_device())
     started = time.monotonic()
     metrics, volumes = experiment.compare([method], task, pairs, samples, {method: model})
     count = sum(len(v) for v in volumes.values())

@@ -25,7 +25,7 @@ from accelerate import Accelerator
 
 from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from .config import Phase, TrainConfig
-from .cost import peak_memory, write_cost
+from .cost import forget_peak, peak_memory, write_cost
 from .data import Batch, PreparedData
 from .device import autocast
 from .planes import Box, random_box
@@ -201,6 +201,7 @@ def train(
     loss is not finite.
     """
     accelerator = accelerator or Accelerator()
+    forget_peak(accelerator.device)
     model.to(accelerator.device).train()
     state = State(model, config)
     state.restore(folder)
