@@ -66,14 +66,16 @@ autoencoder = slice_wise.autoencoder
 figure = plots.training_curves({"autoencoder": experiment.log(autoencoder_run)})
 
 # %% [markdown]
-# What does it lose? This bounds the whole method: no translation can be better than what the decoder can draw.
+# What does it lose? This bounds the whole method: but for the projection onto what was measured, no translation can be
+# better than what the decoder can draw.
 
 # %%
 device = next(autoencoder.parameters()).device
 with torch.inference_mode():
     latents = autoencoder.encode(pair.x0[None].to(device))
     back = autoencoder.decode(latents, pair.x0[None])[0, 0].cpu().numpy()
-figure = plots.three_planes({"truth": truth, "encoded and decoded": back}, truth, at, "what the autoencoder keeps")
+views = {"truth": truth, "decoded": back}
+figure = plots.three_planes(views, truth, at, "what the autoencoder keeps")
 print(f"{pair.x0.numel()} voxels became {latents.numel()} numbers")
 image_metrics(back, truth, brain)
 
