@@ -88,6 +88,34 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
+class AutoencoderConfig:
+    """channels: widths of the levels, each half as fine as the one before; kl: weight of the KL divergence."""
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    blocks: int = 2
+    latent_channels: int = 4
+    kl: float = 1e-4
+
+    def __post_init__(self):
+        _at_least("blocks", self.blocks, 1)
+        _at_least("latent_channels", self.latent_channels, 1)
+        if not self.channels or min(self.channels) < 1 or any(width % self.groups for width in self.channels):
+            raise ConfigError(f"channels must be multiples of half of the first one, not {self.channels}")
+        if self.latent_channels >= self.factor**2:
+            raise ConfigError(f"latent_channels must be below {self.factor**2}: more would compress nothing")
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller latents are, along both axes of a slice."""
+        return 2 ** (len(self.channels) - 1)
+
+    @property
+    def groups(self) -> int:
+        """Groups of the normalisation layers."""
+        return max(1, min(32, self.channels[0] // 2))
+
+
+@dataclass(frozen=True)
 class Phase:
     """`steps` optimiser steps on whole volumes, or on parts of them.
 
@@ -163,6 +191,9 @@ STAGES = {
     "regression": (None, False),
     "pix2pix": (None, False),
     "bridge": (None, False),
+    "autoencoder": (True, False),
+    "latent": (True, True),  # a 2D diffusion model of an autoencoder's latents
+    "volumetric": (True, True),  # the volumetric layers of a latent model
 }
 
 
@@ -171,6 +202,7 @@ class RunConfig:
     """One training. experts: the runs that it builds on; plane: what a 2D model slices.
 
     prediction: what a diffusion model puts out; a fusion says it in `fusion`.
+    unet: None for an autoencoder, which has settings of its own, and for volumetric layers, which go into a network.
     slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise.
     """
 
@@ -181,7 +213,7 @@ class RunConfig:
     seed: int
     data: DataConfig
     diffusion: DiffusionConfig
-    unet: UNetConfig
+    unet: UNetConfig | None
     train: TrainConfig
     plane: str | None = None
     prediction: str = "v"
@@ -189,6 +221,7 @@ class RunConfig:
     experts: tuple[RunConfig, ...] = field(default=())
     slab: int = option(0)
     ode: bool = option(False)
+    autoencoder: AutoencoderConfig | None = option(None)
 
     def __post_init__(self):
         _one_of("stage", self.stage, STAGES)

@@ -28,6 +28,17 @@ SLAB = 2  # neighbours on either side of a 2.5D slice
 Experts = Callable[[Setting], Sequence[RunConfig]]
 
 
+def latent(s: Setting) -> RunConfig:
+    """Make-A-Volume's slice-wise model, on the latents of its autoencoder."""
+    autoencoder = s.baseline("autoencoder", "autoencoder", "axial", autoencoder=s.preset.autoencoder)
+    return s.baseline("latent", "latent", "axial", experts=(autoencoder,))
+
+
+def volumetric(s: Setting) -> RunConfig:
+    """Make-A-Volume: volumetric layers within the slice-wise model."""
+    return s.baseline("make-a-volume", "volumetric", "axial", experts=(latent(s),))
+
+
 @dataclass(frozen=True)
 class Method:
     """runs: the trainings it needs, experts within their fusion; assemble: the model made of them, for sampling.
@@ -136,6 +147,7 @@ METHODS: dict[str, Method] = {
     "pix2pix-3d": baseline("pix2pix-3d", "pix2pix"),
     "i2sb": baseline("i2sb", "bridge", "axial"),
     "i2sb-ode": baseline("i2sb-ode", "bridge", "axial", ode=True),
+    "make-a-volume": Method(lambda s: (volumetric(s),)),
     "tpdm": averaged(two_planes),
     "tpdm-alternate": averaged(two_planes, lambda models, s: Average(models, alternate(2, s.preset.times))),
     "tpdm-random": averaged(two_planes, lambda models, s: Average(models, random(0.5, s.seed))),
@@ -153,6 +165,7 @@ METHODS: dict[str, Method] = {
 
 # Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm` (a third plane) belong to it too.
 ABLATIONS: dict[str, Method] = {
+    "make-a-volume+slice-wise": Method(lambda s: (latent(s),)),
     "tpdm+no-projection": replace(METHODS["tpdm"], project=False),
     "ours-tpdm+no-projection": replace(METHODS["ours-tpdm"], project=False),
     "ours-tpdm+patches-only": ablation("patches-only", patches_only),

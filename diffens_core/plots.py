@@ -152,6 +152,23 @@ def trajectory(states: Mapping[str, tuple[np.ndarray, np.ndarray]], plane: str =
     return figure
 
 
+def latents(image: np.ndarray, channels: np.ndarray, plane: str, at: Sequence[int]) -> plt.Figure:
+    """A slice of `image` [X, Y, Z] and, in the size that they have, of its latents [z, x, y, Z], from -3 to 3.
+
+    plane: what was encoded, so latents have all its slices; at: a voxel of the image.
+    """
+    columns = 1 + len(channels)
+    figure, axes = plt.subplots(1, columns, figsize=(2 * columns, 2.6), layout="constrained", dpi=DPI)
+    axes[0].imshow(cut(image, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+    for number, (axis, channel) in enumerate(zip(axes[1:], channels)):
+        axis.imshow(cut(channel, plane, at), origin="lower", cmap="gray", vmin=-3, vmax=3)
+        axis.set_title(f"latent channel {number}", fontsize=9)
+    axes[0].set_title("slice", fontsize=9)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[], xlabel=" x ".join(str(n) for n in axis.images[0].get_array().T.shape))
+    return figure
+
+
 def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None) -> plt.Figure:
     """Weight of the expert `first` in [0, 1] in three planes (rows), one column per named step."""
     at = at or tuple(n // 2 for n in next(iter(gates.values())).shape)

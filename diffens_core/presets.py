@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .config import ConfigError, DiffusionConfig, FusionConfig, Phase, TrainConfig, UNetConfig
+from .config import AutoencoderConfig, ConfigError, DiffusionConfig, FusionConfig, Phase, TrainConfig, UNetConfig
 from .sampler import timesteps
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Network and training of one baseline."""
+    """Network and training of one baseline, or of one of the three stages of Make-A-Volume.
 
-    unet: UNetConfig
+    unet: None for the autoencoder, which is described by the preset, and for the volumetric layers.
+    """
+
+    unet: UNetConfig | None
     train: TrainConfig
     diffusion: DiffusionConfig = DiffusionConfig()
     prediction: str = "v"
@@ -27,6 +30,7 @@ class Preset:
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
     their own, with their trainings. three_train: the fusion's with experts of all three planes, whose slices fill a
     cube better than a long patch. recipes: baselines that have a network or a training of their own.
+    autoencoder: what Make-A-Volume's latents are made by.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
 
@@ -49,6 +53,7 @@ class Preset:
     prediction: str = "v"
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
 
     def training(self, phases: tuple[Phase, ...], **changes) -> TrainConfig:
@@ -72,8 +77,29 @@ class Preset:
 PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail"}
 OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 
+SHORT = {"ema": 0.99, "decay": "cosine"}
+
+SMOKE_RECIPES = {
+    "autoencoder": Recipe(None, TrainConfig((Phase(100, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
+    "latent": Recipe(
+        UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,)),
+        TrainConfig((Phase(60, 8, 2e-3),), loss="x0", warmup=5, save_every=20, **SHORT),
+    ),
+    "make-a-volume": Recipe(
+        None, TrainConfig((Phase(30, 1, 1e-3, crop=(40, 48, 16)),), loss="x0", warmup=5, save_every=20, **SHORT)
+    ),
+}
+
 # Generator and discriminator take turns: as many steps as the others' time allows.
 DEMO_RECIPES = {
+    "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
+    "latent": Recipe(
+        UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
+        TrainConfig((Phase(1250, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
+    ),
+    "make-a-volume": Recipe(
+        None, TrainConfig((Phase(600, 1, 1e-3, crop=(80, 96, 16)),), loss="x0", warmup=10, save_every=50, **SHORT)
+    ),
     "pix2pix-2d": Recipe(
         UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
         TrainConfig((Phase(700, 8, 1e-3),), warmup=10, save_every=50, **PIX2PIX),
@@ -84,8 +110,32 @@ DEMO_RECIPES = {
     ),
 }
 
+GPU_RECIPES = {
+    "autoencoder": Recipe(None, TrainConfig((Phase(6000, 8, 5e-4),), ema=0.999, warmup=100, decay="cosine")),
+    "latent": Recipe(
+        UNetConfig(base=96, mult=(1, 2, 3), blocks=2, attention=(2,)),
+        TrainConfig((Phase(8000, 32, 3e-4),), loss="x0", ema=0.999, warmup=100, decay="cosine"),
+    ),
+    "make-a-volume": Recipe(
+        None,
+        TrainConfig((Phase(3000, 2, 2e-4, crop=(160, 192, 16)),), loss="x0", ema=0.999, warmup=100, decay="cosine"),
+    ),
+}
+
 # The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb). See README.md, "Baselines".
+# Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one.
+LATENT_NOISE = DiffusionConfig(beta_start=8.5e-4, beta_end=1.2e-2)
 PAPER_RECIPES = {
+    "autoencoder": Recipe(None, TrainConfig((Phase(200_000, 4, 4.5e-6),))),
+    "latent": Recipe(
+        UNetConfig(base=224, mult=(1, 2, 3, 4), blocks=2, attention=(1, 2, 3)),
+        TrainConfig((Phase(150_000, 16, 5e-6),), loss="eps"),
+        LATENT_NOISE,
+        prediction="eps",
+    ),
+    "make-a-volume": Recipe(
+        None, TrainConfig((Phase(50_000, 1, 5e-6, crop=(192, 192, 16)),), loss="eps", ema=0.0), LATENT_NOISE, "eps"
+    ),
     "palette-3d": Recipe(
         UNetConfig(base=64, mult=(1, 1, 2, 3, 4), blocks=2, checkpointing=True, attention=(3,)),
         TrainConfig((Phase(200_000, 1, 1e-5, crop=(128, 128, 128)),), loss="eps", ema=0.995, accumulate=2, norm="l1"),
@@ -129,6 +179,8 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.99, "warmup": 5, "decay": "cosine", "save_every": 20},
         steps=4,
         samples=2,
+        autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
+        recipes=SMOKE_RECIPES,
     ),
     "demo": Preset(
         name="demo",
@@ -147,6 +199,7 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50},
         steps=3,
         samples=3,
+        autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
         recipes=DEMO_RECIPES,
     ),
     "gpu": Preset(
@@ -166,6 +219,8 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.999, "warmup": 100, "decay": "cosine", "save_every": 250},
         steps=25,
         samples=5,
+        autoencoder=AutoencoderConfig(channels=(64, 128, 128), blocks=2, latent_channels=8),
+        recipes=GPU_RECIPES,
     ),
     "paper": Preset(
         name="paper",
@@ -184,6 +239,7 @@ PRESETS = {
         train={"ema": 0.9999, "accumulate": 1, "save_every": 500},
         steps=50,
         samples=5,
+        autoencoder=AutoencoderConfig(kl=1e-6),
         recipes=PAPER_RECIPES,
     ),
 }

@@ -18,6 +18,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from .autoencoder import SliceAutoencoder
 from .checkpoints import write_atomically
 from .config import ConfigError, RunConfig, load_config, to_dict
 from .data import PreparedData
@@ -25,6 +26,7 @@ from .experts import SliceExpert, VolumeDenoiser, channels_in
 from .fusion import Fusion
 from .i2sb import Bridge, BridgeSchedule
 from .lifting import SliceNet, VolumeNet
+from .make_a_volume import LatentDiffusion, VolumetricDiffusion
 from .pix2pix import Pix2pix
 from .places import default_runs
 from .progress import Progress
@@ -85,6 +87,20 @@ def _bridge(config: RunConfig, task: Task, experts) -> nn.Module:
     return Bridge(body, task.nearest, BridgeSchedule(config.diffusion.steps), stochastic=not config.ode)
 
 
+def _autoencoder(config: RunConfig, task: Task, experts) -> nn.Module:
+    return SliceAutoencoder(config.autoencoder, config.plane, len(task.contrasts))
+
+
+def _latent(config: RunConfig, task: Task, experts) -> nn.Module:
+    channels = experts[0].latent_channels
+    net = UNet(2, channels * (1 + len(task.conditions)), channels, config.unet)
+    return LatentDiffusion(experts[0], net, config.diffusion.schedule, config.prediction)
+
+
+def _volumetric(config: RunConfig, task: Task, experts) -> nn.Module:
+    return VolumetricDiffusion(experts[0])
+
+
 # The model of each stage of `config.STAGES`, from a run's configuration, its task and the models that it builds on.
 BUILDERS = {
     "expert": _expert,
@@ -93,6 +109,9 @@ BUILDERS = {
     "regression": _regression,
     "pix2pix": _pix2pix,
     "bridge": _bridge,
+    "autoencoder": _autoencoder,
+    "latent": _latent,
+    "volumetric": _volumetric,
 }
 
 

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .config import UNetConfig
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _LAYOUT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
