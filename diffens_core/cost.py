@@ -6,8 +6,10 @@ import ctypes
 import json
 import resource
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -32,9 +34,28 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def write_cost(folder: Path, *, seconds: float, parameters: int, memory: float) -> None:
-    """Write `cost.json`: seconds of training (all attempts), trained parameters, peak memory in GiB."""
-    content = {"seconds": round(seconds, 1), "parameters": parameters, "memory": round(memory, 2)}
+class Spent(NamedTuple):
+    """Time in seconds: on the clock, and of all CPU cores together, which other processes disturb less."""
+
+    clock: float = 0.0
+    cores: float = 0.0
+
+    @classmethod
+    def now(cls) -> Spent:
+        """To be subtracted from a later `now`."""
+        return cls(time.monotonic(), time.process_time())
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.clock + other.clock, self.cores + other.cores)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.clock - other.clock, self.cores - other.cores)
+
+
+def write_cost(folder: Path, spent: Spent, parameters: int, memory: float) -> None:
+    """Write `cost.json`: seconds of training on the clock and of cores, trained parameters, peak memory in GiB."""
+    content = {"seconds": round(spent.clock, 1), "core_seconds": round(spent.cores, 1)}
+    content |= {"parameters": parameters, "memory": round(memory, 2)}
     write_atomically(folder / "cost.json", json.dumps(content).encode())
 
 
