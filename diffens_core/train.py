@@ -166,7 +166,7 @@ class State:
         content = load_checkpoint(folder / "last")
         if content is not None:
             shapes = ({n: p.shape for n, p in tensors.items()} for tensors in (content["model"], self.tensors))
-            if next(shapes) != next(shapes) or "optimizers" not in content:
+            if next(shapes) != next(shapes) or not {"optimizers", "spent"} <= set(content):
                 raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
             _copy(content["model"], self.tensors)
             _copy(content["ema"], self.average.tensors)
