@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import resource
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from .checkpoints import write_atomically
 
 
+def forget_peak(device: torch.device) -> None:
+    """Begin `peak_memory` anew, so that one process can measure several trainings; on a CPU only Linux can do it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # what `keep_freed_memory` keeps would count
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> float:
-    """Largest memory so far in GiB: of the GPU's tensors, or on a CPU of the whole process."""
+    """Largest memory in GiB since `forget_peak`: of the GPU's tensors, or on a CPU of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def write_cost(folder: Path, *, seconds: float, parameters: int, memory: float) -> None:
-    """Write `cost.json`: seconds of training (all attempts), trained parameters, peak memory in GiB."""
-    content = {"seconds": round(seconds, 1), "parameters": parameters, "memory": round(memory, 2)}
+class Spent(NamedTuple):
+    """Time in seconds: on the clock, and of all CPU cores together, which other processes disturb less."""
+
+    clock: float = 0.0
+    cores: float = 0.0
+
+    @classmethod
+    def now(cls) -> Spent:
+        """To be subtracted from a later `now`."""
+        return cls(time.monotonic(), time.process_time())
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.clock + other.clock, self.cores + other.cores)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.clock - other.clock, self.cores - other.cores)
+
+
+def write_cost(folder: Path, spent: Spent, parameters: int, memory: float) -> None:
+    """Write `cost.json`: seconds of training on the clock and of cores, trained parameters, peak memory in GiB."""
+    content = {"seconds": round(spent.clock, 1), "core_seconds": round(spent.cores, 1)}
+    content |= {"parameters": parameters, "memory": round(memory, 2)}
     write_atomically(folder / "cost.json", json.dumps(content).encode())
 
 

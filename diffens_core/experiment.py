@@ -14,11 +14,12 @@ from .config import DataConfig, RunConfig
 from .data import Pair, PreparedData, describe_data
 from .device import pick_device
 from .evaluate import COLUMNS, sample, score
-from .methods import Setting, method_named, model_of
+from .methods import method_named, model_of
 from .places import default_runs, home
 from .presets import Preset, preset_named
 from .progress import Progress
 from .runs import find
+from .setting import Setting
 from .tasks import task_named
 
 
@@ -83,7 +84,7 @@ class Experiment:
                 volumes[method, pair.subject] = self.translate(method, task, pair, samples, model)
                 tables.append(score(volumes[method, pair.subject], pair, method, task))
                 bar.update(len(volumes), method)
-        return pd.concat(tables[1:], ignore_index=True), volumes
+        return pd.concat(tables[1:] or tables, ignore_index=True), volumes
 
 
 def open_experiment(

@@ -13,69 +13,16 @@ from pathlib import Path
 
 import torch.nn as nn
 
-from .config import ConfigError, DataConfig, Phase, RunConfig, UNetConfig
+from .config import ConfigError, RunConfig
 from .experts import Average, SampleAverage, alternate, random
 from .interpolation import Interpolation
 from .planes import PLANES
-from .presets import Preset
 from .runs import load_or_train, read_own_conditions
+from .setting import Setting
 from .tasks import TASKS
 
 THREE_PLANES = ("axial", "sagittal", "coronal")
 SLAB = 2  # neighbours on either side of a 2.5D slice
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every run of a method shares, and the runs that can be made of it."""
-
-    preset: Preset
-    task: str
-    data: DataConfig
-    seed: int = 0
-
-    def expert(self, plane: str, slab: int = 0, task: str | None = None) -> RunConfig:
-        """A 2D diffusion model on the slices of `plane`, or on slabs of 2 slab + 1 of them."""
-        name = f"{plane}-2.5d" if slab else plane
-        train = self.preset.training(self._sliced(self.preset.expert_train, plane))
-        run = self._run("expert", name, self.preset.expert, train, plane=plane, slab=slab)
-        return replace(run, task=task or self.task)
-
-    def fusion(
-        self,
-        name: str,
-        experts: Sequence[RunConfig],
-        *,
-        unet: UNetConfig | None = None,
-        phases: Sequence[Phase] | None = None,
-        **changes,
-    ) -> RunConfig:
-        """The 3D network that fuses `experts`; `changes` to the preset's `FusionConfig`."""
-        config = replace(self.preset.fusion_config, **changes)
-        train = self.preset.training(tuple(phases or self.preset.fusion_train))
-        options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
-        return self._run("fusion", name, unet or self.preset.fusion, train, **options)
-
-    def baseline(self, name: str, stage: str, plane: str | None = None, **options) -> RunConfig:
-        """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D."""
-        recipe = self.preset.recipe(name, plane)
-        train = replace(recipe.train, phases=self._sliced(recipe.train.phases, plane))
-        run = self._run(stage, name, recipe.unet, train, plane=plane, **options)
-        return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
-
-    def _run(self, stage: str, name: str, unet: UNetConfig, train, **options) -> RunConfig:
-        preset = self.preset
-        options = {"prediction": preset.prediction} | options
-        return RunConfig(
-            preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **options
-        )
-
-    def _sliced(self, phases: Sequence[Phase], plane: str | None) -> tuple[Phase, ...]:
-        """Whole slices for a 2D model whose phases name no crop."""
-        if plane is None:
-            return tuple(phases)
-        thick = tuple(1 if p == plane else n for p, n in zip(PLANES, self.preset.shape))
-        return tuple(replace(phase, crop=phase.crop or thick) for phase in phases)
 
 
 Experts = Callable[[Setting], Sequence[RunConfig]]

@@ -49,7 +49,10 @@ class Pix2pix(nn.Module):
         seen, least = (pair, 12) if self.plane is None else (to_slices(pair, self.plane), 24)
         if min(seen.shape[2:]) < least:
             raise ValueError(f"pix2pix judges nothing smaller than {least} voxels a side, not {tuple(seen.shape[2:])}")
-        return self.discriminator(seen)[-1].float()
+        # On a CPU the bf16 weight gradient of a 3D convolution whose kernel is larger than its input is partly
+        # uninitialised memory (torch 2.13), and the last maps of a small crop are that small.
+        with torch.autocast("cpu", enabled=False):
+            return self.discriminator(seen)[-1].float()
 
     def objectives(self) -> dict:
         """Two players, each with its own optimiser: first the generator, then the discriminator."""

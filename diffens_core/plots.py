@@ -97,14 +97,44 @@ def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, tit
 
 def training_curves(logs: Mapping[str, pd.DataFrame]) -> plt.Figure:
     """Loss over steps of each log (columns step, loss), thin, with its running mean."""
-    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
-    for (name, log), color in zip(logs.items(), plt.colormaps["tab10"].colors):
-        smooth = log["loss"].ewm(span=max(2, len(log) // 10)).mean()
-        axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
-        axis.plot(log["step"], smooth, color=color, label=name)
-    axis.set(xlabel="optimiser step", ylabel="mean squared error", yscale="log")
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
+    return loss_panels({"mean squared error": logs})
+
+
+def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
+    """`training_curves` of several losses, each named one with its logs in a panel and a scale of its own."""
+    count = len(losses)
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    size = (6 if columns == 1 else 4.4 * columns, 3 if columns == 1 else 2.6 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=DPI)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    for axis, (label, logs) in zip(axes.flat, losses.items()):
+        for (name, log), color in zip(logs.items(), plt.colormaps["tab10"].colors):
+            smooth = log["loss"].ewm(span=max(2, len(log) // 10)).mean()
+            axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
+            axis.plot(log["step"], smooth, color=color, label=name)
+        axis.set(xlabel="optimiser step", ylabel=label, yscale="log")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str = "sagittal", at=None) -> plt.Figure:
+    """One cut of `plane` through voxel `at` of each volume in [-1, 1]; every row is a named line of named volumes."""
+    first = next(iter(next(iter(rows.values())).values()))
+    at = at or tuple(n // 2 for n in first.shape)
+    columns = max(len(line) for line in rows.values())
+    high, wide = cut(first, plane, at).shape
+    size = (1.6 * columns + 0.4, (1.6 * high / wide + 0.25) * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained", dpi=DPI)
+    for line, (label, volumes) in zip(axes, rows.items()):
+        for axis, (name, volume) in zip(line, volumes.items()):
+            axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            axis.set_title(name, fontsize=8)
+        for axis in line:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        line[0].set_ylabel(label, fontsize=8)
     return figure
 
 
@@ -208,4 +238,46 @@ def cuts(
     for axis, name in zip(axes[0], volumes):
         axis.set_title(name, fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01)
+    return figure
+
+
+def step_curves(
+    curves: Mapping[str, Sequence[float]], steps: Sequence[int], label: str, dashed: Sequence[str] = ()
+) -> plt.Figure:
+    """Named lines over the steps `t`, from the noise on the left to the sample on the right; some of them `dashed`."""
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
+    for name, values in curves.items():
+        style = {"linestyle": "--"} if name in dashed else {"marker": "o", "markersize": 3}
+        axis.plot(steps, values, label=name, **style)
+    axis.set(xlabel="step t", ylabel=label)
+    axis.invert_xaxis()
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def expert_maps(
+    gates: Mapping[str, np.ndarray], experts: Sequence[str], brain: np.ndarray, at=None, plane: str = "coronal"
+) -> plt.Figure:
+    """One cut of the gate of P experts (rows) at named noise levels (columns); gates: [P, X, Y, Z], summing to 1.
+
+    Cut to `brain` [X, Y, Z]. The colours are centred on 1 / P, the plain average, and reach as far as the gates do.
+    """
+    at = at or middle(brain)
+    even = 1 / len(experts)
+    reach = max(1e-3, *(float(np.percentile(np.abs(gate - even)[:, brain], 99.5)) for gate in gates.values()))
+    inside = cut(brain, plane, at)
+    seen = np.ix_(inside.any(1), inside.any(0))
+    high, wide = inside[seen].shape
+    size = (1.4 * len(gates) + 1.2, (1.4 * high / wide + 0.1) * len(experts) + 0.3)
+    figure, axes = plt.subplots(len(experts), len(gates), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
+    for row, (line, expert) in enumerate(zip(axes, experts)):
+        for axis, (name, gate) in zip(line, gates.items()):
+            weights = np.where(inside, cut(gate[row], plane, at), np.nan)[seen]
+            shown = axis.imshow(weights, origin="lower", cmap="PuOr_r", vmin=even - reach, vmax=even + reach)
+            axis.set(xticks=[], yticks=[], frame_on=False)
+            if row == 0:
+                axis.set_title(name, fontsize=9)
+        line[0].set_ylabel(expert, fontsize=8)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight ({even:.2f}: plain average)")
     return figure

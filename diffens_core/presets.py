@@ -95,7 +95,7 @@ DEMO_RECIPES = {
     "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
-        TrainConfig((Phase(1300, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
+        TrainConfig((Phase(1250, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
     ),
     "make-a-volume": Recipe(
         None, TrainConfig((Phase(600, 1, 1e-3, crop=(80, 96, 16)),), loss="x0", warmup=10, save_every=50, **SHORT)

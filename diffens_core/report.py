@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,25 +10,30 @@ import pandas as pd
 
 from .checkpoints import write_atomically
 from .config import RunConfig
-from .cost import peak_memory, read_cost
+from .cost import Spent, forget_peak, peak_memory, read_cost
 from .device import pick_device
 from .experiment import Experiment
 from .runs import find
+
+KEYS = ("seconds", "core_seconds", "parameters", "memory")
 
 
 def report(experiment: Experiment, method: str, task: str, *, split: str, subjects: int, samples: int, out: Path):
     """Train what is missing, translate the first `subjects` of a split, write `metrics.csv` and `cost.json` to `out`.
 
-    Returns both: the metrics as a table, the cost as in `cost_of`, with `sampling`, seconds a sample.
+    Returns both: the metrics as a table; the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a
+    sample.
     """
     model = experiment.model(method, task)
     data = experiment.subjects(split, task)
     pairs = [data[i] for i in range(min(subjects, len(data)) if subjects else len(data))]
-    started = time.monotonic()
+    forget_peak(pick_device())
+    started = Spent.now()
     metrics, volumes = experiment.compare([method], task, pairs, samples, {method: model})
     count = sum(len(v) for v in volumes.values())
     cost = cost_of(experiment.runs_of(method, task), experiment.runs)
-    cost |= {"sampling": round((time.monotonic() - started) / count, 2)}
+    spent = Spent.now() - started
+    cost |= {"sampling": round(spent.clock / count, 2), "core_sampling": round(spent.cores / count, 2)}
     cost |= {"sampling_memory": round(peak_memory(pick_device()), 2), "samples": count}
     out.mkdir(parents=True, exist_ok=True)
     metrics.to_csv(out / "metrics.csv", index=False)
@@ -38,12 +42,12 @@ def report(experiment: Experiment, method: str, task: str, *, split: str, subjec
 
 
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
-    """Over a method's runs and those that they build on: seconds and parameters in all, and the largest memory (GiB).
+    """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
 
     Only what is known: shipped weights come without seconds and memory.
     """
     costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
-    known = {key: [cost[key] for cost in costs if key in cost] for key in ("seconds", "parameters", "memory")}
+    known = {key: [cost[key] for cost in costs if key in cost] for key in KEYS}
     complete = {key: values for key, values in known.items() if values and len(values) == len(costs)}
     return {key: max(values) if key == "memory" else sum(values) for key, values in complete.items()}
 

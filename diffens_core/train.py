@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from accelerate import Accelerator
 
 from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from .config import Phase, TrainConfig
-from .cost import peak_memory, write_cost
+from .cost import Spent, forget_peak, peak_memory, write_cost
 from .data import Batch, PreparedData
 from .device import autocast
 from .planes import Box, random_box
@@ -140,7 +139,7 @@ class MovingAverage:
 
 
 class State:
-    """What a checkpoint holds: step, tensors, their moving average, the optimisers, seconds, losses not yet logged."""
+    """What a checkpoint holds: step, tensors, their moving average, optimisers, time spent, losses not yet logged."""
 
     def __init__(self, model: nn.Module, config: TrainConfig):
         self.objectives = objectives_of(model)
@@ -148,13 +147,13 @@ class State:
         self.average = MovingAverage(config.ema, self.parameters)
         groups = ([p for n, p in self.parameters.items() if n.startswith(prefix)] for prefix in self.objectives)
         self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999)) for group in groups]
-        self.step, self.seconds, self.pending = 0, 0.0, []
+        self.step, self.spent, self.pending = 0, Spent(), []
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint below `folder/last`."""
         content = {
             "step": self.step,
-            "seconds": self.seconds,
+            "spent": list(self.spent),
             "model": {name: tensor.detach() for name, tensor in self.tensors.items()},
             "ema": self.average.tensors,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -167,13 +166,13 @@ class State:
         content = load_checkpoint(folder / "last")
         if content is not None:
             shapes = ({n: p.shape for n, p in tensors.items()} for tensors in (content["model"], self.tensors))
-            if next(shapes) != next(shapes) or "optimizers" not in content:
+            if next(shapes) != next(shapes) or not {"optimizers", "spent"} <= set(content):
                 raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
             _copy(content["model"], self.tensors)
             _copy(content["ema"], self.average.tensors)
             for optimizer, state in zip(self.optimizers, content["optimizers"]):
                 optimizer.load_state_dict(state)
-            self.step, self.seconds, self.pending = content["step"], content["seconds"], list(content["pending"])
+            self.step, self.spent, self.pending = content["step"], Spent(*content["spent"]), list(content["pending"])
         _cut_log(folder, self.step)
 
 
@@ -201,10 +200,11 @@ def train(
     loss is not finite.
     """
     accelerator = accelerator or Accelerator()
+    forget_peak(accelerator.device)
     model.to(accelerator.device).train()
     state = State(model, config)
     state.restore(folder)
-    started, spent = time.monotonic(), state.seconds
+    before = state.spent - Spent.now()
 
     def batch_of(step: int, part: int) -> tuple[Batch, Box | None]:
         phase, _ = phase_at(config, step)
@@ -224,7 +224,7 @@ def train(
             losses.append(_optimise(optimizer, accelerator, rate, parts))
         state.pending.append(torch.stack(losses).sum())
         state.average.update(state.parameters, step)
-        state.step, state.seconds = step + 1, spent + time.monotonic() - started
+        state.step, state.spent = step + 1, before + Spent.now()
         last = state.step == config.steps
         due = {"log": last or state.step % LOG_EVERY == 0, "save": last or state.step % config.save_every == 0}
         mean = float(torch.stack(state.pending).mean()) if any(due.values()) else 0.0
@@ -239,7 +239,7 @@ def train(
             state.save(folder)
     if accelerator.is_main_process:
         parameters = sum(p.numel() for p in state.parameters.values())
-        write_cost(folder, seconds=state.seconds, parameters=parameters, memory=peak_memory(accelerator.device))
+        write_cost(folder, state.spent, parameters, peak_memory(accelerator.device))
     _copy(state.average.tensors, state.parameters)
     model.eval()
 

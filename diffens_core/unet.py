@@ -155,7 +155,7 @@ class UNet(nn.Module):
             if inject is not None:
                 h = skips[-1] = h + inject[level]
             if level < len(self.down):
-                h = self.down[level](h)
+                h = self._run(self.down[level], h)
         for index, block in enumerate(self.middle):
             h = self._run(block, h, embedding)
             if index == 0:
@@ -167,10 +167,15 @@ class UNet(nn.Module):
             h = self.decoder_attention[level](h)
             feats.insert(0, h)
             if level < len(self.up):
-                h = F.interpolate(self.up[level](h), scale_factor=2, mode="nearest")
+                h = F.interpolate(self._run(self.up[level], h), scale_factor=2, mode="nearest")
         return self.head(F.silu(self.norm(h))), feats
 
-    def _run(self, block: ResBlock, h: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, h, embedding, use_reentrant=False)
-        return block(h, embedding)
+    def _run(self, part: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+        """A residual block with map and embedding, or a convolution between levels with a map."""
+        if inputs[0].device.type == "cpu" and min(inputs[0].shape[2:]) < 4:
+            # oneDNN's bf16 convolutions write outside of maps that are 2 voxels thick (torch 2.13).
+            with torch.autocast("cpu", enabled=False):
+                return part(*(x.float() for x in inputs))
+        if self.checkpointing and isinstance(part, ResBlock) and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)

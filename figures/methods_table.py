@@ -3,8 +3,8 @@
     python figures/methods_table.py figures/out/demo/*-seed*
 
 First, per task, a row per method: metrics of single samples, and what it cost (training of everything it builds on,
-once each; a sample; largest memory). Means over subjects, then over seeds, ± the standard deviation over seeds. Then
-how far each fusion is ahead of the average of the very same experts, seed by seed.
+once each, and a sample, in time of one CPU core; largest memory). Means over subjects, then over seeds, ± the standard
+deviation over seeds. Then how far each fusion is ahead of the average of the very same experts, seed by seed.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def methods_rows(metrics: pd.DataFrame, costs: pd.DataFrame, task: str) -> Itera
     for method in (m for m in METHODS if m in mean.index):
         cells = [_number(mean.loc[method, m], spread.loc[method, m], 3 if "ssim" in m else 2) for m in SHOWN]
         known = cost.loc[method].to_dict()
-        minutes = known.get("seconds", float("nan")) / 60
+        minutes = known.get("core_seconds", float("nan")) / 60
         cells += [_or_nothing(minutes, "{:.0f}"), _or_nothing(known.get("parameters", float("nan")) / 1e6, "{:.2f}")]
-        cells += [_or_nothing(known.get("memory", float("nan")), "{:.1f}"), f"{known['sampling']:.1f}"]
+        cells += [_or_nothing(known.get("memory", float("nan")), "{:.1f}"), f"{known['core_sampling']:.1f}"]
         yield [f"`{method}`", str(count[method]), *cells]
 
 
@@ -82,7 +82,7 @@ if __name__ == "__main__":
     names = ["PSNR", "SSIM", "PSNR brain", "SSIM brain"]
     for name in scores.index.unique("task"):
         print(f"\nTask `{name}`\n")
-        header = ["method", "seeds", *names, "training, min", "parameters, M", "memory, GiB", "a sample, s"]
+        header = ["method", "seeds", *names, "training, core min", "parameters, M", "memory, GiB", "a sample, core s"]
         print_markdown(header, methods_rows(scores, prices, name))
     print("\nLead of each fusion over the average that it fuses\n")
     print_markdown(["task", "fusion", "average", "seed", *names, "subjects ahead in PSNR"], lead_rows(scores))

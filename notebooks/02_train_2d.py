@@ -85,7 +85,7 @@ figure = plots.training_curves({method: experiment.log(run)})
 # The lifted model runs over all slices of its plane in each step (Eq. 4). Look at its own plane, then at the others.
 
 # %%
-volume = experiment.translate(method, task, pair, denoiser=expert)[0, 0].numpy()
+volume = experiment.translate(method, task, pair, model=expert)[0, 0].numpy()
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 conditions = dict(zip(task_named(task).conditions, pair.y.numpy()))
 views = {"truth": truth, **conditions, method: volume}

@@ -13,8 +13,10 @@ from diffens_core.i2sb import Bridge, BridgeSchedule
 from diffens_core.inputs import coordinates
 from diffens_core.lifting import SliceNet, VolumeNet
 from diffens_core.pix2pix import L1_WEIGHT, Pix2pix
+from diffens_core.presets import PRESETS
 from diffens_core.regression import Regression
 from diffens_core.sampler import trajectory
+from diffens_core.setting import Setting
 from diffens_core.tasks import task_named
 from diffens_core.train import objectives_of, train
 from diffens_core.unet import UNet
@@ -208,9 +210,6 @@ def test_a_bridge_of_a_task_starts_at_its_nearest_image():
 
 
 def test_weights_of_another_baseline_are_refused(one_subject, tmp_path):
-    from diffens_core.methods import Setting
-    from diffens_core.presets import PRESETS
-
     setting = Setting(PRESETS["smoke"], "mt", one_subject.config)
     config, other = (
         setting.baseline(name, "regression", plane) for name, plane in (("unet-3d", None), ("unet-2d", "axial"))

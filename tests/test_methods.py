@@ -12,11 +12,12 @@ from diffens_core import cli, methods
 from diffens_core.config import ConfigError, FusionConfig, Phase, RunConfig, UNetConfig, from_dict, to_dict
 from diffens_core.data import describe_data
 from diffens_core.experiment import Experiment
-from diffens_core.methods import ABLATIONS, METHODS, Setting, method_named
+from diffens_core.methods import ABLATIONS, METHODS, method_named
 from diffens_core.planes import PLANES
 from diffens_core.presets import PRESETS, Recipe
 from diffens_core.report import cost_of, read_reports, report, with_experts
 from diffens_core.runs import SHIPPED, build, find
+from diffens_core.setting import Setting
 
 BASELINES = ["palette-3d", "unet-2d", "unet-3d", "pix2pix-2d", "pix2pix-3d", "i2sb"]
 ENSEMBLES = ["tpdm", "tosm", "madm", "ours-tpdm", "ours-tosm", "ours-madm", "ours-small"]

@@ -122,3 +122,18 @@ def test_attention_starts_as_nothing_and_is_where_it_was_asked_for():
     wake(plain.eval()).load_state_dict(weights)
     torch.testing.assert_close(attending(x, t)[1], plain(x, t)[1])
     assert (wake(attending)(x, t)[1][0] - plain(x, t)[1][0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(4, 4, 4), (4, 8, 12), (8, 4, 4)])
+def test_coarse_maps_two_voxels_thick_train_alike_every_time_in_bf16(size):
+    """Memory that others have left full of NaN must not reach the gradients."""
+    found = []
+    for _ in range(4):
+        net, x = wake(_small(3)), torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        junk = [torch.full((n,), float("nan"), dtype=torch.bfloat16) for n in (100, 1000, 10_000, 100_000)]
+        del junk
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out, _ = net(x, torch.tensor([5]))
+        out.float().square().sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+    assert found[0].isfinite().all() and all(torch.equal(g, found[0]) for g in found)

@@ -1,0 +1,344 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # More experts: a third plane, slabs, and networks of others
+#
+# Diff-Ensembler needs experts, and any 2D diffusion model can be one. This notebook adds a third plane, lets experts
+# look at neighbouring slices, compares the rules that average experts (TPDM, TOSM, MADM) with the 3D network that fuses
+# them, and then borrows networks from diffusers and MONAI. At the end parts of the fusion are switched off, one by one.
+#
+# A 2D model is trained once and shared by all methods that use it. What is missing is trained when it is first asked
+# for; `methods` and `ablations` choose what is compared.
+#
+# | preset | what is trained | time | memory |
+# |---|---|---|---|
+# | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
+# | `demo` | with the default `methods`: a coronal and three 2.5D experts (5 minutes each on one CPU core) and three fusions (10 to 20 each); the axial and sagittal experts and `ours-tpdm` come with the package for `seed` 0 and tasks `sr`, `both` | about an hour once, then minutes | 4 GB (estimated) |
+# | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
+#
+# With `methods` set to `tpdm,tpdm-alternate,tosm,ours-tpdm`, `demo` trains one expert: 5 minutes.
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens diffusers monai")
+
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "tpdm,tpdm-alternate,tosm,madm,madm-samples,ours-tpdm", "ablations": "tpdm+no-projection", "ancestral_steps": 6, "borrowed_steps": 10}}
+preset: str = "demo"  # smoke | demo | gpu | paper
+task: str = "sr"  # sr | mt | both
+methods: str = "tpdm,tpdm-alternate,tpdm-random,tosm,madm,madm-samples,ours-tpdm,ours-small,ours-tosm,ours-madm"
+ablations: str = "tpdm+no-projection,ours-tpdm+no-projection"  # some of methods.ABLATIONS; empty: none
+samples: int = 1  # samples of each method
+ancestral_steps: int = 12  # sampling steps in which the noise is measured
+borrowed_steps: int = 20  # training steps of each borrowed network
+seed: int = 0  # seed of training and sampling
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+
+# %%
+import pandas as pd
+import torch
+
+from diffens_core import plots
+from diffens_core.evaluate import results_table
+from diffens_core.experiment import open_experiment
+from diffens_core.methods import SLAB, THREE_PLANES
+from diffens_core.tasks import task_named
+
+experiment = open_experiment(preset, seed, data, runs, splits=["train", "test"])
+setting, conditions = experiment.setting(task), task_named(task).conditions
+pair = experiment.subjects("test", task)[0]
+chosen = [name for name in methods.split(",") if name]
+print("DDIM steps:", experiment.preset.steps, " conditions:", *conditions)
+
+# %% [markdown]
+# ## One expert a plane
+# Palette is a diffusion model of 2D slices, given the conditions. Each expert is trained alone on the slices of its
+# plane and then run over all of them (Eq. 4). Within its plane it is consistent, across planes it cannot be.
+
+# %%
+planes = [f"palette-{plane}" for plane in THREE_PLANES]
+metrics, volumes = experiment.compare(planes, task, [pair], samples)
+results_table(metrics, planes).style.format("{:.3f}")
+
+# %% [markdown]
+# ## Slabs: 2.5D
+# A 2.5D expert still denoises one slice, but reads the *conditions* of its two neighbours on either side as well. The
+# noisy target of the neighbours stays unknown to it, or each slice would need its neighbours to be denoised first.
+# Below are the conditions that such an expert reads for one coronal slice, all at once, as channels. (MADM's own
+# slabs reach eight slices either way.)
+
+# %%
+from diffens_core.inputs import with_neighbours
+from diffens_core.experts import channels_in
+
+at, dim = plots.middle(pair.brain.numpy()), 3  # coronal slices lie along dimension 3 of [B, C, X, Y, Z]
+slab = with_neighbours(pair.y[None], dim, SLAB)[0].unflatten(0, (-1, len(conditions)))
+shown = {
+    name: {f"slice {k - SLAB:+d}": slab[k, c].numpy() for k in range(len(slab))}
+    for c, name in enumerate(conditions)
+}
+figure = plots.image_rows(shown, "coronal", at)
+print("channels of a 2D expert:", channels_in(len(conditions)))
+print("channels of a 2.5D expert:", channels_in(len(conditions), SLAB))
+
+# %% [markdown]
+# Past the border there is no slice: the last one is repeated, in training as in sampling, so that an expert meets
+# nothing in the one that it did not meet in the other. With slices that are named by their number:
+
+# %%
+numbers = torch.arange(6.0).reshape(1, 1, 1, 6, 1)
+seen = with_neighbours(numbers, dim, SLAB)[0, :, 0, :, 0].T.int().tolist()
+print(*(f"slice {k} of 6 reads slices {found}" for k, found in enumerate(seen)), sep="\n")
+
+# %% [markdown]
+# ## Rules
+# The simplest fusion gives every expert a weight, the same in all voxels.
+#
+# - **TPDM** has two planes. Its released code lets one of them speak in each step: the second in every K-th, the first
+#   in all others (`alternate(K)`), or the second with probability p (`random(p)`). As "weighted averaging" both have
+#   half a say in every step (`average`). The method `tpdm` is the last one.
+# - **TOSM** averages three planes, **MADM** three planes of slabs.
+#
+# An expert of weight 0 is not run: alternation costs one expert a step. The weights of the first and the second plane:
+
+# %%
+from diffens_core.experts import alternate, average, random
+
+times = experiment.preset.times
+rules = {"average": average(2), "alternate(2)": alternate(2, times), "random(0.5)": random(0.5, seed)}
+pd.DataFrame({f"t = {t}": {name: rule(t) for name, rule in rules.items()} for t in times})
+
+# %%
+averages = [name for name in chosen if not name.startswith("ours")]
+found, more = experiment.compare(averages, task, [pair], samples)
+metrics, volumes = pd.concat([metrics, found]), volumes | more
+results_table(metrics, planes + averages).style.format("{:.3f}")
+
+# %% [markdown]
+# ## Averaging scores, or averaging samples
+# MADM does not average what the experts *predict*. Each expert takes its own ancestral step, with its own fresh noise
+# of standard deviation `sigma`, and the P resulting *samples* are averaged (`madm-samples`). The average of P
+# independent noises has only 1 / P of their variance. So the next state has less noise than the schedule says:
+#
+# `(1 - alpha_bar - sigma^2) + sigma^2 / P` instead of `1 - alpha_bar`,
+#
+# and as the next step starts from there, the lack adds up. It depends on the sampling alone, so the three 2D experts of
+# TOSM show it as well as slabs do.
+
+# %%
+from diffens_core.device import autocast
+from diffens_core.experts import Average
+from diffens_core.sampler import average_of_samples, ddim, noise_for, noise_levels
+
+experts = experiment.model("tosm", task).experts
+device = next(experts.parameters()).device
+y, project = pair.y[None].to(device), task_named(task).project
+noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
+streams = [torch.Generator().manual_seed(seed) for _ in range(2)]
+with torch.inference_mode(), autocast(device):
+    scores = ddim(Average(experts), y, noise, ancestral_steps, eta=1.0, project=project, generator=streams[0])
+    apart = average_of_samples(experts, y, noise, ancestral_steps, project=project, generator=streams[1])
+    walks = {"scores averaged": list(scores), "samples averaged": list(apart)}
+
+# %% [markdown]
+# The noise in a state is what is left of it without its share of the clean estimate: `xt - sqrt(alpha_bar) x0_hat`.
+# The dashed lines are what the schedule says, and what the formula says when it is applied step by step.
+
+# %%
+levels = noise_levels(experts[0].schedule, ancestral_steps)
+after = [level for _, level in levels]
+measured = {
+    name: [float((state.xt - level**0.5 * state.x0_hat).std()) for state, level in zip(states, after)]
+    for name, states in walks.items()
+}
+formula, variance = [], 1.0
+for t, level in levels:
+    before = experts[0].schedule.alpha_bar[t].item()
+    fresh = (1 - level) / (1 - before) * (1 - before / level)  # sigma^2 of an ancestral step
+    variance = (1 - level - fresh) * variance / (1 - before) + fresh / len(experts)
+    formula.append(variance**0.5)
+
+# %%
+schedule_says = [(1 - level) ** 0.5 for level in after]
+lines = {"the schedule": schedule_says, "formula for samples": formula, **measured}
+reached = [*(t for t, _ in levels[1:]), 0]
+figure = plots.step_curves(lines, reached, "standard deviation of the noise", list(lines)[:2])
+
+# %% [markdown]
+# Averaged scores follow the schedule. Averaged samples fall below it: the experts are told one noise level and shown
+# another, cleaner one. (A rough estimate of the clean volume holds some of the noise itself; that much is missing from
+# both measured lines.) And what the samples do not share is averaged away, in every step. Both make the result smooth,
+# nearer to a mean than to a sample: good for PSNR, not for detail. The original starts late, at t = 200, from a noised
+# first guess; here all methods start from pure noise.
+#
+# ## Diff-Ensembler on top of them
+# The fusion starts as the average of its experts and learns a gate and a residual (`03_train_fusion`). It can be put on
+# any set of experts: `ours-tpdm`, `ours-tosm`, `ours-madm`. `ours-small` has a narrower 3D network that reads no
+# feature maps.
+
+# %%
+fused = [name for name in chosen if name.startswith("ours")]
+found, more = experiment.compare(fused, task, [pair], samples)
+metrics, volumes = pd.concat([metrics, found]), volumes | more
+results_table(metrics, planes + chosen).style.format("{:.3f}")
+
+# %%
+truth = pair.x0[0].numpy()
+picked = [name for name in chosen if name.startswith("ours") or "-" not in name][:6]
+shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for name in picked}}
+figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}: one sample each")
+
+# %% [markdown]
+# What they cost to train: seconds and parameters of all networks behind a method, shared experts counted in each.
+# Weights that came with the package are without seconds.
+
+# %%
+from diffens_core.report import cost_of
+
+costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in planes + chosen}
+pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")
+
+# %% [markdown]
+# ## Networks of others
+# A diffusers `UNet2DModel` becomes an expert in three steps: make it (or load its weights), tell `Borrowed` how many
+# channels it reads, and lift it. `taps` are the modules whose outputs serve as feature maps, finest first: the last
+# block of each level of its decoder. A network with other levels than the 3D network's takes part without `taps`.
+
+# %%
+from diffusers import UNet2DModel
+
+from diffens_core.borrowed import Borrowed
+from diffens_core.experts import SliceExpert
+
+torch.manual_seed(seed)
+channels, widths = channels_in(len(conditions)), [8 * m for m in experiment.preset.fusion.mult]
+kinds = {"down_block_types": ["DownBlock2D"] * len(widths), "up_block_types": ["UpBlock2D"] * len(widths)}
+options = {"block_out_channels": widths, "layers_per_block": 1, "norm_num_groups": 8}
+model = UNet2DModel(in_channels=channels, out_channels=1, **kinds, **options)
+taps = [block.resnets[-1] for block in reversed(model.up_blocks)]
+net = Borrowed(model, channels, multiple=2 ** (len(widths) - 1), taps=taps)
+diffusers_expert = SliceExpert(net, "sagittal", experts[0].schedule, "v")
+print(sum(p.numel() for p in net.parameters()), "parameters, feature maps of widths", net.widths)
+
+# %% [markdown]
+# MONAI's `DiffusionModelUNet` likewise, here without feature maps: it answers with its prediction alone.
+
+# %%
+from monai.networks.nets import DiffusionModelUNet
+
+kinds = {"attention_levels": [False] * len(widths), "num_head_channels": 8}
+options = {"channels": widths, "num_res_blocks": 1, "norm_num_groups": 8}
+model = DiffusionModelUNet(2, in_channels=channels, out_channels=1, **kinds, **options)
+net = Borrowed(model, channels, multiple=2 ** (len(widths) - 1))
+monai_expert = SliceExpert(net, "coronal", experts[0].schedule, "v")
+print(sum(p.numel() for p in net.parameters()), "parameters, feature maps of widths", net.widths)
+
+# %% [markdown]
+# ### Train them with our loop
+# It takes any denoiser. The recipe is that of our own experts, cut to a few steps: enough to see the loss fall, by far
+# not enough for good images. A network that was trained elsewhere, on the same channels and noise schedule, needs none.
+
+# %%
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from diffens_core.train import train
+
+training, noise_steps = experiment.subjects("train", task), experts[0].schedule.steps
+for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items():
+    recipe = setting.expert(expert.plane).train
+    recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
+    with TemporaryDirectory() as folder:
+        options = {"noise_steps": noise_steps, "seed": seed}
+        stats = list(train(expert, training, recipe, Path(folder), **options))
+    print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
+
+# %% [markdown]
+# ### Fuse them with one of ours
+# Our axial expert, with the diffusers network and its feature maps; and the three of them without feature maps. A
+# fusion starts as the average, so a few steps more are a start, again.
+
+# %%
+from diffens_core.fusion import Fusion
+
+ours = experiment.model("palette-axial", task)
+config, unet = experiment.preset.fusion_config, experiment.preset.fusion
+both, three = [ours, diffusers_expert], [ours, diffusers_expert, monai_expert]
+fusions = {
+    "fusion of two, with features": Fusion(both, len(conditions), unet, config),
+    "fusion of three, without": Fusion(three, len(conditions), unet, replace(config, features=False)),
+}
+
+# %%
+phase = replace(experiment.preset.fusion_train[0], steps=borrowed_steps)
+recipe = experiment.preset.training((phase,), ema=0.9)
+for name, fusion in fusions.items():
+    with TemporaryDirectory() as folder:
+        options = {"noise_steps": noise_steps, "seed": seed}
+        stats = list(train(fusion, training, recipe, Path(folder), **options))
+    print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
+
+# %%
+from diffens_core.evaluate import sample, score
+
+models = {"ours, axial": ours, "diffusers, sagittal": diffusers_expert, "monai, coronal": monai_expert}
+models |= {"average of two": Average(both), "average of three": Average(three), **fusions}
+options = {"subject": pair.subject, "samples": samples, "steps": experiment.preset.steps, "seed": seed}
+drawn = {name: sample(model, pair.y, task_named(task), **options) for name, model in models.items()}
+found = pd.concat([score(volume, pair, name, task) for name, volume in drawn.items()])
+results_table(found, list(models)).style.format("{:.3f}")
+
+# %% [markdown]
+# How good the borrowed experts are after so few steps matters little here. What matters: average and fusion never asked
+# where their experts came from.
+#
+# ## What each part is worth
+# Table 4 of the paper switches parts off. An ablation is a method with something changed, so it has a name and is
+# trained, found and compared like any other.
+
+# %%
+from diffens_core.methods import ABLATIONS
+
+print(*ABLATIONS, sep="\n")
+
+# %% [markdown]
+# - `no-projection`: samples need not agree with what was measured. It acts in sampling alone, so nothing is trained.
+# - `patches-only`, `volumes-only`: one of the two phases of training, the second one longer to make up for it.
+# - `no-features`: the 3D network sees the experts' predictions, not their feature maps.
+# - `gate-only` (`lam = 0`) and `residual-only` (a uniform gate): either half of Eq. 6.
+# - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
+# - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.
+#
+# All but the first train a fusion of their own on the same experts: about 10 minutes each at `demo`.
+
+# %%
+wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]
+found, _ = experiment.compare(wanted, task, [pair], samples)
+table = results_table(found, wanted)
+table.style.format("{:.3f}")
+
+# %% [markdown]
+# And as differences from `ours-tpdm`. One subject and one training are no evidence for small ones: repeat it with other
+# seeds and more subjects before you believe a hundredth of a decibel.
+
+# %%
+(table - table.loc["ours-tpdm"]).drop("ours-tpdm").style.format("{:+.3f}")
+
+# %% [markdown]
+# ## Exercises
+# 1. `alternate(3)` runs the first plane twice as often as the second. Build it with `Average(experts, alternate(...))`
+#    from the experts of `tpdm`, and pass it to `experiment.compare` by `models={"tpdm-alternate": ...}`.
+# 2. Set `ancestral_steps` to 4 and to 50. When do the two lines of the noise lie closest, and why?
+# 3. Give the MONAI network `taps` too: its blocks have the same names as those of diffusers. Fuse all three with
+#    feature maps.
+# 4. A gate of P experts costs P runs of 2D networks a step. Compare seconds a sample of `tpdm`, `tosm` and `ours-tosm`.
+# 5. Which ablation do you expect to hurt most for task `mt`, which has no measurement to project onto? Try it.

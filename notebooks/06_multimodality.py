@@ -1,0 +1,183 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Two modalities from experts that know one each
+#
+# Someone has trained 2D models that sharpen a degraded FLAIR. Someone else has trained 2D models that turn a T1ce into
+# a FLAIR. A patient comes with both. Must everything be trained again, on subjects that have both? Sec. 3.4 of the
+# paper says no: all of these models estimate the same noise in the same FLAIR, so they are experts of one fusion, each
+# with the condition that it knows. Only the small 3D network learns what it is to have both.
+#
+# | name | experts | combined by |
+# |---|---|---|
+# | `multi-tpdm` | super-resolution and translation, two planes each | the average of four |
+# | `multi-ours`, `multi-small` | the same four | a 3D network (the small one without feature maps) that reads both conditions |
+# | `tpdm`, `ours-tpdm` | two planes, trained for both conditions at once | average, 3D network |
+#
+# | preset | what is trained | time | memory |
+# |---|---|---|---|
+# | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | a minute | 1.5 GB |
+# | `demo` | two translation experts (5 minutes each on one CPU core), `multi-ours` and `multi-small` (about 20 each: four experts in every step); the rest comes with the package for `seed` 0 | 50 minutes once, then 2 minutes | 4 GB (estimated) |
+# | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
+
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "multi-tpdm,multi-ours,tpdm"}}
+preset: str = "demo"  # smoke | demo | gpu | paper
+task: str = "both"  # only both: the methods of this notebook need both conditions
+methods: str = "multi-tpdm,multi-ours,multi-small,tpdm,ours-tpdm"
+single: str = "tpdm"  # methods to show with one condition, at tasks sr and mt; empty: none
+gates_of: str = "multi-ours"  # the fusion of four to look into
+samples: int = 1  # samples of each method
+seed: int = 0  # seed of training and sampling
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+
+# %%
+import pandas as pd
+import torch
+
+from diffens_core import plots
+from diffens_core.evaluate import results_table
+from diffens_core.experiment import open_experiment
+from diffens_core.tasks import task_named
+
+experiment = open_experiment(preset, seed, data, runs)
+pairs = {name: experiment.subjects("test", name)[0] for name in ("sr", "mt", task)}
+pair, conditions = pairs[task], task_named(task).conditions
+at, brain, truth = plots.middle(pair.brain.numpy()), pair.brain.numpy(), pair.x0[0].numpy()
+inputs = {name: channel.numpy() for name, channel in zip(conditions, pair.y)}
+figure = plots.three_planes({"FLAIR (target)": truth, **inputs}, at=at, title=pair.subject)
+
+# %% [markdown]
+# ## The experts are those of the single tasks
+# A run's folder is named by the hash of all that defines it. The folders that the fusion asks for are those of
+# `palette-<plane>` at the tasks `sr` and `mt`: nothing about them knows of a second condition, or of each other.
+
+# %%
+(run,) = experiment.runs_of(gates_of, task)
+planes = experiment.preset.planes
+own = [experiment.runs_of(f"palette-{p}", name)[0] for name in ("sr", "mt") for p in planes]
+names = [f"{expert.task}, {expert.plane}" for expert in own]
+folders = {"asked for by the fusion": run.experts, "run of the single task": own}
+folders = {column: [r.folder.name for r in found] for column, found in folders.items()}
+table = pd.DataFrame(folders, index=names)
+table.assign(same=[a == b for a, b in zip(run.experts, own)])
+
+# %% [markdown]
+# ## Each reads what it was trained on
+# The conditions `y` have three channels here: the degraded FLAIR as measured, its interpolation, and the T1ce. `reads`
+# names those that an expert gets, in the order that it learnt. All target volumes are scaled alike, whatever the task:
+# otherwise one expert's noise would not be another's.
+
+# %%
+model = experiment.model(gates_of, task)
+reads = [[conditions[channel] for channel in expert.reads] for expert in model.experts]
+print(*(f"{name}: {', '.join(found)}" for name, found in zip(names, reads)), sep="\n")
+trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+frozen = sum(p.numel() for p in model.experts.parameters())
+print(f"{gates_of}: {trained:,} parameters trained on both conditions, {frozen:,} taken over")
+
+# %% [markdown]
+# ## Who is right, and who is trusted?
+# For several noise levels, within the brain: the error of the clean volume that each expert implies, and the weight
+# that the gate gives it. 1/4 each is the plain average.
+
+# %%
+device = next(model.parameters()).device
+x0, y, gates, errors = pair.x0[None].to(device), pair.y[None].to(device), {}, {}
+with torch.inference_mode():
+    for level in (50, 200, 400, 600, 800, 950):
+        t = torch.tensor([level], device=device)
+        draw = torch.randn(x0.shape, generator=torch.Generator().manual_seed(level)).to(device)
+        xt = model.schedule.add_noise(x0, draw, t)
+        fused = model.fuse(xt, y, t)
+        gates[level] = fused.gate[0].float().cpu().numpy()
+        guesses = torch.stack([*fused.eps_planes, fused.eps_planes.mean(0), fused.eps])
+        wrong = [model.schedule.x0_from_eps(guess, xt, t) - x0 for guess in guesses]
+        errors[level] = [float(w[0, 0].cpu()[pair.brain].square().mean().sqrt()) for w in wrong]
+
+# %%
+table = pd.DataFrame(errors, index=[*names, "average", "fusion"])
+table.rename_axis("rms error of x0, t =", axis=1).style.format("{:.4f}")
+
+# %%
+means = {level: gate[:, brain].mean(1) for level, gate in gates.items()}  # [4] each
+shares = {name: [mean[p] for mean in means.values()] for p, name in enumerate(names)}
+figure = plots.step_curves(shares, list(gates), "mean weight within the brain")
+
+# %% [markdown]
+# Where the target is nearly visible itself (right), the conditions matter little and well-trained experts know much the
+# same. At high noise (left) an expert has little but its condition: those of translation have fine detail but must
+# guess the contrast, those of super-resolution know the contrast but not the detail. Does the gate follow the errors?
+# It need not: a weight is good if it makes the *sum* good, and errors that cancel are worth keeping. And the residual
+# may do the gate's work.
+#
+# ## Where?
+# The same weights, voxel by voxel, in one coronal slice. The colours reach as far as the weights do: read the numbers
+# on the bar before you call a difference large.
+
+# %%
+shown = {f"t = {level}": gate for level, gate in gates.items()}
+figure = plots.expert_maps(shown, names, brain, at)
+
+# %% [markdown]
+# ## Samples
+# With the measurement in `y`, every method's sample agrees with it (`04_translate`), also those of the translation
+# experts within the average. Single-condition methods for comparison: at `sr` without the T1ce, at `mt` without the
+# degraded FLAIR, and so without a projection.
+
+# %%
+chosen, alone = ([name for name in text.split(",") if name] for text in (methods, single))
+metrics, volumes = experiment.compare(chosen, task, [pair], samples)
+for other in ("sr", "mt"):
+    found, more = experiment.compare(alone, other, [pairs[other]], samples)
+    labels = {name: f"{name} ({other})" for name in alone}
+    metrics = pd.concat([metrics, found.assign(method=found["method"].map(labels))])
+    volumes |= {(labels[name], subject): volume for (name, subject), volume in more.items()}
+rows = [f"{name} ({other})" for name in alone for other in ("sr", "mt")] + chosen
+results_table(metrics, rows).style.format("{:.3f}")
+
+# %%
+shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for name in rows[:7]}}
+figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}: one sample each")
+
+# %% [markdown]
+# How to read it:
+#
+# - `multi-tpdm` trusts a translation expert's guess of the contrast as much as the measured one. The projection repairs
+#   the block means, not what lies within a block.
+# - The step from `multi-tpdm` to `multi-ours` is what the 3D network learns about having both: the experts are equal.
+# - `ours-tpdm` is trained for both conditions from the start: each of its experts may combine them within a slice. It
+#   is the bar that experts with one condition each would have to reach without being retrained.
+# - On phantoms both conditions are drawn from the same tissue maps, so a T1ce tells nearly all. On scans it does not.
+
+# %% [markdown]
+# ## What it costs
+# Seconds and parameters of all that is behind a method. `multi-ours` shares its experts with every method of the tasks
+# `sr` and `mt`. Weights that came with the package are without seconds.
+
+# %%
+from diffens_core.report import cost_of
+
+costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in chosen}
+pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")
+
+# %% [markdown]
+# ## Exercises
+# 1. A third source, say a T2, comes with two experts of its own. What has to be trained, what not? Which lines of
+#    `methods.py` and `tasks.py` would you add?
+# 2. Average only the super-resolution experts, but with the T1ce experts at high noise: write a rule `t -> weights` for
+#    `experts.Average` of the four, and compare it with `multi-tpdm` by `experiment.compare(..., models={...})`.
+# 3. Replace the T1ce of `y` by that of another subject and look at the gate maps again. Does the network notice?
+# 4. Why would the fusion of the four be impossible if the targets of `mt` were scaled by their own range?

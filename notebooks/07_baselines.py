@@ -1,0 +1,244 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What else can be done with the same data
+#
+# A method is only as good as what it is compared with. Here are the other ways from the same conditions to the same
+# target, each with a network of the same family and, at the presets `smoke` and `demo`, about the same training time.
+#
+# | name | idea | what it minimises | answer |
+# |---|---|---|---|
+# | `cubic`, `cubic-projected` | a spline through the measured block means; then corrected to them | nothing | one |
+# | `unet-2d`, `unet-3d` | a U-Net says the target at once, slice by slice or in 3D | squared error | one |
+# | `pix2pix-2d`, `pix2pix-3d` | the U-Net must also convince a discriminator of patches | absolute error, and the discriminator | one |
+# | `palette-3d` | one 3D diffusion model instead of fused 2D ones (Med-DDPM) | squared error at every noise level | samples |
+# | `i2sb` | a diffusion that starts at the blurred image, not at noise | squared error at every step of a bridge | samples |
+# | `i2sb-ode` | the same bridge without any noise (`ot-ode`) | the same | one |
+#
+# What was measured is projected onto for all but `cubic`: in every step of those that have steps, else at the end.
+#
+# | preset | what is trained | time | memory |
+# |---|---|---|---|
+# | `smoke` | everything, on 4 mm phantoms: shows that it runs, not which method is better | a minute | 1.5 GB |
+# | `demo` | seven networks, about 5 minutes each on one CPU core; `tpdm` and `ours-tpdm` come with the package for `seed` 0 and tasks `sr`, `both` | 35 minutes once, then 2 minutes | 4 GB (estimated) |
+# | `gpu` | all of it, 1 mm | hours on a data-centre GPU | 24 GB and more |
+# | `paper` | the settings of each method's own paper where it has some | weeks | 40 GB and more |
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
+
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "cubic,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode"}}
+preset: str = "demo"  # smoke | demo | gpu | paper
+task: str = "sr"  # sr | mt | both
+methods: str = "cubic,cubic-projected,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode,tpdm,ours-tpdm"
+subjects: int = 1  # how many held-out subjects to score
+samples: int = 3  # samples of the methods that draw some
+seed: int = 0  # seed of training and sampling
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+out: str = ""  # where the reports go; empty: figures/out/<preset>/07_baselines
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+
+from diffens_core import plots
+from diffens_core.experiment import open_experiment
+from diffens_core.methods import METHODS
+from diffens_core.tasks import task_named
+
+experiment = open_experiment(preset, seed, data, runs)
+able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
+chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
+pair = experiment.subjects("test", task)[0]
+
+# %% [markdown]
+# ## Regression: the mean of what is possible
+# One condition fits many targets. Squared error is least for their *mean*, which need not be one of them. Say a voxel
+# is dark (-1) in three of ten plausible targets and bright (+1) in seven:
+
+# %%
+guesses = np.linspace(-1, 1, 201)
+risk = 0.3 * (guesses + 1) ** 2 + 0.7 * (guesses - 1) ** 2
+absolute = 0.3 * abs(guesses + 1) + 0.7 * abs(guesses - 1)
+print(f"least squared error: {guesses[risk.argmin()]:+.2f}, the mean")
+print(f"least absolute error: {guesses[absolute.argmin()]:+.2f}, the median")
+print("a sample: -1 three times in ten, +1 seven times")
+
+# %% [markdown]
+# The mean is grey: regression is smooth wherever it is unsure, and good in PSNR for that very reason. A sample is sharp
+# and, where it is unsure, sometimes wrong: even a perfect one has twice the expected squared error of the mean, 3 dB.
+# So compare `unet` with the *mean* of a diffusion model's samples, not with one of them.
+#
+# ## pix2pix: two players
+# The discriminator sees a condition with a target and gives each patch a logit: above 0 means true. It is paid for
+# telling true from made, the generator for being taken for true, plus 100 times the absolute error, so that its
+# targets also fit. The signs, for the logit of a *made* patch:
+
+# %%
+logit = torch.tensor([-3.0, 0.0, 3.0])
+made, true = torch.zeros(3), torch.ones(3)
+entropy = torch.nn.functional.binary_cross_entropy_with_logits
+losses = {
+    "generator: says -log D(made)": entropy(logit, true, reduction="none"),
+    "discriminator: says -log(1 - D(made))": entropy(logit, made, reduction="none"),
+}
+columns = ["seen through (-3)", "undecided (0)", "convincing (+3)"]
+losses = {name: loss.numpy() for name, loss in losses.items()}
+pd.DataFrame(losses, index=columns).T.style.format("{:.2f}")
+
+# %% [markdown]
+# What raises the one lowers the other; each has its own optimiser and only its own parameters move. Neither loss is
+# meant to fall for ever: look at the images, not at the curve. Detail that convinces need not be the detail that was
+# there, and with one answer a condition it cannot show what it is unsure of.
+#
+# ## Bridges: from the blurred image instead of from noise
+# Diffusion forgets the target into noise. I2SB walks between the target `x0` and the blurred image `x1`: the state at
+# step t is a mixture of both, plus noise that is zero at either end. The network learns to say `x0` from any state, and
+# sampling walks back from `x1`. `ot-ode` leaves the noise out: a straight path, one answer.
+
+# %%
+from diffens_core.i2sb import BridgeSchedule
+
+diffusion = experiment.preset.diffusion
+schedule, bridge = diffusion.schedule, BridgeSchedule(diffusion.steps)
+nearest = task_named(task).nearest
+x0, x1 = pair.x0[None], pair.y[None, nearest : nearest + 1]
+noise, rows = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)), {}
+for t in (0, bridge.steps // 4, bridge.steps // 2, 3 * bridge.steps // 4, bridge.steps - 1):
+    at_t = torch.tensor([t])
+    states = {"diffusion": schedule.add_noise(x0, noise, at_t)}
+    states |= {"i2sb": bridge.between(x0, x1, at_t, noise)}
+    states |= {"i2sb-ode": bridge.between(x0, x1, at_t, None)}
+    for name, state in states.items():
+        rows.setdefault(name, {})[f"t = {t}"] = state[0, 0].numpy()
+figure = plots.image_rows(rows, "axial", plots.middle(pair.brain.numpy()))
+
+# %%
+times = list(range(0, bridge.steps, bridge.steps // 20))
+total = (bridge.sigma**2 + bridge.sigma_bar**2)[times]
+shares = {
+    "diffusion: noise": (1 - schedule.alpha_bar[times]).sqrt(),
+    "i2sb: noise": bridge.sigma[times] * bridge.sigma_bar[times] / total.sqrt(),
+    "both bridges: share of x1": bridge.sigma[times] ** 2 / total,
+}
+figure = plots.step_curves(shares, times, "standard deviation, or share")
+
+# %% [markdown]
+# The bridge needs `x1` to be a rough target: for `sr` and `both` it is the interpolation, for `mt` the T1ce itself,
+# which is a picture of the same head in another contrast.
+#
+# ## Palette-3D: why not 3D from the start?
+# A 3D diffusion model knows what lies between slices. But a volume is one example where it holds a hundred slices,
+# its feature maps are a hundred times larger, and it is trained on crops to fit at all. 2D experts avoid this price.
+#
+# ## Train and score
+# Every method by the same call: train what is missing, translate, score, and note what it took. On the command line:
+# `diffens evaluate unet-3d --task sr`.
+
+# %%
+from pathlib import Path
+
+from diffens_core.places import home
+from diffens_core.report import report
+
+folder = Path(out) if out else home() / "figures" / "out" / preset / "07_baselines"
+options, reports = {"split": "test", "subjects": subjects, "samples": samples}, {}
+for name in chosen:
+    reports[name] = report(experiment, name, task, out=folder / f"{name}-{task}", **options)
+
+# %% [markdown]
+# The training curves. Each kind of model minimises something else, so heights can be compared within a panel only.
+
+# %%
+labels = {"regression": "squared error", "pix2pix": "both players together"}
+labels |= {"volume": "squared error, any noise", "bridge": "squared error, any step"}
+logs = {}
+for name in chosen:
+    for run in experiment.runs_of(name, task):
+        if run.stage in labels:
+            logs.setdefault(labels[run.stage], {})[name] = experiment.log(run)
+figure = plots.loss_panels(logs) if logs else None
+
+# %% [markdown]
+# ## Quality and cost in one table
+# PSNR in decibels. Training seconds and parameters are those of all networks behind a method; memory is the peak in
+# GiB of the largest training (on a CPU that of the whole process, with Python and the data). Weights that came with the
+# package are without seconds and memory. A discriminator counts as parameters, though only training needs it.
+
+# %%
+from diffens_core.evaluate import results_table
+
+metrics = pd.concat([found for found, _ in reports.values()])
+table = results_table(metrics, chosen).drop(columns=["ssim_brain"], level=1)
+costs = pd.DataFrame({name: cost for name, (_, cost) in reports.items()}).T
+costs = costs.reindex(columns=["seconds", "parameters", "memory", "sampling"])
+costs.columns = pd.MultiIndex.from_product([["training", "sample"], costs.columns])[[0, 1, 2, 7]]
+formats = dict.fromkeys(table.columns, "{:.3f}") | dict.fromkeys(costs.columns, "{:.2f}")
+formats |= {("training", "seconds"): "{:,.0f}", ("training", "parameters"): "{:,.0f}"}
+pd.concat([table, costs], axis=1).style.format(formats, na_rep="")
+
+# %% [markdown]
+# ## In three planes
+# First the methods with one answer, then those that draw samples.
+
+# %%
+volumes = {name: experiment.translate(name, task, pair, samples).numpy()[:, 0] for name in chosen}
+truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
+one = [name for name in chosen if len(volumes[name]) == 1]
+shown = {"truth": truth, **{name: volumes[name][0] for name in one}}
+at, title = plots.middle(brain), f"{pair.subject}, preset {preset}"
+figure = plots.three_planes(shown, truth, at, f"{title}: one answer")
+
+# %%
+shown = {"truth": truth}
+for name in [name for name in chosen if name not in one]:
+    shown[f"{name}\nsample"] = volumes[name][0]
+    shown[f"{name}\nmean of {samples}"] = volumes[name].mean(0)
+figure = plots.three_planes(shown, truth, at, f"{title}: samples")
+
+# %% [markdown]
+# ## Smooth, sharp, sure
+# Two numbers that PSNR does not show, within the brain. *Jumps*: the mean absolute difference of neighbouring voxels,
+# as a share of the truth's. Below 1 is smoother than the truth; above 1 is rougher: noise, stripes between slices, or
+# invented detail. *Spread*: the standard deviation over samples; a method with one answer has none, and says nothing
+# about how sure it is.
+
+# %%
+from diffens_core.metrics import roughness
+
+true = np.mean(roughness(truth, brain))
+jumps = {n: np.mean(roughness(v[0], brain)) / true for n, v in volumes.items()}
+means = {n: np.mean(roughness(v.mean(0), brain)) / true for n, v in volumes.items() if len(v) > 1}
+spread = {n: v.std(0, ddof=1)[brain].mean() for n, v in volumes.items() if len(v) > 1}
+columns = {"jumps, one": jumps, "jumps, mean of samples": means, "spread": spread}
+pd.DataFrame(columns).loc[chosen].style.format("{:.3f}", na_rep="")
+
+# %% [markdown]
+# What to look for, whatever the numbers of this run:
+#
+# - **Smooth is cheap.** `cubic` and regression are smooth where they are unsure. A high PSNR with jumps far below 1 is
+#   that, not detail.
+# - **Sharp is not right.** A GAN is rewarded for looking true. Compare its error maps with those of the U-Net: detail
+#   in a wrong place costs twice, where it is and where it should be.
+# - **2D methods jump from slice to slice**, whatever their objective: those here slice axially, so look at the coronal
+#   and sagittal cuts.
+# - **A mean of samples** comes near to a regression, in PSNR and in smoothness: the samples agree on what is known.
+# - **Steps cost.** One pass for `unet` and `pix2pix`; one a step, and in ensembles one an expert, for all others.
+#
+# ## Exercises
+# 1. Set `task` to `both` and `mt`. Which method gains most from a second contrast, and which cannot use a bridge well?
+# 2. Draw 10 samples of `palette-3d`. How does the PSNR of their mean grow with their number, and where would it end?
+# 3. `L1_WEIGHT` in `pix2pix.py` is 100. What do you expect of 0, and of 10 000? Which other baseline is the latter?
+# 4. Give `i2sb` another start: let `x1` be the measured blocks instead of their interpolation (`start` in `runs.py`).
+# 5. Train `unet-3d` twice as long. Does it get sharper?
