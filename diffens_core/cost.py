@@ -60,6 +60,6 @@ def write_cost(folder: Path, spent: Spent, parameters: int, memory: float) -> No
 
 
 def read_cost(folder: Path) -> dict[str, float]:
-    """`cost.json` of a run folder; empty for a run that has none, such as a shipped one."""
+    """`cost.json` of a run folder; empty where there is none, as in a run that is not finished."""
     path = Path(folder) / "cost.json"
     return json.loads(path.read_text()) if path.is_file() else {}

@@ -44,7 +44,7 @@ def report(experiment: Experiment, method: str, task: str, *, split: str, subjec
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
     """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
 
-    Only what is known: shipped weights come without seconds and memory.
+    Only what is known of all of them.
     """
     costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
     known = {key: [cost[key] for cost in costs if key in cost] for key in KEYS}

@@ -15,10 +15,10 @@ from .runs import SHIPPED
 
 
 def ship(folder: Path) -> Path:
-    """Write configuration, log and weights of a run, in float16 (half the size), below `diffens_core/weights/`."""
+    """Write configuration, log, cost and weights of a run, in float16 (half the size), below `diffens_core/weights/`."""
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
-    for name in ("config.json", "log.csv"):
+    for name in ("config.json", "log.csv", "cost.json"):
         write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
         tensors = {name: file.get_tensor(name).to(torch.float16) for name in file.keys()}  # noqa: SIM118

@@ -198,7 +198,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 
 # %% [markdown]
 # What they cost to train: seconds and parameters of all networks behind a method, shared experts counted in each.
-# Weights that came with the package are without seconds.
+# Weights that come with the package bring the seconds of their own training along.
 
 # %%
 from diffens_core.report import cost_of

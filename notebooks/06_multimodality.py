@@ -165,7 +165,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 # %% [markdown]
 # ## What it costs
 # Seconds and parameters of all that is behind a method. `multi-ours` shares its experts with every method of the tasks
-# `sr` and `mt`. Weights that came with the package are without seconds.
+# `sr` and `mt`. Weights that come with the package bring the seconds of their own training along.
 
 # %%
 from diffens_core.report import cost_of

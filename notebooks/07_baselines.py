@@ -173,8 +173,8 @@ figure = plots.loss_panels(logs) if logs else None
 # %% [markdown]
 # ## Quality and cost in one table
 # PSNR in decibels. Training seconds and parameters are those of all networks behind a method; memory is the peak in
-# GiB of the largest training (on a CPU that of the whole process, with Python and the data). Weights that came with the
-# package are without seconds and memory. A discriminator counts as parameters, though only training needs it.
+# GiB of the largest training (on a CPU that of the whole process, with Python and the data). Weights that come with the
+# package bring those of their own training along. A discriminator counts as parameters, though only training needs it.
 
 # %%
 from diffens_core.evaluate import results_table
