@@ -15,7 +15,7 @@ from .runs import SHIPPED
 
 
 def ship(folder: Path) -> Path:
-    """Write configuration, log, cost and weights of a run, in float16 (half the size), below `diffens_core/weights/`."""
+    """Write configuration, log, cost and weights of a run, in float16, below `diffens_core/weights/`."""
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
     for name in ("config.json", "log.csv", "cost.json"):
