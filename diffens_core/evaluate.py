@@ -44,15 +44,21 @@ def sample(
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
-    for k in range(1 if getattr(model, "deterministic", False) else samples):
+    for k in range(different_samples(model, samples)):
         noise = noise_for(subject, [k], seed, y.shape[2:], device)
         generator = torch.Generator().manual_seed(mix_seed(seed, subject, k, "steps"))
         with autocast(device, precision):
             options = {"project": task.project if project else None, "generator": generator}
             for state in trajectory(model, y, noise, steps, **options):
                 show(k * steps + state.index + 1)
+        show((k + 1) * steps)  # some take fewer steps
         volumes.append(state.x0_hat.cpu())
     return torch.cat(volumes)
+
+
+def different_samples(model, samples: int) -> int:
+    """How many of `samples` a model gives: one, if all would be the same."""
+    return 1 if getattr(model, "deterministic", False) else samples
 
 
 def score(volumes: torch.Tensor, pair: Pair, method: str, task: str) -> pd.DataFrame:

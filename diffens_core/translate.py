@@ -18,7 +18,7 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from .config import RunConfig
 from .data import coarse_affine, coarsen, measure, scaled
 from .degrade import FACTOR
-from .evaluate import sample
+from .evaluate import different_samples, sample
 from .progress import Progress
 from .tasks import Task, task_named
 from .volumes import Scale, Volume, VolumeError, Window, bounding_box, load_volume, save_volume
@@ -69,6 +69,9 @@ def translate_files(
     the input. Raises `VolumeError` for input that cannot be used.
     """
     task = task_named(config.task)
+    samples = different_samples(model, samples)
+    if std is not None and samples < 2:
+        raise VolumeError(f"run '{config.name}' always gives the same answer: there is no standard deviation to write")
     prepared = prepare(inputs, task, config)
     bar = Progress(f"translating to {out.name}", samples * steps)
     options = {"samples": samples, "steps": steps, "seed": seed, "precision": precision}

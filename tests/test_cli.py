@@ -6,10 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from grids import grid, save, translate
-from tiny import SHAPE, expert_config, make_head
+from tiny import SHAPE, expert_config, make_head, wake
 
+from diffens_core import runs
 from diffens_core.cli import main
 from diffens_core.config import to_dict
+from diffens_core.presets import PRESETS
+from diffens_core.setting import Setting
 
 
 def refused(capsys, code, out, complaint):
@@ -90,3 +93,14 @@ def test_train_goes_on_from_a_config_file(prepared, tmp_path, capsys):
     path.write_text("{}")
     assert main(["train", str(path), "--runs", str(tmp_path / "runs")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_regression_translates_but_has_no_standard_deviation(prepared, tmp_path, lr, capsys):
+    data = expert_config(prepared).data
+    config = Setting(PRESETS["smoke"], "sr", data).baseline("unet-3d", "regression")
+    folder = tmp_path / config.folder
+    runs.save_weights(folder, wake(runs.build(config), size=0.03), config)
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    out, std = tmp_path / "out.nii.gz", tmp_path / "std.nii.gz"
+    refused(capsys, translate(folder, lr, out, "--samples", 3, "--std", std), out, "always gives the same answer")
+    assert translate(folder, lr, out) == 0 and np.isfinite(nib.load(out).get_fdata()).all()
