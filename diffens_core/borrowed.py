@@ -47,7 +47,9 @@ class Borrowed(nn.Module):
             return []
         size, mode = 8 * self.multiple, self.model.training
         example = next(self.model.parameters())
-        _, feats = self.eval()(example.new_zeros(1, self.channels, size, size), torch.zeros(1, dtype=torch.int64))
+        _, feats = self.eval()(
+            example.new_zeros(1, self.channels, size, size), torch.zeros(1, dtype=torch.int64, device=example.device)
+        )
         self.train(mode)
         sizes = [tuple(f.shape[2:]) for f in feats]
         if sizes != [(size >> level,) * 2 for level in range(levels)]:
