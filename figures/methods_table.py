@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+from seeds_table import print_markdown
 
 from diffens_core.evaluate import METRICS, subject_means
 from diffens_core.methods import METHODS
@@ -68,13 +69,6 @@ def _number(mean: float, spread: float, digits: int) -> str:
 
 def _or_nothing(value: float, form: str) -> str:
     return "" if pd.isna(value) or value == 0 else form.format(value)
-
-
-def print_markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a Markdown table."""
-    header = list(header)
-    for cells in (header, ["---"] * len(header), *rows):
-        print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
