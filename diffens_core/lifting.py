@@ -1,6 +1,6 @@
 """Networks brought to volumes: a 2D network runs over the slices of a plane (Eq. 4), a 3D network over all at once.
 
-Both offer `run(inputs, t, box)` on [B, K, X, Y, Z], pad to what the network can halve, and cut the answer back. A
+Both offer `run(inputs, t)` on [B, K, X, Y, Z], pad to what the network can halve, and cut the answer back. A
 batch of 2D slices is a batch of volumes one voxel thick, so the training of a 2D model calls the same function.
 """
 
@@ -77,11 +77,10 @@ class VolumeNet(nn.Module):
         super().__init__()
         self.net = net
 
-    def run(self, inputs: torch.Tensor, t: torch.Tensor, box: Box | None = None) -> torch.Tensor:
-        """Float32 [B, K_out, X, Y, Z] for `inputs` [B, K, X, Y, Z] and steps `t` [B]; within a `box`, if given."""
+    def run(self, inputs: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Float32 [B, K_out, X, Y, Z] for `inputs` [B, K, X, Y, Z] and steps `t` [B]."""
         out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t)
-        out = crop_like(out, inputs).float()
-        return out if box is None else out[..., *box]
+        return crop_like(out, inputs).float()
 
 
 def own_part(volume: torch.Tensor, box: Box) -> torch.Tensor:

@@ -30,9 +30,9 @@ def report(experiment: Experiment, method: str, task: str, *, split: str, subjec
     forget_peak(pick_device())
     started = Spent.now()
     metrics, volumes = experiment.compare([method], task, pairs, samples, {method: model})
+    spent = Spent.now() - started
     count = sum(len(v) for v in volumes.values())
     cost = cost_of(experiment.runs_of(method, task), experiment.runs)
-    spent = Spent.now() - started
     cost |= {"sampling": round(spent.clock / count, 2), "core_sampling": round(spent.cores / count, 2)}
     cost |= {"sampling_memory": round(peak_memory(pick_device()), 2), "samples": count}
     out.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ from diffens_core.evaluate import METRICS, subject_means
 from diffens_core.methods import METHODS
 from diffens_core.report import read_reports
 
-SHOWN = ("psnr", "ssim", "psnr_brain", "ssim_brain")
 RIVALS = {"ours-tpdm": "tpdm", "ours-small": "tpdm", "ours-tosm": "tosm", "ours-madm": "madm"}
 RIVALS |= {"multi-ours": "multi-tpdm", "multi-small": "multi-tpdm"}
 
@@ -39,11 +38,11 @@ def read(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def methods_rows(metrics: pd.DataFrame, costs: pd.DataFrame, task: str) -> Iterable[list[str]]:
     """A row per method of a task, in the order of the registry."""
-    seeds = metrics.xs(task, level="task")[list(SHOWN)].groupby(["method", "seed"]).mean().groupby("method")
+    seeds = metrics.xs(task, level="task")[list(METRICS)].groupby(["method", "seed"]).mean().groupby("method")
     mean, spread, count = seeds.mean(), seeds.std(), seeds.size()
     cost = costs.xs(task, level="task").groupby("method").mean(numeric_only=True)
     for method in (m for m in METHODS if m in mean.index):
-        cells = [_number(mean.loc[method, m], spread.loc[method, m], 3 if "ssim" in m else 2) for m in SHOWN]
+        cells = [_number(mean.loc[method, m], spread.loc[method, m], 3 if "ssim" in m else 2) for m in METRICS]
         known = cost.loc[method].to_dict()
         minutes = known.get("core_seconds", float("nan")) / 60
         cells += [_or_nothing(minutes, "{:.0f}"), _or_nothing(known.get("parameters", float("nan")) / 1e6, "{:.2f}")]
