@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _device_options(translate)
     evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
     evaluate.set_defaults(run_command=_evaluate)
-    evaluate.add_argument("method", help="a name of the README's table: tpdm, ours-tpdm, unet-3d, ...")
+    evaluate.add_argument("method", help="a name of the README's table: tpdm, ours-tpdm, ...; or truth, an upper bound")
     evaluate.add_argument("--task", default="sr", help="sr, mt or both")
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", help="whose subjects to translate")
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
     evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
+    evaluate.add_argument("--segmenter", default="", help="Dice: own (trained here), or a SwinUNETR file of BraTS 2021")
+    evaluate.add_argument("--medicalnet", default="", help="FID: the file resnet_50_23dataset.pth, or download")
     evaluate.add_argument("--runs", default="", help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
     evaluate.add_argument("--out", type=Path, help="folder for metrics.csv and cost.json")
     train = commands.add_parser("train", help="train a run from its config.json, or go on with it")
@@ -103,21 +105,26 @@ def _check_output(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from .evaluate import results_table
+    from .evaluate import summary
     from .experiment import open_experiment
+    from .judges import open_judges
     from .methods import method_named
     from .places import home
-    from .report import report
+    from .report import TRUTH, report
 
-    method_named(args.method, task_named(args.task).name)
+    if args.method != TRUTH:
+        method_named(args.method, task_named(args.task).name)
+    elif not args.segmenter:
+        raise ConfigError("truth is measured by segmentation alone: give --segmenter")
     if args.samples < 1 or args.subjects < 0:
         raise ConfigError("--samples must be at least 1, --subjects at least 0")
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, splits=[args.split])
     name = f"{args.method}-{args.task}-seed{args.seed}"
     out = args.out or home() / "figures" / "out" / args.preset / name
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
+    options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet)
     metrics, cost = report(experiment, args.method, args.task, **options)
-    print(results_table(metrics, [args.method]).to_string(float_format="{:.3f}".format))
+    print(summary(metrics).to_string(float_format="{:.4g}".format))
     print(", ".join(f"{key} {value}" for key, value in cost.items()))
     print(f"wrote {out / 'metrics.csv'} and cost.json")
 

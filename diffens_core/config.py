@@ -116,6 +116,23 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
+class SegmenterConfig:
+    """A SwinUNETR. feature_size: its first width, a multiple of 12; attention: edge of the windows that its tokens see
+    each other in; window: edge of the boxes that a volume is segmented in."""
+
+    feature_size: int = 48
+    attention: int = 7
+    window: int = 128
+
+    def __post_init__(self):
+        if self.feature_size < 12 or self.feature_size % 12:
+            raise ConfigError(f"feature_size must be a multiple of 12, not {self.feature_size}")
+        _at_least("attention", self.attention, 1)
+        if self.window < 64 or self.window % 32:
+            raise ConfigError(f"window must be a multiple of 32 from 64 on, not {self.window}")
+
+
+@dataclass(frozen=True)
 class Phase:
     """`steps` optimiser steps on whole volumes, or on parts of them.
 
@@ -183,6 +200,8 @@ class DataConfig:
     shape: tuple[int, ...]
 
 
+TRANSLATIONS, SEGMENTATIONS = ("sr", "mt", "both"), ("seg4", "seg2", "seg1")  # tasks
+
 # What a run trains, and whether it works on the slices of a plane (None: either) and builds on other runs.
 STAGES = {
     "expert": (True, False),  # a 2D diffusion model
@@ -194,6 +213,7 @@ STAGES = {
     "autoencoder": (True, False),
     "latent": (True, True),  # a 2D diffusion model of an autoencoder's latents
     "volumetric": (True, True),  # the volumetric layers of a latent model
+    "segmentation": (False, False),
 }
 
 
@@ -202,7 +222,8 @@ class RunConfig:
     """One training. experts: the runs that it builds on; plane: what a 2D model slices.
 
     prediction: what a diffusion model puts out; a fusion says it in `fusion`.
-    unet: None for an autoencoder, which has settings of its own, and for volumetric layers, which go into a network.
+    unet: None for an autoencoder and a segmenter, which have settings of their own, and for volumetric layers, which go
+    into a network.
     slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise.
     """
 
@@ -222,10 +243,11 @@ class RunConfig:
     slab: int = option(0)
     ode: bool = option(False)
     autoencoder: AutoencoderConfig | None = option(None)
+    segmenter: SegmenterConfig | None = option(None)
 
     def __post_init__(self):
         _one_of("stage", self.stage, STAGES)
-        _one_of("task", self.task, ("sr", "mt", "both"))
+        _one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TRANSLATIONS)
         _one_of("prediction", self.prediction, PREDICTIONS)
         _at_least("slab", self.slab, 0)
         sliced, builds = STAGES[self.stage]

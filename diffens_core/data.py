@@ -20,7 +20,7 @@ from .degrade import block_average, downsample
 from .inputs import coordinates
 from .places import lengthen, shorten
 from .sampler import mix_seed
-from .tasks import TARGET, Task
+from .tasks import LABELS, TARGET, Task
 from .volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -28,8 +28,8 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class Pair:
-    """One subject. x0: [1, X, Y, Z] in [-1, 1]; y: [C, X, Y, Z], likewise, but `flair_up` may overshoot a little;
-    brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
+    """One subject. x0: [1, X, Y, Z] in [-1, 1], or the labels of a tumour; y: [C, X, Y, Z] in [-1, 1], but `flair_up`
+    may overshoot a little; brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
 
     subject: str
     x0: torch.Tensor
@@ -37,6 +37,11 @@ class Pair:
     brain: torch.Tensor
     affine: np.ndarray
     scale: Scale
+
+    @property
+    def seen(self) -> np.ndarray:
+        """bool [X, Y, Z]: what is not background in the first condition; elsewhere a translation is background."""
+        return (self.y[0] > -1.0).numpy()
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,24 @@ def read_participants(root: str | Path) -> pd.DataFrame:
     return table
 
 
+def data_contrasts(config: DataConfig) -> list[str]:
+    """The contrasts that every subject of a prepared data set has."""
+    return json.loads((lengthen(config.root) / "dataset.json").read_text()).get("contrasts", [])
+
+
 def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
     """Block means of [X, Y, Z] by a whole `factor`; a border that does not fill a block is averaged as it is."""
     if factor == 1:
         return data.astype(np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None]
     return downsample(tensor, factor)[0, 0].numpy()
+
+
+def coarsen_labels(labels: np.ndarray, factor: int) -> np.ndarray:
+    """uint8 labels [X, Y, Z]: of each block of `factor`^3 voxels the one that most of it has."""
+    values = np.unique(labels)
+    shares = np.stack([coarsen((labels == value).astype(np.float32), factor) for value in values])
+    return values[shares.argmax(0)].astype(np.uint8)
 
 
 def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):
@@ -102,7 +119,7 @@ def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task)
     known = measure(flair)
     scale = fit_scale(known, known != 0)
     x0 = torch.from_numpy(scale.apply(flair, flair != 0))[None]
-    channels = {name: scaled(image)[0] for name, image in contrasts.items()}
+    channels = {TARGET: x0} | {name: scaled(image)[0] for name, image in contrasts.items()}
     if task.measured:
         channels["flair_lr"] = block_average(x0[None])[0]
     return x0, task.stack(channels), scale
@@ -120,13 +137,14 @@ def measure(image: np.ndarray) -> np.ndarray:
 
 
 class PreparedData:
-    """The subjects of one split, read when first asked for and then kept in memory.
+    """The subjects of one split, read when first asked for and, with `keep`, then kept in memory.
 
-    Raises `VolumeError` where the split is empty, a subject is not there, or the spacing does not fit.
+    A segmentation has the subjects that have labels and all its contrasts. Raises `VolumeError` where the split is
+    empty, a subject is not there, or the spacing does not fit.
     """
 
-    def __init__(self, config: DataConfig, split: str, task: Task):
-        self.config, self.task, self.root = config, task, lengthen(config.root)
+    def __init__(self, config: DataConfig, split: str, task: Task, keep: bool = True):
+        self.config, self.task, self.root, self.keep = config, task, lengthen(config.root), keep
         table = read_participants(self.root)
         self.subjects = sorted(table.loc[table["split"] == split, "participant_id"])
         if not self.subjects:
@@ -137,6 +155,10 @@ class PreparedData:
                 f"{self.root}: {len(missing)} of {len(self.subjects)} '{split}' subjects are not there yet "
                 f"({missing[0]}, ...); run data_prep again to finish them"
             )
+        if task.target == LABELS:
+            self.subjects = [s for s in self.subjects if self._has_all(s, (LABELS, *task.inputs))]
+            if not self.subjects:
+                raise VolumeError(f"{self.root}: no '{split}' subject has labels and {', '.join(task.inputs)}")
         self._pairs: dict[str, Pair] = {}
         self._grid: torch.Tensor | None = None
 
@@ -145,9 +167,35 @@ class PreparedData:
 
     def __getitem__(self, index: int) -> Pair:
         subject = self.subjects[index]
-        if subject not in self._pairs:
-            self._pairs[subject] = self._read(subject)
-        return self._pairs[subject]
+        if subject in self._pairs:
+            return self._pairs[subject]
+        pair = self._read(subject)
+        if self.keep:
+            self._pairs[subject] = pair
+        return pair
+
+    def pair(self, subject: str) -> Pair:
+        """One subject by name; raises `VolumeError` where the split does not have it."""
+        if subject not in self.subjects:
+            raise VolumeError(f"{self.root}: no {subject} with all files of task '{self.task.name}'")
+        return self[self.subjects.index(subject)]
+
+    def _has_all(self, subject: str, names) -> bool:
+        return all((self.root / subject / f"{name}.nii.gz").is_file() for name in names)
+
+    def labels(self, subject: str) -> torch.Tensor | None:
+        """Labels of the tumour, uint8 [X, Y, Z] on the grid of the subject's pair; None where there are none."""
+        path = self.root / subject / f"{LABELS}.nii.gz"
+        if not path.is_file():
+            return None
+        seg = load_volume(path)
+        factor = coarsening(seg.spacing, self.config.spacing, path)
+        return torch.from_numpy(self._window(subject, factor)[0].crop(coarsen_labels(seg.data, factor)))
+
+    def _window(self, subject: str, factor: int) -> tuple[Window, np.ndarray]:
+        """The box around the brain on the grid that is `factor` times coarser than the files', and the brain on it."""
+        brain = coarsen(load_volume(self.root / subject / "brain.nii.gz").data, factor) > 0.5
+        return Window.centered(center_of(brain), self.config.shape), brain
 
     def _read(self, subject: str) -> Pair:
         folder = self.root / subject
@@ -155,11 +203,12 @@ class PreparedData:
         volumes = {name: load_volume(folder / f"{name}.nii.gz") for name in names}
         first = volumes[TARGET]
         factor = coarsening(first.spacing, self.config.spacing, folder)
-        brain = coarsen(load_volume(folder / "brain.nii.gz").data, factor) > 0.5
-        window = Window.centered(center_of(brain), self.config.shape)
+        window, brain = self._window(subject, factor)
         images = {name: window.crop(coarsen(volume.data, factor)) for name, volume in volumes.items()}
         brain = window.crop(brain)
         x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
+        if self.task.target == LABELS:
+            x0 = self.labels(subject)[None].float()
         return Pair(subject, x0, y, torch.from_numpy(brain), window.affine(coarse_affine(first.affine, factor)), scale)
 
     def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0)) -> Batch:

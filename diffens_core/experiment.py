@@ -13,12 +13,14 @@ from filelock import FileLock
 from .config import DataConfig, RunConfig
 from .data import Pair, PreparedData, describe_data
 from .device import pick_device
-from .evaluate import COLUMNS, sample, score
+from .evaluate import COLUMNS, score
 from .methods import method_named, model_of
 from .places import default_runs, home
 from .presets import Preset, preset_named
 from .progress import Progress
-from .runs import find
+from .runs import find, load_or_train
+from .samples import sample
+from .segmentation import Segmenter
 from .setting import Setting
 from .tasks import task_named
 
@@ -39,9 +41,22 @@ class Experiment:
 
     def model(self, method: str, task: str) -> nn.Module:
         """The trained model of a method on the best device; what is not trained yet is trained now."""
-        if self.embedded and any(find(run, self.runs) is None for run in self.runs_of(method, task)):
-            embedded_data(self.preset, ("train",))
+        self._prepare_training(self.runs_of(method, task))
         return model_of(method, self.setting(task), self.runs).to(pick_device())
+
+    def segmenter_run(self, task: str) -> RunConfig:
+        """The training of the judge of tumours, `seg4`, `seg2` or `seg1`: one for all seeds."""
+        return Setting(self.preset, task, self.data).segmenter()
+
+    def segmenter(self, task: str) -> Segmenter:
+        """The trained judge of tumours on the best device; trained now where it is not yet."""
+        run = self.segmenter_run(task)
+        self._prepare_training([run])
+        return load_or_train(run, self.runs).to(pick_device())
+
+    def _prepare_training(self, runs: Sequence[RunConfig]) -> None:
+        if self.embedded and any(find(run, self.runs) is None for run in runs):
+            embedded_data(self.preset, ("train",))
 
     def runs_of(self, method: str, task: str) -> tuple[RunConfig, ...]:
         """The configurations of the trainings that a method needs, experts within their fusion."""
@@ -52,8 +67,8 @@ class Experiment:
         return pd.read_csv(find(run, self.runs) / "log.csv")
 
     def subjects(self, split: str, task: str) -> PreparedData:
-        """The pairs of a split for a task."""
-        return PreparedData(self.data, split, task_named(task))
+        """The pairs of a split for a task; none of them is kept in memory."""
+        return PreparedData(self.data, split, task_named(task), keep=False)
 
     def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None):
         """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.

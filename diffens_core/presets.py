@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .config import AutoencoderConfig, ConfigError, DiffusionConfig, FusionConfig, Phase, TrainConfig, UNetConfig
+from .config import (
+    AutoencoderConfig,
+    ConfigError,
+    DiffusionConfig,
+    FusionConfig,
+    Phase,
+    SegmenterConfig,
+    TrainConfig,
+    UNetConfig,
+)
 from .recipes import DEMO_RECIPES, GPU_RECIPES, OBJECTIVES, PAPER_RECIPES, SMOKE_RECIPES, Recipe
 from .sampler import timesteps
 
@@ -18,7 +27,7 @@ class Preset:
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
     their own, with their trainings. three_train: the fusion's with experts of all three planes, whose slices fill a
     cube better than a long patch. recipes: baselines that have a network or a training of their own.
-    autoencoder: what Make-A-Volume's latents are made by.
+    autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
 
@@ -42,6 +51,7 @@ class Preset:
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
 
     def training(self, phases: tuple[Phase, ...], **changes) -> TrainConfig:
@@ -82,6 +92,7 @@ PRESETS = {
         steps=4,
         samples=2,
         autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
+        segmenter=SegmenterConfig(feature_size=12, attention=4, window=64),
         recipes=SMOKE_RECIPES,
     ),
     "demo": Preset(
@@ -102,6 +113,7 @@ PRESETS = {
         steps=3,
         samples=3,
         autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
+        segmenter=SegmenterConfig(feature_size=12, attention=4, window=64),
         recipes=DEMO_RECIPES,
     ),
     "gpu": Preset(
@@ -122,6 +134,7 @@ PRESETS = {
         steps=25,
         samples=5,
         autoencoder=AutoencoderConfig(channels=(64, 128, 128), blocks=2, latent_channels=8),
+        segmenter=SegmenterConfig(feature_size=24, window=96),
         recipes=GPU_RECIPES,
     ),
     "paper": Preset(

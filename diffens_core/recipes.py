@@ -1,4 +1,4 @@
-"""Baselines whose network or training is not that of our own 2D or 3D models, by preset and name."""
+"""Baselines whose network or training is not that of our own 2D or 3D models, and the segmenter, by preset and name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .config import DiffusionConfig, Phase, TrainConfig, UNetConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Network and training of one baseline, or of one of the three stages of Make-A-Volume.
+    """Network and training of one baseline, of one of the three stages of Make-A-Volume, or of the segmenter.
 
-    unet: None for the autoencoder, which is described by the preset, and for the volumetric layers.
+    unet: None for autoencoder and segmenter, which are described by the preset, and for the volumetric layers.
     """
 
     unet: UNetConfig | None
@@ -27,6 +27,7 @@ OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 SHORT = {"ema": 0.99, "decay": "cosine"}
 
 SMOKE_RECIPES = {
+    "segmenter": Recipe(None, TrainConfig((Phase(8, 1, 2e-3, crop=(40, 48, 32)),), warmup=2, save_every=4, **SHORT)),
     "autoencoder": Recipe(None, TrainConfig((Phase(100, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,)),
@@ -39,6 +40,9 @@ SMOKE_RECIPES = {
 
 # Generator and discriminator take turns: as many steps as the others' time allows.
 DEMO_RECIPES = {
+    "segmenter": Recipe(
+        None, TrainConfig((Phase(300, 1, 1e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
+    ),
     "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
@@ -58,6 +62,9 @@ DEMO_RECIPES = {
 }
 
 GPU_RECIPES = {
+    "segmenter": Recipe(
+        None, TrainConfig((Phase(6000, 2, 4e-4, crop=(96, 96, 96)),), ema=0.999, warmup=100, decay="cosine")
+    ),
     "autoencoder": Recipe(None, TrainConfig((Phase(6000, 8, 5e-4),), ema=0.999, warmup=100, decay="cosine")),
     "latent": Recipe(
         UNetConfig(base=96, mult=(1, 2, 3), blocks=2, attention=(2,)),
@@ -70,9 +77,13 @@ GPU_RECIPES = {
 }
 
 # The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb).
+# The segmenter's are those of SwinUNETR on BraTS 2021 (Hatamizadeh et al.).
 # Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one.
 LATENT_NOISE = DiffusionConfig(beta_start=8.5e-4, beta_end=1.2e-2)
 PAPER_RECIPES = {
+    "segmenter": Recipe(
+        None, TrainConfig((Phase(300_000, 1, 1e-4, crop=(128, 128, 128)),), warmup=1000, decay="cosine")
+    ),
     "autoencoder": Recipe(None, TrainConfig((Phase(200_000, 4, 4.5e-6),))),
     "latent": Recipe(
         UNetConfig(base=224, mult=(1, 2, 3, 4), blocks=2, attention=(1, 2, 3)),

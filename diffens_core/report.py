@@ -1,4 +1,4 @@
-"""One method, evaluated: what it scores on a split, and what it costs to train and to sample."""
+"""One method, evaluated: what it scores on a split, what its translations are good for, and what it costs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,73 @@ import pandas as pd
 
 from .checkpoints import write_atomically
 from .config import RunConfig
-from .cost import Spent, forget_peak, peak_memory, read_cost
+from .cost import forget_peak, peak_memory, read_cost
 from .device import pick_device
+from .evaluate import SET, rows, score
 from .experiment import Experiment
+from .judges import Judges, SetMetrics
+from .progress import Progress
 from .runs import find
+from .samples import Samples
 
 KEYS = ("seconds", "core_seconds", "parameters", "memory")
+TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
 
 
-def report(experiment: Experiment, method: str, task: str, *, split: str, subjects: int, samples: int, out: Path):
-    """Train what is missing, translate the first `subjects` of a split, write `metrics.csv` and `cost.json` to `out`.
+def report(
+    experiment: Experiment,
+    method: str,
+    task: str,
+    *,
+    split: str,
+    subjects: int,
+    samples: int,
+    out: Path,
+    judges: Judges | None = None,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Translate the first `subjects` of a split (0: all) and measure: `metrics.csv` and `cost.json` in `out`.
 
-    Returns both: the metrics as a table; the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a
-    sample.
+    What is not trained or not drawn yet is made now; what there is is read, so a second call goes on where the first
+    was stopped. One subject at a time is in memory. The method `truth` is what a perfect one would answer: only its
+    segmentation is measured.
+
+    Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample.
     """
-    model = experiment.model(method, task)
-    data = experiment.subjects(split, task)
-    pairs = [data[i] for i in range(min(subjects, len(data)) if subjects else len(data))]
+    judges = judges or Judges()
+    data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
+    drawn = None if method == TRUTH else Samples(experiment, method, task)
+    count = min(subjects, len(data)) if subjects else len(data)
     forget_peak(pick_device())
-    started = Spent.now()
-    metrics, volumes = experiment.compare([method], task, pairs, samples, {method: model})
-    spent = Spent.now() - started
-    count = sum(len(v) for v in volumes.values())
-    cost = cost_of(experiment.runs_of(method, task), experiment.runs)
-    cost |= {"sampling": round(spent.clock / count, 2), "core_sampling": round(spent.cores / count, 2)}
-    cost |= {"sampling_memory": round(peak_memory(pick_device()), 2), "samples": count}
+    bar = Progress(f"evaluating {method} ({task})", count)
+    for index in range(count):
+        pair = data[index]
+        labels = data.labels(pair.subject)
+        volumes = drawn.of(pair, samples) if drawn else pair.x0[None]
+        if drawn:
+            tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
+            sets.add(volumes[0], pair.x0)
+        if judges.segmenter and labels is not None:
+            found = judges.segmentation(experiment.subjects(split, judges.contrasts).pair(pair.subject), volumes[0])
+            tables.append(rows(method, task, pair.subject, {"0": found}))
+        bar.update(index + 1, pair.subject)
+    if drawn:
+        tables.append(rows(method, task, SET, {"0": sets.values()}))
+    metrics = pd.concat(tables, ignore_index=True)
+    cost = _cost(experiment, method, task, drawn) | {"samples": samples}
+    cost |= {"features": {extractor.name: extractor.digest for extractor in judges.features}}
     out.mkdir(parents=True, exist_ok=True)
-    metrics.to_csv(out / "metrics.csv", index=False)
+    write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
     write_atomically(out / "cost.json", json.dumps(cost).encode())
     return metrics, cost
+
+
+def _cost(experiment: Experiment, method: str, task: str, drawn: Samples | None) -> dict[str, float]:
+    if drawn is None:
+        return {}
+    cost, known = cost_of(experiment.runs_of(method, task), experiment.runs), drawn.cost
+    if len(known):
+        cost |= {"sampling": round(known["seconds"], 2), "core_sampling": round(known["core_seconds"], 2)}
+    return cost | {"sampling_memory": round(peak_memory(pick_device()), 2)}
 
 
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:

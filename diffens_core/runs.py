@@ -31,6 +31,7 @@ from .pix2pix import Pix2pix
 from .places import default_runs
 from .progress import Progress
 from .regression import Regression
+from .segmentation import Segmenter
 from .tasks import Task, task_named
 from .train import own_tensors, train
 from .unet import UNet
@@ -97,6 +98,10 @@ def _latent(config: RunConfig, task: Task, experts) -> nn.Module:
     return LatentDiffusion(experts[0], net, config.diffusion.schedule, config.prediction)
 
 
+def _segmentation(config: RunConfig, task: Task, experts) -> nn.Module:
+    return Segmenter(len(task.conditions), config.segmenter)
+
+
 def _volumetric(config: RunConfig, task: Task, experts) -> nn.Module:
     return VolumetricDiffusion(experts[0])
 
@@ -112,6 +117,7 @@ BUILDERS = {
     "autoencoder": _autoencoder,
     "latent": _latent,
     "volumetric": _volumetric,
+    "segmentation": _segmentation,
 }
 
 

@@ -48,6 +48,11 @@ class Setting:
         run = self._run(stage, name, recipe.unet, train, plane=plane, **options)
         return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
 
+    def segmenter(self) -> RunConfig:
+        """The network that segments the tumour, where the task is to do that."""
+        train = self.preset.recipe("segmenter", None).train
+        return self._run("segmentation", "segmenter", None, train, segmenter=self.preset.segmenter)
+
     def _run(self, stage: str, name: str, unet: UNetConfig, train, **options) -> RunConfig:
         preset = self.preset
         options = {"prediction": preset.prediction} | options

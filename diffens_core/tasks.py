@@ -1,6 +1,7 @@
-"""The translation tasks: which volumes condition, which is the target, what can be projected.
+"""The tasks: which volumes condition, which is the target, what can be projected.
 
-`sr`: 4x-degraded FLAIR to FLAIR. `mt`: T1ce to FLAIR. `both`: degraded FLAIR and T1ce to FLAIR.
+`sr`: 4x-degraded FLAIR to FLAIR. `mt`: T1ce to FLAIR. `both`: degraded FLAIR and T1ce to FLAIR. And, to judge them,
+`seg4`, `seg2`, `seg1`: tumour labels from four contrasts, from FLAIR and T1ce, from FLAIR alone.
 
 A degraded FLAIR enters twice: as measured, and interpolated. Within a block all slices of the measurement are the
 same slice, so a 2D model that reads nothing else cannot know its neighbours; the interpolation tells it.
@@ -14,15 +15,19 @@ import torch
 
 from .degrade import interpolate_cubic, project
 
-TARGET = "flair"
+TARGET, LABELS = "flair", "seg"
 
 
 @dataclass(frozen=True)
 class Task:
-    """inputs: what a user gives, the degraded target `flair_lr` first where there is one; the rest are contrasts."""
+    """inputs: what a user gives, the degraded target `flair_lr` first where there is one; the rest are contrasts.
+
+    target: `flair`, or `seg`: the labels of a tumour.
+    """
 
     name: str
     inputs: tuple[str, ...]
+    target: str = TARGET
 
     @property
     def measured(self) -> bool:
@@ -31,13 +36,13 @@ class Task:
 
     @property
     def contrasts(self) -> tuple[str, ...]:
-        """Contrasts to read besides the target."""
-        return tuple(c for c in self.inputs if c != "flair_lr")
+        """Contrasts to read besides the FLAIR, which is always read: intensities are scaled by its degraded version."""
+        return tuple(c for c in self.inputs if c not in ("flair_lr", TARGET))
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """The channels of `y`, in order: the measurement and its interpolation, then the contrasts."""
-        return ("flair_lr", "flair_up", *self.contrasts) if self.measured else self.contrasts
+        return ("flair_lr", "flair_up", *self.contrasts) if self.measured else self.inputs
 
     @property
     def nearest(self) -> int:
@@ -70,6 +75,7 @@ def interpolate(y_lr: torch.Tensor) -> torch.Tensor:
     return project(interpolate_cubic(y_lr).clamp(-1.0, 1.0), y_lr)
 
 
+# Translations.
 TASKS = {
     "sr": Task("sr", ("flair_lr",)),
     "mt": Task("mt", ("t1ce",)),
@@ -77,8 +83,16 @@ TASKS = {
 }
 
 
+SEGMENTATIONS = {
+    "seg4": Task("seg4", (TARGET, "t1ce", "t1", "t2"), LABELS),
+    "seg2": Task("seg2", (TARGET, "t1ce"), LABELS),
+    "seg1": Task("seg1", (TARGET,), LABELS),
+}
+
+
 def task_named(name: str) -> Task:
     """The task of that name; raises `ValueError` for an unknown one."""
-    if name not in TASKS:
+    known = TASKS | SEGMENTATIONS
+    if name not in known:
         raise ValueError(f"unknown task '{name}': choose from {', '.join(TASKS)}")
-    return TASKS[name]
+    return known[name]

@@ -18,8 +18,8 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from .config import RunConfig
 from .data import coarse_affine, coarsen, measure, scaled
 from .degrade import FACTOR
-from .evaluate import different_samples, sample
 from .progress import Progress
+from .samples import different_samples, sample
 from .tasks import Task, task_named
 from .volumes import Scale, Volume, VolumeError, Window, bounding_box, load_volume, save_volume
 

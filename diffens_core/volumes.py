@@ -178,9 +178,10 @@ class Scale:
     low: float
     high: float
 
-    def apply(self, data: np.ndarray, brain: np.ndarray) -> np.ndarray:
-        """`data` in its own unit to [-1, 1], clipped; -1 where `brain` is False."""
-        scaled = np.clip((data - self.low) / (self.high - self.low), 0.0, 1.0) * 2.0 - 1.0
+    def apply(self, data: np.ndarray, brain: np.ndarray, clip: bool = True) -> np.ndarray:
+        """`data` in its own unit to [-1, 1], clipped unless told otherwise; -1 where `brain` is False."""
+        scaled = (data - self.low) / (self.high - self.low)
+        scaled = (np.clip(scaled, 0.0, 1.0) if clip else scaled) * 2.0 - 1.0
         return np.where(brain, scaled, -1.0).astype(np.float32)
 
     def invert(self, scaled: np.ndarray) -> np.ndarray:

@@ -49,7 +49,8 @@ import pandas as pd
 from IPython.display import display
 
 from diffens_core import plots
-from diffens_core.evaluate import results_table, save_translation
+from diffens_core.evaluate import results_table
+from diffens_core.samples import save_translation
 from diffens_core.experiment import open_experiment
 from diffens_core.places import home
 from diffens_core.tasks import task_named

@@ -63,7 +63,10 @@ fresh = build(run)
 count = sum(p.numel() for p in fresh.parameters() if p.requires_grad)
 print(f"{run.folder.name}: {count / 1e6:.2f} M trainable parameters on top of {len(fresh.experts)} frozen experts")
 for phase in run.train.phases:
-    print(f"{phase.steps} steps, batches of {phase.batch}, " + (f"patches {phase.patch}" if phase.patch else "whole volumes"))
+    print(
+        f"{phase.steps} steps, batches of {phase.batch}, "
+        + (f"patches {phase.patch}" if phase.patch else "whole volumes")
+    )
 
 # %% [markdown]
 # ## It starts at the average

@@ -82,8 +82,7 @@ from diffens_core.experts import channels_in
 at, dim = plots.middle(pair.brain.numpy()), 3  # coronal slices lie along dimension 3 of [B, C, X, Y, Z]
 slab = with_neighbours(pair.y[None], dim, SLAB)[0].unflatten(0, (-1, len(conditions)))
 shown = {
-    name: {f"slice {k - SLAB:+d}": slab[k, c].numpy() for k in range(len(slab))}
-    for c, name in enumerate(conditions)
+    name: {f"slice {k - SLAB:+d}": slab[k, c].numpy() for k in range(len(slab))} for c, name in enumerate(conditions)
 }
 figure = plots.image_rows(shown, "coronal", at)
 print("channels of a 2D expert:", channels_in(len(conditions)))
@@ -288,7 +287,8 @@ for name, fusion in fusions.items():
     print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
 
 # %%
-from diffens_core.evaluate import sample, score
+from diffens_core.evaluate import score
+from diffens_core.samples import sample
 
 models = {"ours, axial": ours, "diffusers, sagittal": diffusers_expert, "monai, coronal": monai_expert}
 models |= {"average of two": Average(both), "average of three": Average(three), **fusions}

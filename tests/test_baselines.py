@@ -8,7 +8,6 @@ from tiny import NET, SHAPE, make_inputs, wake, write_prepared
 from diffens_core import runs
 from diffens_core.config import ConfigError, Phase, TrainConfig
 from diffens_core.data import Batch, PreparedData, describe_data
-from diffens_core.evaluate import sample
 from diffens_core.i2sb import Bridge, BridgeSchedule
 from diffens_core.inputs import coordinates
 from diffens_core.lifting import SliceNet, VolumeNet
@@ -16,6 +15,7 @@ from diffens_core.pix2pix import L1_WEIGHT, Pix2pix
 from diffens_core.presets import PRESETS
 from diffens_core.regression import Regression
 from diffens_core.sampler import trajectory
+from diffens_core.samples import sample
 from diffens_core.setting import Setting
 from diffens_core.tasks import task_named
 from diffens_core.train import objectives_of, train

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import make_fusion, make_inputs, wake
 
-from diffens_core.evaluate import sample
+from diffens_core.samples import sample
 from diffens_core.tasks import Task
 
 pytestmark = [

@@ -1,0 +1,95 @@
+"""Networks that look at translations: a segmenter, and extractors of features for distances between sets."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .data import Pair, data_contrasts
+from .device import autocast, pick_device
+from .distributions import ENOUGH, VoxelMeans, frechet_distance, mmd_rbf
+from .experiment import Experiment
+from .features import MedicalNet, SegmenterFeatures
+from .segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
+from .tasks import SEGMENTATIONS
+
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Judges:
+    """segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`."""
+
+    segmenter: Segmenter | None = None
+    contrasts: str = "seg4"
+    features: Sequence[Callable] = ()
+
+    def segmentation(self, contrasts: Pair, flair: torch.Tensor) -> dict[str, float]:
+        """Dice and Hausdorff distances with a FLAIR [1, X, Y, Z] in place of the true one.
+
+        contrasts: the subject's, with its labels.
+        """
+        return self.segment(contrasts, flair)[1]
+
+    def segment(self, contrasts: Pair, flair: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """What the segmenter finds with that FLAIR, bool [3, X, Y, Z], and its scores."""
+        with autocast(pick_device()):
+            found = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]))
+        spacing = np.linalg.norm(contrasts.affine[:3, :3], axis=0)
+        return found, segmentation_metrics(found, regions_of(contrasts.x0[0]), spacing)
+
+
+def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "") -> Judges:
+    """segmenter: `own`, one trained here (now, if need be), or a file of a published one, for 1 mm and four contrasts.
+    medicalnet: a file of MedicalNet's weights, or `download`. Empty: none of them.
+
+    The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce; with it comes another, of
+    FLAIR alone, whose features are compared. Raises `ConfigError` for files that are not what they should be.
+    """
+    four = set(SEGMENTATIONS["seg4"].inputs) <= set(data_contrasts(experiment.data))
+    contrasts = "seg4" if four or segmenter not in ("", OWN) else "seg2"
+    features = [MedicalNet(medicalnet)] if medicalnet else []
+    if segmenter == OWN:
+        digest = experiment.segmenter_run("seg1").identity
+        features.append(SegmenterFeatures(experiment.segmenter("seg1"), digest))
+        return Judges(experiment.segmenter(contrasts), contrasts, tuple(features))
+    if not segmenter:
+        return Judges(features=tuple(features))
+    published = published_segmenter(segmenter).to(pick_device())
+    if experiment.data.spacing != 1.0:
+        warnings.warn(f"{segmenter} was trained at 1 mm, this preset has {experiment.data.spacing} mm", stacklevel=2)
+    return Judges(published, contrasts, tuple(features))
+
+
+class SetMetrics:
+    """Distances between all translations and all true volumes, from what is kept of each subject."""
+
+    def __init__(self, extractors: Sequence[Callable]):
+        self.voxels = VoxelMeans()
+        self.features = {extractor: ([], []) for extractor in extractors}
+
+    def add(self, volume: torch.Tensor, target: torch.Tensor) -> None:
+        """One subject: both [1, X, Y, Z] in [-1, 1]."""
+        self.voxels.add(volume, target)
+        for extractor, (made, true) in self.features.items():
+            made.append(extractor(volume))
+            true.append(extractor(target))
+
+    def values(self) -> dict[str, float]:
+        """By name: `mmd_linear_voxels`; per extractor the Frechet distance, which is called `fid` on MedicalNet's
+        features alone, the MMD, and its kernel's bandwidth. Distances of features need two subjects."""
+        found = {"mmd_linear_voxels": self.voxels.value}
+        if self.voxels.count < ENOUGH:
+            few = f"{self.voxels.count} volumes: distances between sets are biased below {ENOUGH}"
+            warnings.warn(few, stacklevel=2)
+        for extractor, sides in self.features.items():
+            if self.voxels.count > 1:
+                made, true = (torch.stack(side) for side in sides)
+                name = extractor.name
+                found[f"{'fid' if name.startswith('medicalnet') else 'frechet'}_{name}"] = frechet_distance(made, true)
+                found[f"mmd_rbf_{name}"], found[f"mmd_bandwidth_{name}"] = mmd_rbf(made, true)
+        return found

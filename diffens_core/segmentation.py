@@ -1,0 +1,148 @@
+"""Tumour segmentation, the question asked of a generated FLAIR: MONAI's SwinUNETR, Dice, Hausdorff distance, Recovery.
+
+Regions as in BraTS: TC (tumour core: necrotic and enhancing), WT (whole tumour), ET (enhancing tumour); labels 1
+necrotic, 2 oedema, 4 enhancing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from .config import ConfigError, SegmenterConfig
+from .planes import crop_like, pad_to_multiple
+
+REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
+STRIDE = 32  # the network halves its input five times, and normalises what is left: more than one voxel
+WINDOWS = {"overlap": 0.5, "mode": "gaussian", "padding_mode": "replicate"}
+WORST_HD95 = 373.13  # mm, BraTS' penalty for a region that only one side has: the diagonal of its volumes
+LEAST_GAP = 1e-3  # of Dice between true and degraded FLAIR, for Recovery to mean anything
+
+
+class Segmenter(nn.Module):
+    """Contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of TC, WT and ET, which lie within each other."""
+
+    def __init__(self, channels: int, config: SegmenterConfig, z_score: bool = False):
+        """z_score: normalise as published weights expect."""
+        from monai.networks.nets import SwinUNETR
+
+        super().__init__()
+        sizes = {"feature_size": config.feature_size, "window_size": config.attention}
+        self.net = SwinUNETR(in_channels=channels, out_channels=len(REGIONS), **sizes)
+        self.window, self.z_score = config.window, z_score
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        # float32 on a CPU: the deepest maps are two voxels thick, where oneDNN's bf16 convolution fails (torch 2.13).
+        with torch.autocast("cpu", enabled=False):
+            return crop_like(self.net(_padded(y)), y).float()
+
+    def objectives(self) -> dict[str, Callable]:
+        """Soft Dice and cross-entropy of each region."""
+        from monai.losses import DiceLoss
+
+        dice = DiceLoss(sigmoid=True, batch=True)
+
+        def loss(batch, train, box):
+            logits, wanted = self(batch.y), regions_of(batch.x0[:, 0]).to(batch.y)
+            return dice(logits, wanted) + F.binary_cross_entropy_with_logits(logits, wanted)
+
+        return {"": loss}
+
+    @torch.inference_mode()
+    def segment(self, y: torch.Tensor) -> torch.Tensor:
+        """bool [3, X, Y, Z] for one subject's contrasts [C, X, Y, Z], in overlapping windows."""
+        from monai.inferers import sliding_window_inference
+
+        device = next(self.parameters()).device
+        y = (nonzero_z_score(y) if self.z_score else y)[None].to(device)
+        roi = (self.window,) * 3
+        return (sliding_window_inference(y, roi, 1, self, **WINDOWS)[0] > 0).cpu()
+
+    @torch.inference_mode()
+    def features(self, y: torch.Tensor) -> torch.Tensor:
+        """[F]: the deepest feature maps for [C, X, Y, Z], averaged over space."""
+        device = next(self.parameters()).device
+        deepest = self.net.swinViT(_padded(y[None].to(device)), self.net.normalize)[-1]
+        return deepest.float().mean((2, 3, 4))[0].cpu()
+
+
+def _padded(y: torch.Tensor) -> torch.Tensor:
+    y = pad_to_multiple(y, STRIDE)
+    return y if max(y.shape[2:]) > STRIDE else F.pad(y, [0, 0, 0, 0, 0, STRIDE], mode="replicate")
+
+
+def published_segmenter(path: str | Path) -> Segmenter:
+    """A SwinUNETR of BraTS 2021 from a checkpoint file, as in MONAI's research contributions (4 contrasts, 1 mm).
+
+    Its contrasts are FLAIR, T1ce, T1, T2. Judge only cases that were not in the fold that it was trained on. Raises
+    `ConfigError` for a file that is not such a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises many kinds for files that are none of its own
+        raise ConfigError(f"{path}: not a torch checkpoint ({str(error).splitlines()[0]})") from None
+    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
+    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    first, last = weights.get("swinViT.patch_embed.proj.weight"), weights.get("out.conv.conv.weight")
+    if first is None or last is None or last.shape[0] != len(REGIONS):
+        raise ConfigError(f"{path}: not a SwinUNETR with the three outputs TC, WT and ET")
+    model = Segmenter(first.shape[1], SegmenterConfig(first.shape[0]), z_score=True)
+    try:
+        model.net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: not of this MONAI's SwinUNETR ({str(error).splitlines()[-1].strip()})") from None
+    return model.eval()
+
+
+def nonzero_z_score(y: torch.Tensor) -> torch.Tensor:
+    """[C, X, Y, Z] with background -1 to mean 0 and standard deviation 1 within each channel's brain, background 0."""
+    out = torch.zeros_like(y)
+    for channel, result in zip(y, out):
+        brain = channel > -1.0
+        values = channel[brain]
+        result[brain] = (values - values.mean()) / values.std().clamp_min(1e-6)
+    return out
+
+
+def regions_of(labels: torch.Tensor) -> torch.Tensor:
+    """bool [..., 3, X, Y, Z] from labels [..., X, Y, Z]."""
+    masks = [torch.isin(labels, torch.tensor(values).to(labels)) for values in REGIONS.values()]
+    return torch.stack(masks, dim=-4)
+
+
+def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> dict[str, float]:
+    """`dice_<region>` and `hd95_<region>` (mm) for bool [3, X, Y, Z] both; spacing: mm along X, Y, Z.
+
+    A region that neither has: Dice 1, distance 0. One that only one has: Dice 0, distance `WORST_HD95`. BraTS' rule.
+    """
+    from monai.metrics import compute_hausdorff_distance
+
+    if found.shape != truth.shape:
+        raise ValueError(f"shapes differ: {tuple(found.shape)} and {tuple(truth.shape)}")
+    metrics = {}
+    for name, a, b in zip(REGIONS, found, truth):
+        size, common = int(a.sum() + b.sum()), int((a & b).sum())
+        metrics[f"dice_{name}"] = 2 * common / size if size else 1.0
+        if a.any() and b.any():
+            pair = (v[None, None].float() for v in (a, b))
+            distance = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing))
+            metrics[f"hd95_{name}"] = float(distance)
+        else:
+            metrics[f"hd95_{name}"] = WORST_HD95 if size else 0.0
+    return metrics
+
+
+def recovery(dice: np.ndarray, degraded: np.ndarray, true: np.ndarray) -> float:
+    """Per cent of the Dice lost by degrading the FLAIR that a method gets back, from scores of the same subjects [N].
+
+    `100 (dice - degraded) / (true - degraded)` of the means, as in the paper; NaN where the loss is below `LEAST_GAP`.
+    """
+    lost = float(np.mean(true) - np.mean(degraded))
+    return 100 * float(np.mean(dice) - np.mean(degraded)) / lost if abs(lost) >= LEAST_GAP else float("nan")

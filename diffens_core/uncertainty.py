@@ -1,0 +1,98 @@
+"""What repeated samples say about their own error: spread, calibration, coverage, sparsification.
+
+The spread of K samples at a voxel stands for a Gaussian around their mean, or for an interval between their extremes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import norm, rankdata
+
+LEVELS = np.linspace(0.05, 0.95, 19)  # of confidence, for the calibration curve
+FRACTIONS = np.linspace(0.0, 0.95, 20)  # of voxels removed, for sparsification
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Of one subject. mean, std, error: [X, Y, Z], in the unit of the samples; error is |mean - target|.
+
+    std has K - 1 in its denominator. inside: whether the target is between the smallest and the largest sample.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    error: torch.Tensor
+    inside: torch.Tensor
+    samples: int
+
+
+def uncertainty(samples: torch.Tensor, target: torch.Tensor) -> Uncertainty:
+    """From samples [K, X, Y, Z] and the target [X, Y, Z]; raises `ValueError` for less than two samples or NaN."""
+    if len(samples) < 2:
+        raise ValueError("uncertainty needs at least two different samples")
+    if not (torch.isfinite(samples).all() and torch.isfinite(target).all()):
+        raise ValueError("samples or target hold values that are not finite")
+    mean, std = samples.mean(0), samples.std(0)
+    inside = (samples.amin(0) <= target) & (target <= samples.amax(0))
+    return Uncertainty(mean, std, (mean - target).abs(), inside, len(samples))
+
+
+def uncertainty_metrics(found: Uncertainty, brain: torch.Tensor) -> dict[str, float]:
+    """By name; of the whole volume only where the name has no `_brain`. Raises `ValueError` for an empty brain.
+
+    `mace`: the paper's (Eq. 7), mean | std - error |, in the unit of volumes in [0, 1]. It is no calibration error: a
+    model that is always sure and right has 0, and so has one that is as unsure as it is wrong.
+    `ece_brain`: mean difference between the share of voxels within a central Gaussian interval and its confidence
+    (Kuleshov et al. 2018). `coverage_90_brain`: that share at 90 %. `coverage_range_brain`: the share of voxels between
+    the extremes of K samples; `expected_range` is what K samples of the truth's own distribution would have.
+    `ause_brain`: area between the sparsification curve and the best possible one, in units of the mean error.
+    `correlation_brain`: Spearman's, of std and error.
+    """
+    if not brain.any():
+        raise ValueError("the brain is empty")
+    std, error = (v[brain].double().cpu().numpy() for v in (found.std, found.error))
+    curve = calibration_curve(std, error)
+    return {
+        "mace": float((found.std - found.error).abs().double().mean()) / 2,
+        "mace_brain": float(np.abs(std - error).mean()) / 2,
+        "std_brain": float(std.mean()) / 2,
+        "ece_brain": float(np.abs(curve - LEVELS).mean()),
+        "coverage_90_brain": float((error <= norm.ppf(0.95) * std).mean()),
+        "coverage_range_brain": float(found.inside[brain].double().mean()),
+        "expected_range": (found.samples - 1) / (found.samples + 1),
+        "ause_brain": ause(std, error),
+        "correlation_brain": rank_correlation(std, error),
+    }
+
+
+def calibration_curve(std: np.ndarray, error: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarray:
+    """Share of voxels [N] whose error lies within the central Gaussian interval of each confidence level."""
+    return np.array([(error <= norm.ppf(0.5 + level / 2) * std).mean() for level in levels])
+
+
+def sparsification(order: np.ndarray, error: np.ndarray, fractions: np.ndarray = FRACTIONS) -> np.ndarray:
+    """Mean error of the voxels that are left when those largest in `order` [N] are removed, a `fraction` at a time."""
+    ranked = error[np.argsort(-order, kind="stable")]
+    left = np.cumsum(ranked[::-1])[::-1]
+    starts = np.minimum((fractions * len(error)).astype(int), len(error) - 1)
+    return left[starts] / (len(error) - starts)
+
+
+def ause(std: np.ndarray, error: np.ndarray) -> float:
+    """Area under the sparsification error (Ilg et al. 2018): 0 where std sorts voxels as their error does.
+
+    In units of the mean error of all voxels; NaN where there is no error.
+    """
+    whole = error.mean()
+    gap = sparsification(std, error) - sparsification(error, error)
+    return float(np.trapezoid(gap, FRACTIONS) / whole) if whole > 0 else float("nan")
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation of two [N]; NaN where one of them is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])

@@ -1,0 +1,134 @@
+"""Samples are drawn once, kept as what a user would get, and an evaluation goes on where it was stopped."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import SHAPE, SPACING
+
+from diffens_core import samples as module
+from diffens_core.data import describe_data
+from diffens_core.experiment import Experiment
+from diffens_core.judges import SetMetrics
+from diffens_core.methods import METHODS, Method
+from diffens_core.presets import PRESETS
+from diffens_core.report import report
+from diffens_core.samples import Samples, load_translation, save_translation
+from diffens_core.volumes import VolumeError
+
+
+class Guess(torch.nn.Module):
+    """Answers with noise of its own, and counts how often it was asked."""
+
+    asked = 0
+    deterministic = False
+
+    def trajectory(self, y, noise, steps, *, project=None, generator=None):
+        from diffens_core.sampler import Step
+
+        type(self).asked += 1
+        x0 = (0.2 * noise).clamp(-1, 1)
+        yield Step(0, 0, x0, project(x0, y) if project else x0)
+
+
+@pytest.fixture
+def experiment(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Guess, "asked", 0)
+    monkeypatch.setitem(METHODS, "guess", Method(lambda s: (), lambda models, s: Guess()))
+    data = describe_data(prepared, SPACING, SHAPE)
+    return Experiment(PRESETS["smoke"], data, tmp_path / "runs", 0, embedded=False)
+
+
+def test_a_sample_is_drawn_once(experiment):
+    pair = experiment.subjects("test", "sr")[0]
+    first = Samples(experiment, "guess", "sr").of(pair, 2)
+    assert Guess.asked == 2 and first.shape == (2, 1, *SHAPE) and not torch.equal(first[0], first[1])
+    more = Samples(experiment, "guess", "sr")
+    again = more.of(pair, 3)
+    assert Guess.asked == 3
+    torch.testing.assert_close(again[:2], first, rtol=0, atol=0)
+    assert len(pd.read_csv(more.folder / "cost.csv")) == 3 and more.cost["seconds"] >= 0
+
+
+def test_samples_equal_those_drawn_in_memory_but_for_the_background(experiment):
+    pair = experiment.subjects("test", "sr")[0]
+    kept = Samples(experiment, "guess", "sr").of(pair, 2)
+    drawn = experiment.translate("guess", "sr", pair, 2)
+    seen = torch.from_numpy(pair.seen)
+    torch.testing.assert_close(kept[..., seen], drawn[..., seen], rtol=0, atol=1e-6)
+    assert (kept[..., ~seen] == -1.0).all()
+
+
+def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, monkeypatch):
+    options = {"split": "train", "subjects": 0, "samples": 2}
+    report(experiment, "guess", "sr", out=tmp_path / "whole", **options)
+    other = Experiment(experiment.preset, experiment.data, tmp_path / "other", 0, embedded=False)
+    save, saved = module.save_translation, []
+
+    def killed(path, volume, pair):
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        saved.append(save(path, volume, pair))
+
+    monkeypatch.setattr(module, "save_translation", killed)
+    with pytest.raises(KeyboardInterrupt):
+        report(other, "guess", "sr", out=tmp_path / "resumed", **options)
+    monkeypatch.setattr(module, "save_translation", save)
+    before = Guess.asked
+    report(other, "guess", "sr", out=tmp_path / "resumed", **options)
+    assert Guess.asked == before + 1
+    whole, resumed = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "resumed"))
+    assert whole == resumed
+
+
+def test_other_settings_have_other_samples(experiment):
+    from dataclasses import replace
+
+    folders = {Samples(experiment, "guess", task).folder for task in ("sr", "both")}
+    folders.add(Samples(replace(experiment, seed=1), "guess", "sr").folder)
+    folders.add(Samples(replace(experiment, preset=replace(experiment.preset, steps=2)), "guess", "sr").folder)
+    folders.add(Samples(experiment, "degraded", "sr").folder)
+    assert len(folders) == 5
+
+
+def test_a_method_that_always_says_the_same_says_it_once(experiment):
+    pair = experiment.subjects("test", "sr")[0]
+    assert len(Samples(experiment, "cubic", "sr").of(pair, 4)) == 1
+
+
+def test_a_translation_is_written_in_the_unit_of_the_data_and_read_back(experiment, tmp_path):
+    pair, path = experiment.subjects("test", "both")[0], tmp_path / "x.nii.gz"
+    volume = torch.where(torch.from_numpy(pair.seen), 1.1 * torch.randn(1, *SHAPE), torch.tensor(-1.0))
+    save_translation(path, volume, pair)
+    image = nib.load(path)
+    np.testing.assert_allclose(image.affine, pair.affine)
+    assert (image.get_fdata()[~pair.seen] == 0).all()
+    torch.testing.assert_close(load_translation(path, pair), volume, rtol=1e-5, atol=1e-6)  # not clipped
+    nib.save(image.slicer[1:], path)
+    with pytest.raises(VolumeError, match="delete this file"):
+        load_translation(path, pair)
+
+
+def test_sets_are_measured_one_subject_at_a_time_and_say_when_they_are_small():
+    class Mean:
+        name, digest = "medicalnet10", "0"
+
+        def __call__(self, volume):
+            return torch.stack([volume.mean(), volume.std()])
+
+    def three(extractors, sets=None):
+        sets, generator = SetMetrics(extractors), torch.Generator().manual_seed(0)
+        for _ in range(3):
+            target = torch.rand(1, 4, 4, 4, generator=generator)
+            sets.add(target, target)
+        return sets
+
+    with pytest.warns(UserWarning, match="3 volumes: distances between sets are biased"):
+        found = three([Mean()]).values()
+    assert found["mmd_linear_voxels"] == 0 and found["fid_medicalnet10"] == pytest.approx(0, abs=1e-9)
+    assert {"mmd_rbf_medicalnet10", "mmd_bandwidth_medicalnet10"} < set(found)
+    alone = SetMetrics([Mean()])
+    alone.add(torch.zeros(1, 4, 4, 4), torch.ones(1, 4, 4, 4))
+    with pytest.warns(UserWarning, match="1 volumes"):
+        assert list(alone.values()) == ["mmd_linear_voxels"]
