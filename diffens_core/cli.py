@@ -105,6 +105,7 @@ def _check_output(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from .distributions import too_few
     from .evaluate import summary
     from .experiment import open_experiment
     from .judges import open_judges
@@ -124,6 +125,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet)
     metrics, cost = report(experiment, args.method, args.task, **options)
+    if few := too_few(metrics["subject"].nunique() - 1):
+        print(f"warning: {few}", file=sys.stderr)
     print(summary(metrics).to_string(float_format="{:.4g}".format))
     print(", ".join(f"{key} {value}" for key, value in cost.items()))
     print(f"wrote {out / 'metrics.csv'} and cost.json")

@@ -1,7 +1,7 @@
 """How near a set of volumes is to a set of true ones: maximum mean discrepancies and Frechet distances.
 
 Each number says by its name what it is computed on. None of them is exact for few volumes: `small_sample_curve` shows
-what the very same data give for fewer of them.
+what the very same data give for fewer of them, and `too_few` says so where results are shown.
 """
 
 from __future__ import annotations
@@ -12,6 +12,13 @@ import numpy as np
 import torch
 
 ENOUGH = 50  # volumes; with fewer, distances between covariances say more about their number than about the method
+
+
+def too_few(count: int) -> str:
+    """What a reader of distances between sets of `count` volumes must be told; empty where there are enough."""
+    if count >= ENOUGH:
+        return ""
+    return f"distances between sets of {count} volumes are biased (below {ENOUGH}): compare equal numbers only"
 
 
 class VoxelMeans:

@@ -11,7 +11,7 @@ import torch
 
 from .data import Pair, data_contrasts
 from .device import autocast, pick_device
-from .distributions import ENOUGH, VoxelMeans, frechet_distance, mmd_rbf
+from .distributions import VoxelMeans, frechet_distance, mmd_rbf
 from .experiment import Experiment
 from .features import MedicalNet, SegmenterFeatures
 from .segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
@@ -83,9 +83,6 @@ class SetMetrics:
         """By name: `mmd_linear_voxels`; per extractor the Frechet distance, which is called `fid` on MedicalNet's
         features alone, the MMD, and its kernel's bandwidth. Distances of features need two subjects."""
         found = {"mmd_linear_voxels": self.voxels.value}
-        if self.voxels.count < ENOUGH:
-            few = f"{self.voxels.count} volumes: distances between sets are biased below {ENOUGH}"
-            warnings.warn(few, stacklevel=2)
         for extractor, sides in self.features.items():
             if self.voxels.count > 1:
                 made, true = (torch.stack(side) for side in sides)

@@ -1,4 +1,4 @@
-"""Figures: volumes in three planes with error maps, training curves, sampling trajectories, gates.
+"""Figures: volumes in three planes with error maps, training curves, sampling trajectories, gates, what judges see.
 
 Every function returns a matplotlib figure and takes numpy volumes [X, Y, Z] in RAS order.
 """
@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 
 from .planes import PLANES
+from .uncertainty import Uncertainty
 
 DPI = 110
 
@@ -280,4 +282,86 @@ def expert_maps(
                 axis.set_title(name, fontsize=9)
         line[0].set_ylabel(expert, fontsize=8)
     figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight ({even:.2f}: plain average)")
+    return figure
+
+
+def uncertainty_planes(
+    found: Mapping[str, Uncertainty], truth: np.ndarray, at: Sequence[int], title: str = ""
+) -> plt.Figure:
+    """The truth, and of each method the mean of its samples, their std and the error of the mean, in three planes.
+
+    std and error are on one scale for all: where a model knows its error, they look alike.
+    """
+    reach = max(float(np.percentile(f.error.numpy(), 99.8)) for f in found.values())
+    columns = {"truth": (truth, False)}
+    for name, f in found.items():
+        columns |= {f"{name}\nmean of {f.samples}": (f.mean.numpy(), False)}
+        columns |= {f"{name}\nstd": (f.std.numpy(), True), f"{name}\n|mean - truth|": (f.error.numpy(), True)}
+    planes = ("axial", "coronal", "sagittal")
+    ratios = [h / w for h, w in (cut(truth, plane, at).shape for plane in planes)]
+    size = (1.6 * len(columns) + 0.6, 1.6 * sum(ratios) + 0.6)
+    figure, axes = plt.subplots(
+        3, len(columns), figsize=size, height_ratios=ratios, squeeze=False, layout="constrained", dpi=DPI
+    )
+    for line, plane in zip(axes, planes):
+        for axis, (volume, is_map) in zip(line, columns.values()):
+            style = {"cmap": "magma", "vmin": 0, "vmax": reach} if is_map else {"cmap": "gray", "vmin": -1, "vmax": 0.8}
+            image = axis.imshow(cut(volume, plane, at), origin="lower", **style)
+            shown = image if is_map else None
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(plane, fontsize=8)
+    for axis, name in zip(axes[0], columns):
+        axis.set_title(name, fontsize=8)
+    figure.colorbar(shown, ax=axes, shrink=0.5, pad=0.01, label="std and error (volumes span -1 to 1)")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+REGION_COLORS = {"wt": "#009E73", "tc": "#E69F00", "et": "#56B4E9"}
+
+
+def segmentation_planes(
+    flairs: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], true: np.ndarray, at: Sequence[int], title=""
+) -> plt.Figure:
+    """Each FLAIR in three planes with the outlines of WT, TC and ET that were found with it, and dotted the true ones.
+
+    found, true: bool [3, X, Y, Z] in the order TC, WT, ET.
+    """
+    planes = ("axial", "coronal", "sagittal")
+    first = next(iter(flairs.values()))
+    ratios = [h / w for h, w in (cut(first, plane, at).shape for plane in planes)]
+    size = (2.0 * len(flairs), 2.0 * sum(ratios) + 0.8)
+    figure, axes = plt.subplots(
+        3, len(flairs), figsize=size, height_ratios=ratios, squeeze=False, layout="constrained", dpi=DPI
+    )
+    for line, plane in zip(axes, planes):
+        for axis, (name, flair) in zip(line, flairs.items()):
+            axis.imshow(cut(flair, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            for region, mine, real in zip(("tc", "wt", "et"), found[name], true):
+                for mask, style in ((mine, "solid"), (real, "dotted")):
+                    outline = cut(mask, plane, at).astype(float)
+                    if outline.any():
+                        axis.contour(outline, [0.5], colors=REGION_COLORS[region], linewidths=1, linestyles=style)
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(plane, fontsize=8)
+    for axis, name in zip(axes[0], flairs):
+        axis.set_title(name, fontsize=9)
+    handles = [plt.Line2D([], [], color=color, label=region.upper()) for region, color in REGION_COLORS.items()]
+    handles.append(plt.Line2D([], [], color="gray", linestyle="dotted", label="true"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def bars(table: pd.DataFrame, group: str, color: str, ylabel: str) -> plt.Figure:
+    """Mean and 95 % interval over subjects of the column `value` of a long table, by columns `group` and `color`."""
+    groups, colors = (table[column].nunique() for column in (group, color))
+    size = (max(5.0, 0.28 * groups * colors + 2.5), 3.2)
+    figure, axis = plt.subplots(figsize=size, layout="constrained", dpi=DPI)
+    options = {"palette": "colorblind", "errorbar": ("ci", 95), "seed": 0, "err_kws": {"linewidth": 1}}
+    sns.barplot(table, x=group, y="value", hue=color, ax=axis, **options)
+    axis.set(xlabel="", ylabel=ylabel)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="y", alpha=0.3)
+    sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), frameon=False, title=color, fontsize=8)
     return figure

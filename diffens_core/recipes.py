@@ -27,7 +27,7 @@ OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 SHORT = {"ema": 0.99, "decay": "cosine"}
 
 SMOKE_RECIPES = {
-    "segmenter": Recipe(None, TrainConfig((Phase(8, 1, 2e-3, crop=(40, 48, 32)),), warmup=2, save_every=4, **SHORT)),
+    "segmenter": Recipe(None, TrainConfig((Phase(12, 1, 2e-3, crop=(40, 32, 32)),), warmup=2, save_every=6, **SHORT)),
     "autoencoder": Recipe(None, TrainConfig((Phase(100, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
     "latent": Recipe(
         UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,)),
@@ -41,7 +41,7 @@ SMOKE_RECIPES = {
 # Generator and discriminator take turns: as many steps as the others' time allows.
 DEMO_RECIPES = {
     "segmenter": Recipe(
-        None, TrainConfig((Phase(300, 1, 1e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
+        None, TrainConfig((Phase(800, 1, 2e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
     ),
     "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
     "latent": Recipe(

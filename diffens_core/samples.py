@@ -45,9 +45,11 @@ def sample(
     """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
 
     A denoiser is sampled by deterministic DDIM from random noise, another model by its own `trajectory`; one that is
-    `deterministic` answers once. What was measured is projected onto in every step, unless `project` is off. Sample k
-    depends on (seed, subject, k) alone, so K can be raised without changing the first ones; `first`: the number to
-    begin with. `show(done)` is called after each of the K * steps steps.
+    `deterministic` answers once. What was measured is projected onto in every step, unless `project` is off. What is
+    background in the first condition is background, -1, in every sample.
+
+    Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; `first`: the
+    number to begin with. `show(done)` is called after each of the K * steps steps.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
@@ -59,7 +61,7 @@ def sample(
             for state in trajectory(model, y, noise, steps, **options):
                 show(index * steps + state.index + 1)
         show((index + 1) * steps)  # some take fewer steps
-        volumes.append(state.x0_hat.cpu())
+        volumes.append(torch.where(y[:, :1] > -1.0, state.x0_hat, -1.0).cpu())
     return torch.cat(volumes)
 
 

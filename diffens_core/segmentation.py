@@ -6,6 +6,7 @@ necrotic, 2 oedema, 4 enhancing.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,18 @@ WORST_HD95 = 373.13  # mm, BraTS' penalty for a region that only one side has: t
 LEAST_GAP = 1e-3  # of Dice between true and degraded FLAIR, for Recovery to mean anything
 
 
+class Float32(nn.Module):
+    """A part of a network whose maps are so small that oneDNN's bf16 convolution fails on a CPU (torch 2.13)."""
+
+    def __init__(self, part: nn.Module):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return self.part(x.float() if x.device.type == "cpu" else x)
+
+
 class Segmenter(nn.Module):
     """Contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of TC, WT and ET, which lie within each other."""
 
@@ -34,12 +47,11 @@ class Segmenter(nn.Module):
         super().__init__()
         sizes = {"feature_size": config.feature_size, "window_size": config.attention}
         self.net = SwinUNETR(in_channels=channels, out_channels=len(REGIONS), **sizes)
+        self.net.encoder10 = Float32(self.net.encoder10)
         self.window, self.z_score = config.window, z_score
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
-        # float32 on a CPU: the deepest maps are two voxels thick, where oneDNN's bf16 convolution fails (torch 2.13).
-        with torch.autocast("cpu", enabled=False):
-            return crop_like(self.net(_padded(y)), y).float()
+        return crop_like(self.net(_padded(y)), y).float()
 
     def objectives(self) -> dict[str, Callable]:
         """Soft Dice and cross-entropy of each region."""
@@ -95,7 +107,7 @@ def published_segmenter(path: str | Path) -> Segmenter:
         raise ConfigError(f"{path}: not a SwinUNETR with the three outputs TC, WT and ET")
     model = Segmenter(first.shape[1], SegmenterConfig(first.shape[0]), z_score=True)
     try:
-        model.net.load_state_dict(weights)
+        model.net.load_state_dict({n.replace("encoder10.", "encoder10.part."): v for n, v in weights.items()})
     except RuntimeError as error:
         raise ConfigError(f"{path}: not of this MONAI's SwinUNETR ({str(error).splitlines()[-1].strip()})") from None
     return model.eval()
@@ -132,7 +144,11 @@ def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> d
         metrics[f"dice_{name}"] = 2 * common / size if size else 1.0
         if a.any() and b.any():
             pair = (v[None, None].float() for v in (a, b))
-            distance = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # MONAI's, about MONAI's own call
+                distance = compute_hausdorff_distance(
+                    *pair, include_background=True, percentile=95, spacing=list(spacing)
+                )
             metrics[f"hd95_{name}"] = float(distance)
         else:
             metrics[f"hd95_{name}"] = WORST_HD95 if size else 0.0

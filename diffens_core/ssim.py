@@ -35,17 +35,20 @@ def smooth(volume: torch.Tensor, sigma: float, axes: Sequence[int], radius: int 
     """Gaussian means of [X, Y, Z] along `axes`; sigma in voxels; the volume is mirrored at its borders."""
     radius = radius or int(4 * sigma + 0.5)
     for axis in axes:
-        matrix = _band(volume.shape[axis], sigma, radius).to(volume)
-        volume = (volume.movedim(axis, -1) @ matrix).movedim(-1, axis)
+        matrix, shape = _band(volume.shape[axis], sigma, radius).to(volume), volume.shape
+        if axis == 2:
+            volume = volume @ matrix.T
+        else:  # a product from the left needs no transposed copy of the volume
+            volume = (matrix @ (volume.flatten(1) if axis == 0 else volume)).view(shape)
     return volume
 
 
 def _band(length: int, sigma: float, radius: int) -> torch.Tensor:
-    """[length, length]: column k holds the weights of the Gaussian mean at k; what lies outside is mirrored."""
+    """[length, length]: row k holds the weights of the Gaussian mean at k; what lies outside is mirrored."""
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
     places = (torch.arange(length)[:, None] + offsets) % (2 * length)
     places = torch.where(places < length, places, 2 * length - 1 - places)
     matrix = torch.zeros(length, length, dtype=torch.float64)
-    columns = torch.arange(length)[:, None].expand_as(places)
-    return matrix.index_put((places, columns), (weights / weights.sum()).expand_as(places), accumulate=True)
+    rows = torch.arange(length)[:, None].expand_as(places)
+    return matrix.index_put((rows, places), (weights / weights.sum()).expand_as(places), accumulate=True)

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .segmentation import recovery
+
 LEVEL, ALPHA, RESAMPLES = 0.95, 0.05, 9999
 
 
@@ -34,6 +36,20 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
             (values,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, rng=np.random.default_rng(seed)
         ).confidence_interval
     return float(found.low), float(found.high)
+
+
+def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float, float]:
+    """`recovery` of the same subjects [N], and its 95 % bootstrap interval: subjects are drawn, with all three scores.
+
+    A draw in which degrading costs nothing has no Recovery; NaN where that is so for more than half of the draws.
+    """
+    scores = np.stack([np.asarray(values, float) for values in (dice, degraded, true)])
+    rng = np.random.default_rng(seed)
+    draws = [recovery(*scores[:, rng.integers(scores.shape[1], size=scores.shape[1])]) for _ in range(RESAMPLES // 5)]
+    if np.isnan(draws).mean() > 0.5:
+        return recovery(*scores), float("nan"), float("nan")
+    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return recovery(*scores), float(low), float(high)
 
 
 def wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ from diffens_core.statistics import (
     holm,
     interval,
     rank_biserial,
+    recovery_interval,
     subjects_needed,
     wilcoxon,
     with_intervals,
@@ -83,3 +84,15 @@ def test_cells_have_intervals_where_there_are_enough_subjects():
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0, 2.0], "b": [1.0, 2.0, np.nan, np.nan]})
     cells = with_intervals(table, digits=1)
     assert cells["b"] == "1.5" and cells["a"].startswith("2.0 [1.") and cells["a"].endswith("]")
+
+
+def test_recovery_has_the_interval_of_a_ratio():
+    rng = np.random.default_rng(4)
+    degraded = rng.uniform(0.6, 0.8, 30)
+    true = degraded + 0.1 + 0.01 * rng.normal(size=30)
+    half = (degraded + true) / 2
+    value, low, high = recovery_interval(half, degraded, true)
+    assert value == pytest.approx(50) and low == pytest.approx(50) and high == pytest.approx(50)
+    value, low, high = recovery_interval(half + 0.02 * rng.normal(size=30), degraded, true)
+    assert low < value < high and high - low > 5
+    assert all(np.isnan(recovery_interval(half, degraded, degraded)))

@@ -1,0 +1,158 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does the model know where it is wrong?
+#
+# A diffusion model answers with samples. Where they agree it is sure, where they differ it is not. That is worth
+# something only if it is wrong where it is unsure, and about as much. This notebook draws several samples of the same
+# scan and holds their spread against their error.
+#
+# | preset | what it does | time | memory |
+# |---|---|---|---|
+# | `smoke` | three samples of 4 mm phantoms: shows that it runs | a minute | 2 GB |
+# | `demo` | five samples of three held-out phantoms, two methods | 4 minutes on two cores | 3 GB |
+# | `gpu` | five samples at 1 mm | a minute per method and subject | 24 GB |
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
+
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "samples": 3, "subjects": 2}}
+preset: str = "demo"  # smoke | demo | gpu | paper
+task: str = "sr"  # sr | mt | both
+methods: str = "tpdm,ours-tpdm"
+split: str = "test"  # test; your own data may have val
+subjects: int = 3  # how many held-out subjects; 0: all
+samples: int = 5  # samples of each subject
+seed: int = 0  # seed of training and sampling
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings and samples are kept; empty: runs/ in the checkout
+out: str = ""  # where tables and volumes go; empty: figures/out/<preset>/11_uncertainty
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+
+from diffens_core import plots
+from diffens_core.experiment import open_experiment
+from diffens_core.places import home
+from diffens_core.report import report
+from diffens_core.samples import Samples, save_translation
+from diffens_core.uncertainty import uncertainty
+
+experiment = open_experiment(preset, seed, data, runs, splits=[split])
+chosen = methods.split(",")
+folder = Path(out) if out else home() / "figures" / "out" / preset / "11_uncertainty"
+
+# %% [markdown]
+# ## Draw the samples
+# Sample $k$ of a subject depends on the seed, the subject and $k$ alone, so two methods start from the same noise, and a
+# sixth sample does not change the first five.
+
+# %%
+options = {"split": split, "subjects": subjects, "samples": samples}
+reports = [report(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
+metrics = pd.concat(reports)
+metrics.to_csv(folder / "metrics.csv", index=False)
+
+# %% [markdown]
+# ## Look
+# Bright in both maps: unsure and wrong, as it should be. Bright in the error alone: wrong without knowing it. The maps
+# share one scale.
+
+# %%
+pairs = experiment.subjects(split, task)
+pair = pairs[0]
+truth, at = pair.x0[0].numpy(), plots.middle(pair.brain.numpy())
+drawn = {name: Samples(experiment, name, task).of(pair, samples)[:, 0] for name in chosen}
+found = {name: uncertainty(volumes, pair.x0[0]) for name, volumes in drawn.items() if len(volumes) > 1}
+figure = plots.uncertainty_planes(found, truth, at, f"{pair.subject}, preset {preset}, task {task}")
+figure.savefig(folder / "uncertainty.png")
+
+# %% [markdown]
+# Mean and standard deviation as NIfTI, to be opened over the scan in any viewer. The standard deviation is in the unit
+# of the data too.
+
+# %%
+import nibabel as nib
+
+from diffens_core.volumes import save_image
+
+unit = (pair.scale.high - pair.scale.low) / 2
+for name, spread in found.items():
+    save_translation(folder / f"{pair.subject}_{name}_mean.nii.gz", spread.mean[None], pair)
+    save_image(folder / f"{pair.subject}_{name}_std.nii.gz", nib.Nifti1Image(unit * spread.std.numpy(), pair.affine))
+print(*sorted(path.name for path in folder.glob("*.nii.gz")), sep="\n")
+
+# %% [markdown]
+# ## The paper's table
+# MACE (Eq. 7) is the mean of | std - error |; smaller is better. With it, how much PSNR and SSIM differ from sample to
+# sample. MACE is no calibration error: a model without any spread has its mean error as MACE, so a better model has a
+# smaller one whether or not its spread means anything. That is why the next section exists.
+
+# %%
+from diffens_core.evaluate import subject_means
+
+values = subject_means(metrics).droplevel("task").unstack("metric")
+together = values.xs("all samples", level="kind").groupby("method").mean().reindex(chosen)
+single = values.xs("single sample", level="kind").groupby("method").mean().reindex(chosen)
+columns = ["mace", "mace_brain", "std_of_psnr", "std_of_ssim"]
+table = pd.concat([single[["psnr", "ssim"]], together[columns]], axis=1)
+table.assign(**{"mace, 1e-4": 1e4 * table["mace"]}).drop(columns="mace").style.format("{:.4f}")
+
+# %% [markdown]
+# ## Calibration
+# Take the samples' mean and spread at a voxel as a Gaussian. How often is the truth within its central 50 %, 90 %?
+# A calibrated model lies on the diagonal. Below it: too sure. A few samples know the spread badly, and none of them
+# knows what the model has not learnt, so expect to be below.
+#
+# - `ece`: mean distance from the diagonal (expected calibration error).
+# - `coverage_range`: how often the truth is between the smallest and the largest of the samples; samples of the truth's
+#   own distribution would have `expected_range`.
+# - `correlation`: Spearman's, of spread and error; does it know *where*?
+# - `ause`: remove the most unsure voxels first; how far is the error of the rest from the best possible order? 0 is best.
+
+# %%
+names = ["ece_brain", "coverage_90_brain", "coverage_range_brain", "expected_range", "correlation_brain", "ause_brain"]
+together[names + ["std_brain"]].style.format("{:.3f}")
+
+# %%
+from diffens_core.uncertainty import FRACTIONS, LEVELS, calibration_curve, sparsification
+
+brain = pair.brain
+inside = {name: (f.std[brain].double().numpy(), f.error[brain].double().numpy()) for name, f in found.items()}
+curves = {name: calibration_curve(std, error) for name, (std, error) in inside.items()}
+calibration = pd.DataFrame({"calibrated": LEVELS} | curves, index=LEVELS)
+figure = plots.level_curves({"share of voxels within the interval": calibration}, xlabel="confidence of the interval")
+
+# %%
+left = {name: sparsification(std, error) for name, (std, error) in inside.items()}
+left |= {f"{name}, best order": sparsification(error, error) for name, (_, error) in inside.items()}
+curves = pd.DataFrame({name: curve / curve[0] for name, curve in left.items()}, index=FRACTIONS)
+figure = plots.level_curves({"mean error of the rest, as a share": curves}, xlabel="share of voxels removed")
+
+# %% [markdown]
+# ## What was measured is certain
+# For `sr` and `both` every sample reproduces the degraded FLAIR: its block means are those that were measured, to
+# rounding. The spread is in what the measurement leaves open, and nowhere else.
+
+# %%
+if "measurement_error" in together:
+    print("largest difference of any block mean of any sample:", f"{together['measurement_error'].max():.1e}")
+
+# %% [markdown]
+# ## Exercises
+# 1. Draw 10 samples instead of 5. Which of the numbers change, and why must `expected_range` be among them?
+# 2. Multiply every spread by one constant, chosen so that 90 % of the voxels of *one* subject are covered. How good is
+#    it on another subject? (This is the idea of conformal prediction.)
+# 3. Two methods have the same MACE. Construct a case where one of them is useless.
+# 4. Set `task` to `mt`. Where is the spread now, and is the model right to be unsure there?
