@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
     evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
+    evaluate.add_argument("--on", default="", help="another prepared data set to translate (default: that of --data)")
     evaluate.add_argument("--split", default="test", help="whose subjects to translate")
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
     evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
@@ -119,7 +120,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ConfigError("truth is measured by segmentation alone: give --segmenter")
     if args.samples < 1 or args.subjects < 0:
         raise ConfigError("--samples must be at least 1, --subjects at least 0")
-    experiment = open_experiment(args.preset, args.seed, args.data, args.runs, splits=[args.split])
+    experiment = open_experiment(args.preset, args.seed, args.data, args.runs, splits=[args.split], elsewhere=args.on)
     name = f"{args.method}-{args.task}-seed{args.seed}"
     out = args.out or home() / "figures" / "out" / args.preset / name
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}

@@ -27,13 +27,22 @@ from .tasks import task_named
 
 @dataclass(frozen=True)
 class Experiment:
-    """One preset on one data set; methods, runs and subjects are asked of it by name."""
+    """One preset on one data set; methods, runs and subjects are asked of it by name.
+
+    elsewhere: another data set, whose subjects are asked for in place of those of `data`, which models are trained on.
+    """
 
     preset: Preset
     data: DataConfig
     runs: Path
     seed: int
     embedded: bool
+    elsewhere: DataConfig | None = None
+
+    @property
+    def judged(self) -> DataConfig:
+        """The data set whose subjects are translated."""
+        return self.elsewhere or self.data
 
     def setting(self, task: str) -> Setting:
         """What the runs of every method share in a task."""
@@ -68,7 +77,7 @@ class Experiment:
 
     def subjects(self, split: str, task: str) -> PreparedData:
         """The pairs of a split for a task; none of them is kept in memory."""
-        return PreparedData(self.data, split, task_named(task), keep=False)
+        return PreparedData(self.judged, split, task_named(task), keep=False)
 
     def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None):
         """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.
@@ -108,18 +117,20 @@ def open_experiment(
     data: str = "",
     runs: str = "",
     splits: Sequence[str] = ("test",),
+    elsewhere: str = "",
 ) -> Experiment:
     """Open prepared data at `data`, or the preset's embedded phantoms, of which missing `splits` are made now.
 
-    Training phantoms are made when a training needs them.
+    Training phantoms are made when a training needs them. `elsewhere`: prepared data whose subjects are to be
+    translated by models that are trained on the former.
 
     `runs` is where trainings are kept (default: DIFFENS_RUNS or `runs`). Raises `ConfigError` for an unknown
     preset and `VolumeError` for data that is not there.
     """
     chosen = preset_named(preset)
-    root = Path(data) if data else embedded_data(chosen, splits)
-    described = describe_data(root, chosen.spacing, chosen.shape)
-    return Experiment(chosen, described, Path(runs) if runs else default_runs(), seed, embedded=not data)
+    root = Path(data) if data else embedded_data(chosen, () if elsewhere else splits)
+    trained, other = (describe_data(r, chosen.spacing, chosen.shape) if r else None for r in (root, elsewhere))
+    return Experiment(chosen, trained, Path(runs) if runs else default_runs(), seed, not data, other)
 
 
 def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:

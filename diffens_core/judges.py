@@ -50,7 +50,8 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
     The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce; with it comes another, of
     FLAIR alone, whose features are compared. Raises `ConfigError` for files that are not what they should be.
     """
-    four = set(SEGMENTATIONS["seg4"].inputs) <= set(data_contrasts(experiment.data))
+    known = set(data_contrasts(experiment.data)) & set(data_contrasts(experiment.judged))
+    four = set(SEGMENTATIONS["seg4"].inputs) <= known
     contrasts = "seg4" if four or segmenter not in ("", OWN) else "seg2"
     features = [MedicalNet(medicalnet)] if medicalnet else []
     if segmenter == OWN:

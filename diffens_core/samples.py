@@ -94,11 +94,12 @@ class Samples:
 
     def __init__(self, experiment: Experiment, method: str, task: str):
         self.experiment, self.method, self.task = experiment, method, task
+        data = experiment.judged
         about = {
             "method": method,
             "task": task,
             "runs": [run.identity for run in experiment.runs_of(method, task)],
-            "data": [experiment.data.name, experiment.data.fingerprint, experiment.data.spacing, experiment.data.shape],
+            "data": [data.name, data.fingerprint, data.spacing, data.shape],
             "steps": experiment.preset.steps,
             "seed": experiment.seed,
         }

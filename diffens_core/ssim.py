@@ -36,10 +36,8 @@ def smooth(volume: torch.Tensor, sigma: float, axes: Sequence[int], radius: int 
     radius = radius or int(4 * sigma + 0.5)
     for axis in axes:
         matrix, shape = _band(volume.shape[axis], sigma, radius).to(volume), volume.shape
-        if axis == 2:
-            volume = volume @ matrix.T
-        else:  # a product from the left needs no transposed copy of the volume
-            volume = (matrix @ (volume.flatten(1) if axis == 0 else volume)).view(shape)
+        products = (lambda v, m: m @ v.flatten(1), lambda v, m: m @ v, lambda v, m: v @ m.T)  # none copies the volume
+        volume = products[axis](volume, matrix).view(shape)
     return volume
 
 

@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import SHAPE, SPACING
+from tiny import SHAPE, SPACING, write_prepared
 
 from diffens_core import samples as module
 from diffens_core.data import describe_data
 from diffens_core.distributions import too_few
-from diffens_core.experiment import Experiment
+from diffens_core.experiment import Experiment, open_experiment
 from diffens_core.judges import SetMetrics
 from diffens_core.methods import METHODS, Method
 from diffens_core.presets import PRESETS
@@ -90,7 +90,18 @@ def test_other_settings_have_other_samples(experiment):
     folders.add(Samples(replace(experiment, seed=1), "guess", "sr").folder)
     folders.add(Samples(replace(experiment, preset=replace(experiment.preset, steps=2)), "guess", "sr").folder)
     folders.add(Samples(experiment, "degraded", "sr").folder)
-    assert len(folders) == 5
+    folders.add(Samples(replace(experiment, elsewhere=replace(experiment.data, name="other")), "guess", "sr").folder)
+    assert len(folders) == 6
+
+
+def test_a_model_is_judged_on_another_data_set_than_it_was_trained_on(prepared, tmp_path):
+    write_prepared(tmp_path / "other", ("test", "test", "test"))
+    experiment = open_experiment("smoke", 0, str(prepared), str(tmp_path / "runs"), elsewhere=str(tmp_path / "other"))
+    assert len(experiment.subjects("test", "sr")) == 3
+    plain = open_experiment("smoke", 0, str(prepared), str(tmp_path / "runs"))
+    assert len(plain.subjects("test", "sr")) == 1
+    runs = [e.runs_of("ours-tpdm", "sr")[0].identity for e in (experiment, plain)]
+    assert runs[0] == runs[1]
 
 
 def test_a_method_that_always_says_the_same_says_it_once(experiment):
