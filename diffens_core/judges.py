@@ -28,15 +28,11 @@ class Judges:
     contrasts: str = "seg4"
     features: Sequence[Callable] = ()
 
-    def segmentation(self, contrasts: Pair, flair: torch.Tensor) -> dict[str, float]:
-        """Dice and Hausdorff distances with a FLAIR [1, X, Y, Z] in place of the true one.
+    def segment(self, contrasts: Pair, flair: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """What the segmenter finds with a FLAIR [1, X, Y, Z] in place of the true one, bool [3, X, Y, Z]; its scores.
 
         contrasts: the subject's, with its labels.
         """
-        return self.segment(contrasts, flair)[1]
-
-    def segment(self, contrasts: Pair, flair: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """What the segmenter finds with that FLAIR, bool [3, X, Y, Z], and its scores."""
         with autocast(pick_device()):
             found = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]))
         spacing = np.linalg.norm(contrasts.affine[:3, :3], axis=0)

@@ -44,6 +44,7 @@ def report(
     """
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
+    tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter else None
     drawn = None if method == TRUTH else Samples(experiment, method, task)
     count = min(subjects, len(data)) if subjects else len(data)
     forget_peak(pick_device())
@@ -55,8 +56,8 @@ def report(
         if drawn:
             tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
             sets.add(volumes[0], pair.x0)
-        if judges.segmenter and labels is not None:
-            found = judges.segmentation(experiment.subjects(split, judges.contrasts).pair(pair.subject), volumes[0])
+        if tumours and labels is not None:
+            _, found = judges.segment(tumours.pair(pair.subject), volumes[0])
             tables.append(rows(method, task, pair.subject, {"0": found}))
         bar.update(index + 1, pair.subject)
     if drawn:

@@ -2,10 +2,11 @@
 
     python figures/methods_table.py figures/out/demo/*-seed*
 
-First, per task, a row per method: metrics of single samples, and what it cost (training of everything it builds on,
-once each, and a sample, in time of one CPU core; largest memory). Means over subjects, then over seeds, ± the standard
-deviation over seeds. Then how far each fusion is ahead of the average of the very same experts, seed by seed, with 95 %
-bootstrap intervals over subjects and p of Wilcoxon's signed-rank test, adjusted by Holm's method.
+First, per task and kind (single samples; means of several, where some were drawn), a row per method: metrics, and what
+it cost (training of everything it builds on, once each, and a sample, in time of one CPU core; largest memory). Means
+over subjects, then over seeds, ± the standard deviation over seeds. Then how far each fusion is ahead of the average of
+the very same experts, seed by seed, with 95 % bootstrap intervals over subjects and p of Wilcoxon's signed-rank test,
+adjusted by Holm's method.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from seeds_table import print_markdown
 
 from diffens_core.evaluate import METRICS, subject_means
 from diffens_core.methods import METHODS
@@ -24,25 +24,28 @@ from diffens_core.statistics import comparisons
 
 RIVALS = {"ours-tpdm": "tpdm", "ours-small": "tpdm", "ours-tosm": "tosm", "ours-madm": "madm"}
 RIVALS |= {"multi-ours": "multi-tpdm", "multi-small": "multi-tpdm"}
+KINDS = {"single sample": "one sample each", "mean of samples": "mean of each subject's samples"}
+NAMES = ["PSNR", "SSIM", "PSNR brain", "SSIM brain"]
 
 
 def read(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Metrics per subject, and costs; both with the seed that a folder's name ends in."""
+    """Metrics per kind and subject, and costs; both with the seed that a folder's name ends in."""
     metrics, costs = [], []
     for folder in folders:
         table, cost = read_reports([folder])
         seed = folder.name.rsplit("-seed", 1)[1]
-        metrics.append(subject_means(table).xs("single sample", level="kind").unstack("metric").assign(seed=seed))
+        means = subject_means(table[table["metric"].isin(METRICS)]).unstack("metric")
+        metrics.append(means[list(METRICS)].assign(seed=seed))
         costs.append(cost.assign(seed=seed))
     keys = ["seed"]
     return pd.concat(metrics).set_index(keys, append=True), pd.concat(costs).set_index(keys, append=True)
 
 
-def methods_rows(metrics: pd.DataFrame, costs: pd.DataFrame, task: str) -> Iterable[list[str]]:
-    """A row per method of a task, in the order of the registry."""
-    seeds = metrics.xs(task, level="task")[list(METRICS)].groupby(["method", "seed"]).mean().groupby("method")
+def methods_rows(metrics: pd.DataFrame, costs: pd.DataFrame) -> Iterable[list[str]]:
+    """A row per method of one task and kind, in the order of the registry."""
+    seeds = metrics.groupby(["method", "seed"]).mean().groupby("method")
     mean, spread, count = seeds.mean(), seeds.std(), seeds.size()
-    cost = costs.xs(task, level="task").groupby("method").mean(numeric_only=True)
+    cost = costs.groupby("method").mean(numeric_only=True)
     for method in (m for m in METHODS if m in mean.index):
         cells = [_number(mean.loc[method, m], spread.loc[method, m], 3 if "ssim" in m else 2) for m in METRICS]
         known = cost.loc[method].to_dict()
@@ -53,12 +56,12 @@ def methods_rows(metrics: pd.DataFrame, costs: pd.DataFrame, task: str) -> Itera
 
 
 def lead_rows(metrics: pd.DataFrame) -> Iterable[list[str]]:
-    """Each fusion against the average that it fuses, a row per task and seed.
+    """Each fusion against the average that it fuses, a row per task, kind and seed.
 
     Mean lead in PSNR and in SSIM with its interval, subjects ahead, and p of PSNR, adjusted for the fusions of this
     task and seed.
     """
-    for (task, seed), part in metrics.groupby(["task", "seed"]):
+    for (task, kind, seed), part in metrics.groupby(["task", "kind", "seed"]):
         tables = {metric: part[metric].unstack("method").dropna(how="all") for metric in METRICS}
         rivals = {ours: rival for ours, rival in RIVALS.items() if {ours, rival} <= set(tables["psnr"])}
         found = {metric: comparisons(table, rivals) for metric, table in tables.items()}
@@ -67,7 +70,14 @@ def lead_rows(metrics: pd.DataFrame) -> Iterable[list[str]]:
             leads = [_lead(lines["psnr"]), _lead(lines["ssim"]), f"{lines['psnr_brain']['difference']:+.3f}"]
             psnr = lines["psnr"]
             tested = [f"{psnr['ahead']} of {psnr['subjects']}", f"{psnr['p']:.3f}"]
-            yield [f"`{task}`", f"`{ours}`", f"`{rival}`", seed, *leads, *tested]
+            yield [f"`{task}`", f"`{ours}`", f"`{rival}`", kind.split()[0], seed, *leads, *tested]
+
+
+def print_markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a Markdown table."""
+    header = list(header)
+    for cells in (header, ["---"] * len(header), *rows):
+        print("| " + " | ".join(cells) + " |")
 
 
 def _lead(line: pd.Series) -> str:
@@ -84,11 +94,10 @@ def _or_nothing(value: float, form: str) -> str:
 
 if __name__ == "__main__":
     scores, prices = read(Path(argument) for argument in sys.argv[1:])
-    names = ["PSNR", "SSIM", "PSNR brain", "SSIM brain"]
-    for name in scores.index.unique("task"):
-        print(f"\nTask `{name}`\n")
-        header = ["method", "seeds", *names, "training, core min", "parameters, M", "memory, GiB", "a sample, core s"]
-        print_markdown(header, methods_rows(scores, prices, name))
+    for (task, kind), part in scores.groupby(["task", "kind"], sort=False):
+        print(f"\nTask `{task}`, {KINDS[kind]}\n")
+        header = ["method", "seeds", *NAMES, "training, core min", "parameters, M", "memory, GiB", "a sample, core s"]
+        print_markdown(header, methods_rows(part.droplevel(["task", "kind"]), prices.xs(task, level="task")))
     print("\nLead of each fusion over the average that it fuses\n")
     tested = ["PSNR", "SSIM", "PSNR brain", "ahead in PSNR", "p"]
-    print_markdown(["task", "fusion", "average", "seed", *tested], lead_rows(scores))
+    print_markdown(["task", "fusion", "average", "samples", "seed", *tested], lead_rows(scores))

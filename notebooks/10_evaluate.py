@@ -26,7 +26,7 @@
 # |---|---|---|---|
 # | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 2 minutes | 2 GB |
 # | `demo` | six held-out phantoms; `unet-3d` is trained if it is not there | 10 minutes on two cores | 4 GB |
-# | `gpu` | 1 mm | a minute per method and subject | 24 GB |
+# | `gpu` | 1 mm | a minute per method and subject (estimated) | 24 GB |
 #
 # Samples are kept beside the runs (`samples-...`): run this again, with more subjects or methods, and only what is new
 # is drawn.

@@ -17,7 +17,7 @@
 # |---|---|---|---|
 # | `smoke` | three samples of 4 mm phantoms: shows that it runs | a minute | 2 GB |
 # | `demo` | five samples of three held-out phantoms, two methods | 4 minutes on two cores | 3 GB |
-# | `gpu` | five samples at 1 mm | a minute per method and subject | 24 GB |
+# | `gpu` | five samples at 1 mm | a minute per method and subject (estimated) | 24 GB |
 
 # %%
 import sys

@@ -237,7 +237,7 @@ class TestJudges:
 
         pair = PreparedData(describe_data(data, SPACING, SHAPE), "test", task_named("seg4"))[0]
         flair = torch.full((1, *SHAPE), -1.0)
-        scores = Judges(Watching()).segmentation(pair, flair)
+        _, scores = Judges(Watching()).segment(pair, flair)
         torch.testing.assert_close(seen[0], torch.cat([flair, pair.y[1:]]))
         assert scores["dice_wt"] == 0.0 and scores["hd95_wt"] == WORST_HD95
 
