@@ -44,11 +44,13 @@ class VoxelMeans:
         return float(((self.difference / self.count) ** 2).sum())
 
 
-def mmd_rbf(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
-    """Unbiased squared MMD with a Gaussian kernel (Gretton et al. 2012, Eq. 3), and the kernel's bandwidth.
+def mmd_rbf(x: torch.Tensor, y: torch.Tensor, paired: bool = False) -> tuple[float, float]:
+    """Unbiased squared MMD with a Gaussian kernel (Gretton et al. 2012, Lemma 6), and the kernel's bandwidth.
 
     x: features [N, F], y: [M, F]. The bandwidth is the median distance between any two of all. Unbiased: it may be
-    negative where the sets are alike. Raises `ValueError` for less than two of either, or features that are all equal.
+    negative where the sets are alike. paired: x[i] and y[i] are of one subject, so not independent; such pairs are left
+    out (the lemma's second form), or a set of perfect translations would be nearer to the truth than the truth's own
+    distribution. Raises `ValueError` for less than two of either, or features that are mostly equal.
     """
     _check(x, y)
     both = torch.cat([x, y]).double()
@@ -60,7 +62,9 @@ def mmd_rbf(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
     n, m = len(x), len(y)
     within_x = (kernel[:n, :n].sum() - n) / (n * (n - 1))
     within_y = (kernel[n:, n:].sum() - m) / (m * (m - 1))
-    return float(within_x + within_y - 2 * kernel[:n, n:].mean()), bandwidth
+    across = kernel[:n, n:]
+    between = (across.sum() - across.trace()) / (n * (n - 1)) if paired else across.mean()
+    return float(within_x + within_y - 2 * between), bandwidth
 
 
 def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:

@@ -85,5 +85,5 @@ class SetMetrics:
                 made, true = (torch.stack(side) for side in sides)
                 name = extractor.name
                 found[f"{'fid' if name.startswith('medicalnet') else 'frechet'}_{name}"] = frechet_distance(made, true)
-                found[f"mmd_rbf_{name}"], found[f"mmd_bandwidth_{name}"] = mmd_rbf(made, true)
+                found[f"mmd_rbf_{name}"], found[f"mmd_bandwidth_{name}"] = mmd_rbf(made, true, paired=True)
         return found

@@ -61,6 +61,18 @@ def test_mmd_is_unbiased_and_sees_a_difference():
     assert mmd_rbf(normal(40, 5), normal(40, 5, seed=1, shift=1.0))[0] > 4 * np.std(same)
 
 
+def test_mmd_of_paired_sets_is_unbiased_and_zero_for_perfect_translations():
+    """Translations are of the same subjects as the truth: as pairs they are no nearer than a distribution to itself."""
+    x = normal(10, 5)
+    assert mmd_rbf(x, x, paired=True)[0] == pytest.approx(0.0, abs=1e-12) and mmd_rbf(x, x)[0] < -0.05
+    near = [
+        mmd_rbf(f, f + normal(10, 5, seed=k, scale=0.3), paired=True)[0]
+        for k, f in ((k, normal(10, 5, seed=1000 + k, scale=(1 - 0.3**2) ** 0.5)) for k in range(200))
+    ]
+    same = normal(4000, 5, seed=7), normal(4000, 5, seed=8, scale=(1 - 0.3**2) ** 0.5)
+    assert np.mean(near) == pytest.approx(mmd_rbf(*same)[0], abs=4 * np.std(near) / np.sqrt(len(near)))
+
+
 def test_order_of_subjects_does_not_matter():
     x, y = normal(9, 4), normal(8, 4, seed=1)
     assert mmd_rbf(x.flip(0), y.flip(0)) == pytest.approx(mmd_rbf(x, y))
