@@ -173,7 +173,9 @@ sets.style.format("{:.4g}")
 # ### Few volumes, large distances
 # Split the true training volumes in two halves: the distance between the halves should be zero. The Frechet distance
 # is not, and it falls with the number of volumes; the unbiased MMD scatters around zero. A method's distance means
-# something only beside the distance of truth to truth *at the same number of volumes*.
+# something only beside the distance of truth to truth *at the same number of volumes*. (Translations are of
+# the same subjects as the truth they are compared with, which brings the Frechet distance down; the MMD leaves out the
+# pairs of one subject.)
 
 # %%
 from diffens_core.distributions import frechet_distance, mmd_rbf, small_sample_curve
