@@ -75,9 +75,9 @@ class Experiment:
         """The training log of a finished run: columns step, loss, lr."""
         return pd.read_csv(find(run, self.runs) / "log.csv")
 
-    def subjects(self, split: str, task: str) -> PreparedData:
-        """The pairs of a split for a task; none of them is kept in memory."""
-        return PreparedData(self.judged, split, task_named(task), keep=False)
+    def subjects(self, split: str, task: str, keep: bool = False) -> PreparedData:
+        """The pairs of a split for a task; with `keep`, as training wants it, they stay in memory once read."""
+        return PreparedData(self.judged, split, task_named(task), keep)
 
     def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None):
         """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.

@@ -252,7 +252,7 @@ from tempfile import TemporaryDirectory
 
 from diffens_core.train import train
 
-training, noise_steps = experiment.subjects("train", task), experts[0].schedule.steps
+training, noise_steps = experiment.subjects("train", task, keep=True), experts[0].schedule.steps
 for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items():
     recipe = setting.expert(expert.plane).train
     recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
