@@ -50,7 +50,6 @@ from IPython.display import display
 
 from diffens_core import plots
 from diffens_core.evaluate import results_table
-from diffens_core.samples import save_translation
 from diffens_core.experiment import open_experiment
 from diffens_core.places import home
 from diffens_core.tasks import task_named
@@ -125,6 +124,8 @@ figure.savefig(folder / "translation.png")
 # The volumes as NIfTI, in the unit and with the affine of the data: open them in any viewer.
 
 # %%
+from diffens_core.samples import save_translation
+
 for name in tasks:
     for pair in pairs[name]:
         mean = results[name][1]["ours-tpdm", pair.subject].mean(0)
