@@ -325,15 +325,13 @@ def segmentation_planes(
 ) -> plt.Figure:
     """Each FLAIR in three planes with the outlines of WT, TC and ET that were found with it, and dotted the true ones.
 
-    found, true: bool [3, X, Y, Z] in the order TC, WT, ET.
+    found, true: bool [3, X, Y, Z] in the order TC, WT, ET. Shown is a square around voxel `at`, half as wide as the
+    first axis.
     """
     planes = ("axial", "coronal", "sagittal")
-    first = next(iter(flairs.values()))
-    ratios = [h / w for h, w in (cut(first, plane, at).shape for plane in planes)]
-    size = (2.0 * len(flairs), 2.0 * sum(ratios) + 0.8)
-    figure, axes = plt.subplots(
-        3, len(flairs), figsize=size, height_ratios=ratios, squeeze=False, layout="constrained", dpi=DPI
-    )
+    reach = true.shape[1] // 4
+    size = (2.0 * len(flairs), 2.0 * len(planes) + 0.8)
+    figure, axes = plt.subplots(3, len(flairs), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
     for line, plane in zip(axes, planes):
         for axis, (name, flair) in zip(line, flairs.items()):
             axis.imshow(cut(flair, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
@@ -342,7 +340,9 @@ def segmentation_planes(
                     outline = cut(mask, plane, at).astype(float)
                     if outline.any():
                         axis.contour(outline, [0.5], colors=REGION_COLORS[region], linewidths=1, linestyles=style)
-            axis.set(xticks=[], yticks=[])
+            column, row = (at[a] for a in range(3) if a != PLANES[plane] - 2)
+            axis.set(xlim=(column - reach, column + reach), ylim=(row - reach, row + reach), xticks=[], yticks=[])
+            axis.set_facecolor("black")
         line[0].set_ylabel(plane, fontsize=8)
     for axis, name in zip(axes[0], flairs):
         axis.set_title(name, fontsize=9)
