@@ -13,7 +13,7 @@ import torch.nn as nn
 from .inputs import EXTRA_CHANNELS, network_inputs
 from .lifting import SliceNet, VolumeNet
 from .planes import Box
-from .sampler import Step, average_of_samples, mix_seed
+from .sampler import Step, average_of_samples, ddim, timesteps
 from .schedule import Schedule
 
 
@@ -107,6 +107,20 @@ class SampleAverage(nn.Module):
         return average_of_samples(self.experts, y, noise, steps, project=project, generator=generator)
 
 
+class RandomPlane(nn.Module):
+    """Two experts of which one, at random, speaks in each step of each sample (`random`)."""
+
+    def __init__(self, experts: Sequence[nn.Module], p: float):
+        super().__init__()
+        self.experts, self.p = nn.ModuleList(experts), p
+        self.schedule = same_schedule(experts)
+
+    def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
+        """Deterministic DDIM but for the choice of planes, which is drawn from `generator`."""
+        rule = random(self.p, timesteps(self.schedule, steps), generator)
+        return ddim(Average(self.experts, rule), y, noise, steps, project=project)
+
+
 def average(planes: int) -> Callable[[int], Sequence[float]]:
     """All experts alike in every step."""
     return lambda t: [1.0 / planes] * planes
@@ -120,14 +134,11 @@ def alternate(every: int, times: Sequence[int]) -> Callable[[int], Sequence[floa
     return lambda t: [0.0, 1.0] if order[t] % every == every - 1 else [1.0, 0.0]
 
 
-def random(p: float, seed: int = 0) -> Callable[[int], Sequence[float]]:
-    """The released code's rule for two experts: the second with probability `p`, drawn anew for each step."""
-
-    def rule(t: int) -> Sequence[float]:
-        second = mix_seed(seed, "plane", t) / 2**63 < p
-        return [0.0, 1.0] if second else [1.0, 0.0]
-
-    return rule
+def random(p: float, times: Sequence[int], generator: torch.Generator | None) -> Callable[[int], Sequence[float]]:
+    """The released code's rule for two experts: the second with probability `p`, drawn for each of the `times`."""
+    second = torch.rand(len(times), generator=generator) < p
+    weights = {t: [0.0, 1.0] if drawn else [1.0, 0.0] for t, drawn in zip(times, second)}
+    return weights.__getitem__
 
 
 def same_schedule(models: Sequence[nn.Module]) -> Schedule:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch.nn as nn
 
 from .config import ConfigError, RunConfig
-from .experts import Average, SampleAverage, alternate, random
+from .experts import Average, RandomPlane, SampleAverage, alternate
 from .interpolation import Interpolation
 from .planes import PLANES
 from .runs import load_or_train, read_own_conditions
@@ -150,7 +150,7 @@ METHODS: dict[str, Method] = {
     "make-a-volume": Method(lambda s: (volumetric(s),)),
     "tpdm": averaged(two_planes),
     "tpdm-alternate": averaged(two_planes, lambda models, s: Average(models, alternate(2, s.preset.times))),
-    "tpdm-random": averaged(two_planes, lambda models, s: Average(models, random(0.5, s.seed))),
+    "tpdm-random": averaged(two_planes, lambda models, s: RandomPlane(models, 0.5)),
     "tosm": averaged(three_planes),
     "madm": averaged(three_slabs),
     "madm-samples": averaged(three_slabs, lambda models, s: SampleAverage(models)),

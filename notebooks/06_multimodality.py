@@ -23,7 +23,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | a minute | 1.5 GB |
-# | `demo` | two translation experts (5 minutes each on one CPU core), `multi-ours` and `multi-small` (about 20 each: four experts in every step); the rest comes with the package for `seed` 0 | 50 minutes once, then 2 minutes | 4 GB (estimated) |
+# | `demo` | nothing with the defaults: experts and fusions come with the package for `seed` 0. Else four experts (5 minutes each on one CPU core) and two fusions (20 each: four experts in every step) | 3 minutes on two cores | 4 GB (estimated) |
 # | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
 
 # %%

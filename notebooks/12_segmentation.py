@@ -16,7 +16,7 @@
 # | preset | what it does | time | memory |
 # |---|---|---|---|
 # | `smoke` | a segmenter after a few steps: shows that it runs, finds nothing | a minute | 2 GB |
-# | `demo` | a small segmenter at 2 mm, six held-out phantoms | 5 minutes on two cores | 3 GB |
+# | `demo` | a small segmenter at 2 mm, six held-out phantoms | 13 minutes on one core once, then 2 | 3 GB |
 # | `gpu` | a mid-size one at 1 mm | half an hour once, then seconds (estimated) | 24 GB |
 # | `paper` | SwinUNETR as published; or give the path of its BraTS 2021 checkpoint in `segmenter` | days; minutes | 24 GB |
 

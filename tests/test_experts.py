@@ -7,7 +7,7 @@ from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_input
 from diffens_core.borrowed import Borrowed
 from diffens_core.config import ConfigError, FusionConfig, UNetConfig
 from diffens_core.data import PreparedData
-from diffens_core.experts import Average, SampleAverage, SliceExpert, alternate, channels_in, random
+from diffens_core.experts import Average, RandomPlane, SampleAverage, SliceExpert, alternate, channels_in, random
 from diffens_core.fusion import Fusion
 from diffens_core.inputs import coordinates, with_neighbours
 from diffens_core.planes import PLANES
@@ -83,10 +83,25 @@ def test_alternate_takes_the_second_expert_in_every_kth_step():
 
 
 def test_random_takes_the_second_expert_as_often_as_told_and_the_same_again():
+    times = list(range(1000))
     for p in (0.25, 0.5):
-        picks = [random(p, seed=3)(t)[1] for t in range(1000)]
-        assert abs(sum(picks) / 1000 - p) < 0.05
-        assert picks == [random(p, seed=3)(t)[1] for t in range(1000)] != [random(p, seed=4)(t)[1] for t in range(1000)]
+        drawn = [random(p, times, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)]
+        first, again, other = ([rule(t)[1] for t in times] for rule in drawn)
+        assert abs(sum(first) / 1000 - p) < 0.05 and first == again != other
+
+
+@torch.no_grad()
+def test_a_random_plane_is_drawn_for_each_sample():
+    experts, (xt, y, _) = [make_expert("axial"), make_expert("sagittal", seed=1)], make_inputs((6, 6, 6))
+
+    def sampled(model, seed):
+        return list(trajectory(model, y, xt, 3, generator=torch.Generator().manual_seed(seed)))[-1].x0_hat
+
+    found = [sampled(RandomPlane(experts, 0.5), seed) for seed in range(12)]
+    torch.testing.assert_close(sampled(RandomPlane(experts, 0.5), 5), found[5])
+    assert len({round(float(volume.sum()), 3) for volume in found}) > 3
+    torch.testing.assert_close(sampled(RandomPlane(experts, 0.0), 1), sampled(experts[0], 1))
+    torch.testing.assert_close(sampled(RandomPlane(experts, 1.0), 1), sampled(experts[1], 1))
 
 
 @torch.no_grad()
