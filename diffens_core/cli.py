@@ -10,7 +10,7 @@ from pathlib import Path
 from .config import ConfigError, load_config
 from .device import PRECISIONS
 from .presets import preset_named
-from .tasks import task_named
+from .tasks import TASKS, task_named
 from .train import TrainingError
 from .volumes import VolumeError
 
@@ -114,19 +114,23 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .places import home
     from .report import TRUTH, report
 
+    if args.task not in TASKS:
+        raise ConfigError(f"unknown task '{args.task}': choose from {', '.join(TASKS)}")
     if args.method != TRUTH:
-        method_named(args.method, task_named(args.task).name)
+        method_named(args.method, args.task)
     elif not args.segmenter:
         raise ConfigError("truth is measured by segmentation alone: give --segmenter")
     if args.samples < 1 or args.subjects < 0:
         raise ConfigError("--samples must be at least 1, --subjects at least 0")
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, splits=[args.split], elsewhere=args.on)
-    name = f"{args.method}-{args.task}-seed{args.seed}"
-    out = args.out or home() / "figures" / "out" / args.preset / name
+    judged, name = experiment.judged, f"{args.method}-{args.task}-seed{args.seed}"
+    own = experiment.embedded and not args.on
+    place = args.preset if own else f"{args.preset}-{judged.name}-{judged.fingerprint}"
+    out = args.out or home() / "figures" / "out" / place / name
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet)
     metrics, cost = report(experiment, args.method, args.task, **options)
-    if few := too_few(metrics["subject"].nunique() - 1):
+    if args.method != TRUTH and (few := too_few(cost["subjects"])):
         print(f"warning: {few}", file=sys.stderr)
     print(summary(metrics).to_string(float_format="{:.4g}".format))
     print(", ".join(f"{key} {value}" for key, value in cost.items()))

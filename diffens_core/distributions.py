@@ -47,19 +47,23 @@ class VoxelMeans:
 def mmd_rbf(x: torch.Tensor, y: torch.Tensor, paired: bool = False) -> tuple[float, float]:
     """Unbiased squared MMD with a Gaussian kernel (Gretton et al. 2012, Lemma 6), and the kernel's bandwidth.
 
-    x: features [N, F], y: [M, F]. The bandwidth is the median distance between any two of all. Unbiased: it may be
-    negative where the sets are alike. paired: x[i] and y[i] are of one subject, so not independent; such pairs are left
-    out (the lemma's second form), or a set of perfect translations would be nearer to the truth than the truth's own
-    distribution. Raises `ValueError` for less than two of either, or features that are mostly equal.
+    x: features [N, F]; y: those of the truth [M, F]. The bandwidth is the median distance between any two of the truth:
+    all methods are measured with one kernel. Unbiased: it may be negative where the sets are alike.
+
+    paired: x[i] and y[i] are of one subject, so not independent; such pairs are left out (the lemma's second form), or
+    a set of perfect translations would be nearer to the truth than another set of true volumes.
+
+    Raises `ValueError` for less than two of either, pairs that are none, or true features that are mostly equal.
     """
     _check(x, y)
-    both = torch.cat([x, y]).double()
-    distances = torch.cdist(both, both)
-    bandwidth = float(distances[torch.triu(torch.ones_like(distances, dtype=torch.bool), 1)].median())
-    if bandwidth == 0.0:
-        raise ValueError("most features are equal: the kernel has no bandwidth")
-    kernel = torch.exp(-0.5 * (distances / bandwidth) ** 2)
     n, m = len(x), len(y)
+    if paired and n != m:
+        raise ValueError(f"{n} and {m} volumes are no pairs")
+    bandwidth = float(torch.pdist(y.double()).median())
+    if bandwidth == 0.0:
+        raise ValueError("most true features are equal: the kernel has no bandwidth")
+    both = torch.cat([x, y]).double()
+    kernel = torch.exp(-0.5 * (torch.cdist(both, both) / bandwidth) ** 2)
     within_x = (kernel[:n, :n].sum() - n) / (n * (n - 1))
     within_y = (kernel[n:, n:].sum() - m) / (m * (m - 1))
     across = kernel[:n, n:]
@@ -84,19 +88,25 @@ def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:
 
 def small_sample_curve(
     metric: Callable[[torch.Tensor, torch.Tensor], float],
-    x: torch.Tensor,
-    y: torch.Tensor,
+    features: torch.Tensor,
     sizes: Sequence[int],
     draws: int = 20,
     seed: int = 0,
 ) -> dict[int, np.ndarray]:
-    """`metric` of random subsets of so many volumes of each side, `draws` values a size: its bias and its spread."""
+    """`metric` of two disjoint random sets of so many volumes each, `draws` values a size.
+
+    Both are of one distribution, features [N, F]: what differs from 0 is bias, what differs between draws is spread.
+    Raises `ValueError` for a size of more than half of them.
+    """
+    if max(sizes) > len(features) // 2:
+        raise ValueError(f"two sets of {max(sizes)} cannot be drawn from {len(features)} volumes")
     generator = torch.Generator().manual_seed(seed)
 
-    def subset(features, size):
-        return features[torch.randperm(len(features), generator=generator)[:size]]
+    def pair(size):
+        order = torch.randperm(len(features), generator=generator)
+        return features[order[:size]], features[order[size : 2 * size]]
 
-    return {n: np.array([metric(subset(x, n), subset(y, n)) for _ in range(draws)]) for n in sizes}
+    return {n: np.array([metric(*pair(n)) for _ in range(draws)]) for n in sizes}
 
 
 def _check(x: torch.Tensor, y: torch.Tensor) -> None:

@@ -70,14 +70,12 @@ def summary(metrics: pd.DataFrame) -> pd.DataFrame:
     return means.reindex(metrics["metric"].drop_duplicates()).fillna("")
 
 
-def results_table(
-    metrics: pd.DataFrame, order: Sequence[str], wanted: Sequence[str] = METRICS, kinds: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Mean over subjects: a row per method in `order`, a column per kind of sample and wanted metric.
+def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Mean over subjects: a row per method in `order`; for single samples and for the mean of samples `METRICS`.
 
     The metrics of single samples are averaged over the samples of a subject first. A method with one sample, such
     as interpolation, has no mean of samples.
     """
     table = subject_means(metrics).groupby(["method", "kind", "metric"]).mean().unstack(["kind", "metric"])
-    columns = [(kind, m) for kind in kinds or ("single sample", "mean of samples") for m in wanted]
+    columns = [(kind, metric) for kind in ("single sample", "mean of samples") for metric in METRICS]
     return table.reindex(index=order, columns=[c for c in columns if c in table.columns])

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import hf_hub_download
 
+from .checkpoints import published_weights
 from .config import ConfigError
 from .device import pick_device
 from .segmentation import Segmenter
@@ -32,7 +33,7 @@ class MedicalNet:
 
         if str(path) == DOWNLOAD:
             path = _download()
-        weights = _read(Path(path))
+        weights = published_weights(path)
         depth = 50 if "layer1.0.conv3.weight" in weights else 10
         kind = {"shortcut_type": "B", "bias_downsample": False, "conv1_t_stride": 2}
         net = getattr(resnet, f"resnet{depth}")(spatial_dims=3, n_input_channels=1, feed_forward=False, **kind)
@@ -70,14 +71,3 @@ def _download() -> str:
     except Exception as error:  # no network, a proxy, a full disk: each is another kind of error
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{REPOSITORY}: cannot be downloaded ({reason}); give the path of {FILE}") from None
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        weights = content.get("state_dict", content)
-        return {name.removeprefix("module."): value for name, value in weights.items()}
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; FID needs MedicalNet's weights, and no others are FID") from None
-    except Exception as error:  # torch raises many kinds for files that are none of its own
-        raise ConfigError(f"{path}: not a torch checkpoint ({str(error).splitlines()[0]})") from None

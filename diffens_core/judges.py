@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,11 +24,15 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Judges:
-    """segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`."""
+    """segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`.
+
+    digests: what identifies the weights of each of them, by name.
+    """
 
     segmenter: Segmenter | None = None
     contrasts: str = "seg4"
     features: Sequence[Callable] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def segment(self, contrasts: Pair, flair: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         """What the segmenter finds with a FLAIR [1, X, Y, Z] in place of the true one, bool [3, X, Y, Z]; its scores.
@@ -34,7 +40,7 @@ class Judges:
         contrasts: the subject's, with its labels.
         """
         with autocast(pick_device()):
-            found = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]))
+            found = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]), contrasts.brain)
         spacing = np.linalg.norm(contrasts.affine[:3, :3], axis=0)
         return found, segmentation_metrics(found, regions_of(contrasts.x0[0]), spacing)
 
@@ -46,20 +52,24 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
     The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce; with it comes another, of
     FLAIR alone, whose features are compared. Raises `ConfigError` for files that are not what they should be.
     """
-    known = set(data_contrasts(experiment.data)) & set(data_contrasts(experiment.judged))
-    four = set(SEGMENTATIONS["seg4"].inputs) <= known
-    contrasts = "seg4" if four or segmenter not in ("", OWN) else "seg2"
-    features = [MedicalNet(medicalnet)] if medicalnet else []
+    features, digests = [], {}
+    if medicalnet:
+        features.append(MedicalNet(medicalnet))
     if segmenter == OWN:
-        digest = experiment.segmenter_run("seg1").identity
-        features.append(SegmenterFeatures(experiment.segmenter("seg1"), digest))
-        return Judges(experiment.segmenter(contrasts), contrasts, tuple(features))
+        features.append(SegmenterFeatures(experiment.segmenter("seg1"), experiment.segmenter_run("seg1").identity))
+    digests |= {extractor.name: extractor.digest for extractor in features}
     if not segmenter:
-        return Judges(features=tuple(features))
+        return Judges(features=tuple(features), digests=digests)
+    if segmenter == OWN:
+        known = set(data_contrasts(experiment.data)) & set(data_contrasts(experiment.judged))
+        contrasts = "seg4" if set(SEGMENTATIONS["seg4"].inputs) <= known else "seg2"
+        digests["own"] = experiment.segmenter_run(contrasts).identity
+        return Judges(experiment.segmenter(contrasts), contrasts, tuple(features), digests)
     published = published_segmenter(segmenter).to(pick_device())
+    digests["published"] = hashlib.sha256(Path(segmenter).read_bytes()).hexdigest()[:8]
     if experiment.data.spacing != 1.0:
         warnings.warn(f"{segmenter} was trained at 1 mm, this preset has {experiment.data.spacing} mm", stacklevel=2)
-    return Judges(published, contrasts, tuple(features))
+    return Judges(published, "seg4", tuple(features), digests)
 
 
 class SetMetrics:

@@ -72,7 +72,7 @@ def roughness(volume: np.ndarray, brain: np.ndarray) -> list[float]:
 def _checked(prediction, target, masks) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Both volumes in units of the target's range, from 0; and the masks that hold something."""
     x, y = torch.as_tensor(prediction), torch.as_tensor(target)
-    regions = {name: torch.as_tensor(mask).to(x.device) for name, mask in masks.items() if mask is not None}
+    regions = {name: torch.as_tensor(mask).to(x.device, torch.bool) for name, mask in masks.items() if mask is not None}
     for name, volume in {"prediction": x, **regions}.items():
         if volume.shape != y.shape:
             raise ValueError(f"shapes differ: {name} {tuple(volume.shape)}, target {tuple(y.shape)}")

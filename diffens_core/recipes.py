@@ -77,7 +77,8 @@ GPU_RECIPES = {
 }
 
 # The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb).
-# The segmenter's are those of SwinUNETR on BraTS 2021 (Hatamizadeh et al.).
+# The segmenter has the network, rate and crop of SwinUNETR on BraTS 2021 (Hatamizadeh et al.), with our loop around
+# them: Adam, mirrored heads, moving average.
 # Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one.
 LATENT_NOISE = DiffusionConfig(beta_start=8.5e-4, beta_end=1.2e-2)
 PAPER_RECIPES = {

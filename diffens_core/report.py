@@ -10,14 +10,13 @@ import pandas as pd
 
 from .checkpoints import write_atomically
 from .config import RunConfig
-from .cost import forget_peak, peak_memory, read_cost
-from .device import pick_device
+from .cost import read_cost
 from .evaluate import SET, rows, score
 from .experiment import Experiment
 from .judges import Judges, SetMetrics
 from .progress import Progress
 from .runs import find
-from .samples import Samples
+from .samples import Samples, save_spread, save_translation
 
 KEYS = ("seconds", "core_seconds", "parameters", "memory")
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
@@ -40,14 +39,16 @@ def report(
     was stopped. One subject at a time is in memory. The method `truth` is what a perfect one would answer: only its
     segmentation is measured.
 
-    Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample.
+    With several samples, their mean and standard deviation are written there too: `<subject>_mean.nii.gz`, `_std`.
+
+    Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample,
+    and what was measured: `data`, `split`, `subjects`, `samples`, and which networks judged.
     """
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
     tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter else None
     drawn = None if method == TRUTH else Samples(experiment, method, task)
     count = min(subjects, len(data)) if subjects else len(data)
-    forget_peak(pick_device())
     bar = Progress(f"evaluating {method} ({task})", count)
     for index in range(count):
         pair = data[index]
@@ -56,6 +57,9 @@ def report(
         if drawn:
             tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
             sets.add(volumes[0], pair.x0)
+        if len(volumes) > 1:
+            save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair)
+            save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
         if tumours and labels is not None:
             _, found = judges.segment(tumours.pair(pair.subject), volumes[0])
             tables.append(rows(method, task, pair.subject, {"0": found}))
@@ -63,21 +67,13 @@ def report(
     if drawn:
         tables.append(rows(method, task, SET, {"0": sets.values()}))
     metrics = pd.concat(tables, ignore_index=True)
-    cost = _cost(experiment, method, task, drawn) | {"samples": samples}
-    cost |= {"features": {extractor.name: extractor.digest for extractor in judges.features}}
+    cost = (cost_of(experiment.runs_of(method, task), experiment.runs) | drawn.cost) if drawn else {}
+    about = {"data": f"{experiment.judged.name} {experiment.judged.fingerprint}", "split": split}
+    cost |= about | {"subjects": count, "samples": samples, "judges": judges.digests}
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
     write_atomically(out / "cost.json", json.dumps(cost).encode())
     return metrics, cost
-
-
-def _cost(experiment: Experiment, method: str, task: str, drawn: Samples | None) -> dict[str, float]:
-    if drawn is None:
-        return {}
-    cost, known = cost_of(experiment.runs_of(method, task), experiment.runs), drawn.cost
-    if len(known):
-        cost |= {"sampling": round(known["seconds"], 2), "core_sampling": round(known["core_seconds"], 2)}
-    return cost | {"sampling_memory": round(peak_memory(pick_device()), 2)}
 
 
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:

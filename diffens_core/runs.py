@@ -6,6 +6,7 @@ training has ended, model.safetensors (EMA weights). Weights shipped with the pa
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -125,6 +126,13 @@ def find(config: RunConfig, runs: Path) -> Path | None:
     """The folder that holds the finished weights of this very configuration: among the runs, else shipped."""
     folders = (root / config.folder for root in (Path(runs), SHIPPED))
     return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
+
+
+def weights_digest(config: RunConfig, runs: Path) -> str:
+    """Eight hexadecimal digits over the weights of a finished run and of those that it builds on."""
+    contents = [(find(config, runs) / "model.safetensors").read_bytes()]
+    contents += [weights_digest(expert, runs).encode() for expert in config.experts]
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:8]
 
 
 def load(config: RunConfig, runs: Path) -> nn.Module:

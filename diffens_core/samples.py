@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,14 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from .checkpoints import write_atomically
 from .cost import Spent
 from .data import Pair
 from .device import autocast
 from .methods import method_named
+from .runs import weights_digest
 from .sampler import mix_seed, noise_for, trajectory
 from .tasks import Task, task_named
 from .volumes import VolumeError, load_volume, save_image
@@ -71,34 +72,54 @@ def different_samples(model, samples: int) -> int:
 
 
 def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:
-    """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data."""
+    """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data.
+
+    Its header tells which conditions it is a translation of. Raises `VolumeError` for values that are not finite.
+    """
+    if not torch.isfinite(volume).all():
+        raise VolumeError(f"{path}: the translation of {pair.subject} holds values that are not finite")
     data = np.where(pair.seen, pair.scale.invert(volume[0].numpy()), 0.0)
+    image = nib.Nifti1Image(data.astype(np.float32), pair.affine)
+    image.header["descrip"] = _conditions(pair)
+    save_image(path, image)
+
+
+def save_spread(path: str | Path, std: torch.Tensor, pair: Pair) -> None:
+    """Write a standard deviation [1, X, Y, Z] over samples likewise."""
+    data = std[0].numpy() * (pair.scale.high - pair.scale.low) / 2
     save_image(path, nib.Nifti1Image(data.astype(np.float32), pair.affine))
 
 
 def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
-    """What `save_translation` wrote, [1, X, Y, Z] in [-1, 1]; raises `VolumeError` where it is not of this grid."""
-    data = load_volume(path).data
-    if data.shape != pair.seen.shape:
-        raise VolumeError(f"{path}: shape {data.shape}, but {pair.subject} has {pair.seen.shape}; delete this file")
-    return torch.from_numpy(pair.scale.apply(data, pair.seen, clip=False))[None]
+    """What `save_translation` wrote, [1, X, Y, Z] in [-1, 1]; raises `VolumeError` where it is of other conditions."""
+    volume = load_volume(path)
+    if volume.header["descrip"].item() != _conditions(pair):
+        raise VolumeError(f"{path}: {pair.subject} was prepared anew since this was drawn; delete this file")
+    return torch.from_numpy(pair.scale.apply(volume.data, pair.seen, clip=False))[None]
+
+
+def _conditions(pair: Pair) -> bytes:
+    """Digits that identify the conditions and the scale of a subject."""
+    content = pair.y.numpy().tobytes() + repr(pair.scale).encode()
+    return hashlib.sha256(content).hexdigest()[:16].encode()
 
 
 class Samples:
     """The translations of one method: `<runs>/<preset>/samples-<task>-<method>-<hash8>/<subject>-<k>.nii.gz`.
 
-    The hash is over all that decides them: the trained runs, the data, the sampling. A sample that is not there is
+    The hash is over the trained weights, the data and the settings of the sampling. A sample that is not there is
     drawn, so an evaluation that was interrupted goes on, and one with more samples or subjects adds to what is there.
     Everything that measures a method reads these files, and so measures what a user would get.
     """
 
     def __init__(self, experiment: Experiment, method: str, task: str):
         self.experiment, self.method, self.task = experiment, method, task
+        self.model = experiment.model(method, task)
         data = experiment.judged
         about = {
             "method": method,
             "task": task,
-            "runs": [run.identity for run in experiment.runs_of(method, task)],
+            "weights": [weights_digest(run, experiment.runs) for run in experiment.runs_of(method, task)],
             "data": [data.name, data.fingerprint, data.spacing, data.shape],
             "steps": experiment.preset.steps,
             "seed": experiment.seed,
@@ -109,31 +130,28 @@ class Samples:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "config.json", json.dumps(about, indent=2).encode())
 
-    @cached_property
-    def model(self) -> torch.nn.Module:
-        """The method's model, trained now where it is not trained yet."""
-        return self.experiment.model(self.method, self.task)
-
     def of(self, pair: Pair, count: int) -> torch.Tensor:
         """The first `count` translations of a subject [K, 1, X, Y, Z] in [-1, 1]; one, if all would be the same."""
-        paths = [self.folder / f"{pair.subject}-{k}.nii.gz" for k in range(count)]
-        if not all(path.is_file() for path in paths):
-            paths = paths[: different_samples(self.model, count)]
-        for number, path in enumerate(paths):
+        volumes = []
+        for number in range(different_samples(self.model, count)):
+            path = self.folder / f"{pair.subject}-{number}.nii.gz"
             if not path.is_file():
-                self._draw(pair, number, path)
-        return torch.stack([load_translation(path, pair) for path in paths])
+                with FileLock(self.folder / ".lock"):  # another process may be drawing it
+                    if not path.is_file():
+                        self._draw(pair, number, path)
+            volumes.append(load_translation(path, pair))
+        return torch.stack(volumes)
 
     @property
-    def cost(self) -> pd.Series:
-        """Means over the samples drawn so far: `seconds` on the clock and `core_seconds` each."""
+    def cost(self) -> dict[str, float]:
+        """Means over the samples drawn so far: `sampling` seconds on the clock and `core_sampling` seconds of cores."""
         path = self.folder / "cost.csv"
-        return pd.read_csv(path)[["seconds", "core_seconds"]].mean() if path.is_file() else pd.Series(dtype=float)
+        return pd.read_csv(path)[["sampling", "core_sampling"]].mean().round(2).to_dict() if path.is_file() else {}
 
     def _draw(self, pair: Pair, number: int, path: Path) -> None:
-        model, before = self.model, Spent.now()
+        before = Spent.now()
         (volume,) = sample(
-            model,
+            self.model,
             pair.y,
             task_named(self.task),
             subject=pair.subject,
@@ -147,6 +165,6 @@ class Samples:
         save_translation(path, volume, pair)
         table, new = self.folder / "cost.csv", not (self.folder / "cost.csv").exists()
         with open(table, "a", newline="") as file:
-            rows = [("subject", "sample", "seconds", "core_seconds")] if new else []
+            rows = [("subject", "sample", "sampling", "core_sampling")] if new else []
             rows.append((pair.subject, number, f"{spent.clock:.3f}", f"{spent.cores:.3f}"))
             csv.writer(file, lineterminator="\n").writerows(rows)

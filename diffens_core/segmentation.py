@@ -15,11 +15,13 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .checkpoints import published_weights
 from .config import ConfigError, SegmenterConfig
 from .planes import crop_like, pad_to_multiple
 
 REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
 STRIDE = 32  # the network halves its input five times, and normalises what is left: more than one voxel
+SMALL_PARTS = ("encoder4", "encoder10", "decoder5")  # work on maps 16 and 32 times smaller than the input
 WINDOWS = {"overlap": 0.5, "mode": "gaussian", "padding_mode": "replicate"}
 WORST_HD95 = 373.13  # mm, BraTS' penalty for a region that only one side has: the diagonal of its volumes
 LEAST_GAP = 1e-3  # of Dice between true and degraded FLAIR, for Recovery to mean anything
@@ -32,9 +34,9 @@ class Float32(nn.Module):
         super().__init__()
         self.part = part
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):
-            return self.part(x.float() if x.device.type == "cpu" else x)
+            return self.part(*(m.float() if m.device.type == "cpu" else m for m in maps))
 
 
 class Segmenter(nn.Module):
@@ -47,7 +49,8 @@ class Segmenter(nn.Module):
         super().__init__()
         sizes = {"feature_size": config.feature_size, "window_size": config.attention}
         self.net = SwinUNETR(in_channels=channels, out_channels=len(REGIONS), **sizes)
-        self.net.encoder10 = Float32(self.net.encoder10)
+        for name in SMALL_PARTS:
+            setattr(self.net, name, Float32(getattr(self.net, name)))
         self.window, self.z_score = config.window, z_score
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
@@ -66,12 +69,12 @@ class Segmenter(nn.Module):
         return {"": loss}
 
     @torch.inference_mode()
-    def segment(self, y: torch.Tensor) -> torch.Tensor:
-        """bool [3, X, Y, Z] for one subject's contrasts [C, X, Y, Z], in overlapping windows."""
+    def segment(self, y: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+        """bool [3, X, Y, Z] for one subject's contrasts [C, X, Y, Z], in overlapping windows; brain: bool [X, Y, Z]."""
         from monai.inferers import sliding_window_inference
 
         device = next(self.parameters()).device
-        y = (nonzero_z_score(y) if self.z_score else y)[None].to(device)
+        y = (z_score(y, brain) if self.z_score else y)[None].to(device)
         roi = (self.window,) * 3
         return (sliding_window_inference(y, roi, 1, self, **WINDOWS)[0] > 0).cpu()
 
@@ -94,33 +97,32 @@ def published_segmenter(path: str | Path) -> Segmenter:
     Its contrasts are FLAIR, T1ce, T1, T2. Judge only cases that were not in the fold that it was trained on. Raises
     `ConfigError` for a file that is not such a checkpoint.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except Exception as error:  # torch raises many kinds for files that are none of its own
-        raise ConfigError(f"{path}: not a torch checkpoint ({str(error).splitlines()[0]})") from None
-    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    weights = published_weights(path)
     first, last = weights.get("swinViT.patch_embed.proj.weight"), weights.get("out.conv.conv.weight")
     if first is None or last is None or last.shape[0] != len(REGIONS):
         raise ConfigError(f"{path}: not a SwinUNETR with the three outputs TC, WT and ET")
     model = Segmenter(first.shape[1], SegmenterConfig(first.shape[0]), z_score=True)
     try:
-        model.net.load_state_dict({n.replace("encoder10.", "encoder10.part."): v for n, v in weights.items()})
+        model.net.load_state_dict({_renamed(name): value for name, value in weights.items()})
     except RuntimeError as error:
         raise ConfigError(f"{path}: not of this MONAI's SwinUNETR ({str(error).splitlines()[-1].strip()})") from None
     return model.eval()
 
 
-def nonzero_z_score(y: torch.Tensor) -> torch.Tensor:
-    """[C, X, Y, Z] with background -1 to mean 0 and standard deviation 1 within each channel's brain, background 0."""
+def z_score(y: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """[C, X, Y, Z] to mean 0 and standard deviation 1 of each channel within `brain` [X, Y, Z], and 0 outside.
+
+    One brain for all channels, and not what is brighter than the background: a generated FLAIR is not exactly so.
+    """
+    inside = y[:, brain]
     out = torch.zeros_like(y)
-    for channel, result in zip(y, out):
-        brain = channel > -1.0
-        values = channel[brain]
-        result[brain] = (values - values.mean()) / values.std().clamp_min(1e-6)
+    out[:, brain] = (inside - inside.mean(1, keepdim=True)) / inside.std(1, keepdim=True).clamp_min(1e-6)
     return out
+
+
+def _renamed(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return f"{part}.part.{rest}" if part in SMALL_PARTS else name
 
 
 def regions_of(labels: torch.Tensor) -> torch.Tensor:
@@ -158,7 +160,8 @@ def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> d
 def recovery(dice: np.ndarray, degraded: np.ndarray, true: np.ndarray) -> float:
     """Per cent of the Dice lost by degrading the FLAIR that a method gets back, from scores of the same subjects [N].
 
-    `100 (dice - degraded) / (true - degraded)` of the means, as in the paper; NaN where the loss is below `LEAST_GAP`.
+    `100 (dice - degraded) / (true - degraded)` of the means, as in the paper; NaN where the loss is below `LEAST_GAP`,
+    or where there is a gain instead.
     """
     lost = float(np.mean(true) - np.mean(degraded))
-    return 100 * float(np.mean(dice) - np.mean(degraded)) / lost if abs(lost) >= LEAST_GAP else float("nan")
+    return 100 * float(np.mean(dice) - np.mean(degraded)) / lost if lost >= LEAST_GAP else float("nan")

@@ -6,6 +6,7 @@ reach p < 0.03, whatever they say; the tables print p and the number of subjects
 
 from __future__ import annotations
 
+import bisect
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -16,16 +17,17 @@ from scipy import stats
 from .segmentation import recovery
 
 LEVEL, ALPHA, RESAMPLES = 0.95, 0.05, 9999
+MOST = 100_000  # subjects
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval (bias-corrected and accelerated) at 95 % of the mean of [N] subjects.
 
-    NaN for less than three subjects; the value itself where all are equal. Raises `ValueError` for NaN among them.
+    NaN for less than three subjects; the value itself where all are equal. Raises `ValueError` for NaN or infinity.
     """
     values = np.asarray(values, float)
-    if np.isnan(values).any():
-        raise ValueError("NaN among the values of subjects: leave these subjects out, and say so")
+    if not np.isfinite(values).all():
+        raise ValueError("NaN or infinity among the values of subjects: leave these subjects out, and say so")
     if len(values) < 3:
         return float("nan"), float("nan")
     if np.ptp(values) == 0:
@@ -41,12 +43,13 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
 def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float, float]:
     """`recovery` of the same subjects [N], and its 95 % bootstrap interval: subjects are drawn, with all three scores.
 
-    A draw in which degrading costs nothing has no Recovery; NaN where that is so for more than half of the draws.
+    A draw in which degrading costs nothing has no Recovery; the interval is NaN where that is so for more draws than
+    lie outside of an interval.
     """
     scores = np.stack([np.asarray(values, float) for values in (dice, degraded, true)])
     rng = np.random.default_rng(seed)
     draws = [recovery(*scores[:, rng.integers(scores.shape[1], size=scores.shape[1])]) for _ in range(RESAMPLES // 5)]
-    if np.isnan(draws).mean() > 0.5:
+    if np.isnan(draws).mean() > (1 - LEVEL) / 2:
         return recovery(*scores), float("nan"), float("nan")
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return recovery(*scores), float(low), float(high)
@@ -80,17 +83,22 @@ def rank_biserial(a: Sequence[float], b: Sequence[float]) -> float:
 def subjects_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) -> float:
     """How many subjects a paired t test would need to see the mean difference of the pairs a, b [N] at p < 0.05.
 
-    From the mean and the standard deviation found here, so as uncertain as they are. Infinite for equal means.
+    From the mean and the standard deviation found here, so as uncertain as they are. Infinite for equal means, or for
+    more than `MOST`. Raises `ValueError` for NaN or infinity.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
+    if not np.isfinite(difference).all():
+        raise ValueError("NaN or infinity among the differences of subjects")
     spread, mean = difference.std(ddof=1), abs(difference.mean())
     if mean == 0:
         return float("inf")
-    for n in range(2, 100_000):
-        limit, shift = stats.t.ppf(1 - ALPHA / 2, n - 1), mean / max(spread, 1e-12) * np.sqrt(n)
-        if stats.nct.sf(limit, n - 1, shift) >= power:
-            return float(n)
-    return float("inf")
+    effect = mean / max(spread, 0.01 * mean)  # larger effects need two subjects as well
+
+    def is_seen(n):
+        return stats.nct.sf(stats.t.ppf(1 - ALPHA / 2, n - 1), n - 1, effect * np.sqrt(n)) >= power
+
+    first = bisect.bisect_left(range(2, MOST + 1), True, key=is_seen)
+    return float(first + 2) if first + 2 <= MOST else float("inf")
 
 
 def comparisons(table: pd.DataFrame, rivals: Mapping[str, str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What repeated samples say about their own error: spread, calibration, coverage, sparsification.
 
 The spread of K samples at a voxel stands for a Gaussian around their mean, or for an interval between their extremes.
+That mean and spread are known from K samples only is allowed for: an interval is Student's, and wider by sqrt(1 + 1/K).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata, t
 
 LEVELS = np.linspace(0.05, 0.95, 19)  # of confidence, for the calibration curve
 FRACTIONS = np.linspace(0.0, 0.95, 20)  # of voxels removed, for sparsification
@@ -45,8 +46,9 @@ def uncertainty_metrics(found: Uncertainty, brain: torch.Tensor) -> dict[str, fl
 
     `mace`: the paper's (Eq. 7), mean | std - error |, in the unit of volumes in [0, 1]. It is no calibration error: a
     model that is always sure and right has 0, and so has one that is as unsure as it is wrong.
-    `ece_brain`: mean difference between the share of voxels within a central Gaussian interval and its confidence
-    (Kuleshov et al. 2018). `coverage_90_brain`: that share at 90 %. `coverage_range_brain`: the share of voxels between
+    `ece_brain`: mean difference between the share of voxels within a central interval and its confidence (Kuleshov et
+    al. 2018); 0 is expected of samples of the truth's own distribution, where that is Gaussian, for any K.
+    `coverage_90_brain`: that share at 90 %. `coverage_range_brain`: the share of voxels between
     the extremes of K samples; `expected_range` is what K samples of the truth's own distribution would have.
     `ause_brain`: area between the sparsification curve and the best possible one, in units of the mean error.
     `correlation_brain`: Spearman's, of std and error.
@@ -54,13 +56,13 @@ def uncertainty_metrics(found: Uncertainty, brain: torch.Tensor) -> dict[str, fl
     if not brain.any():
         raise ValueError("the brain is empty")
     std, error = (v[brain].double().cpu().numpy() for v in (found.std, found.error))
-    curve = calibration_curve(std, error)
+    curve = calibration_curve(std, error, found.samples)
     return {
         "mace": float((found.std - found.error).abs().double().mean()) / 2,
         "mace_brain": float(np.abs(std - error).mean()) / 2,
         "std_brain": float(std.mean()) / 2,
         "ece_brain": float(np.abs(curve - LEVELS).mean()),
-        "coverage_90_brain": float((error <= norm.ppf(0.95) * std).mean()),
+        "coverage_90_brain": float(calibration_curve(std, error, found.samples, [0.9])[0]),
         "coverage_range_brain": float(found.inside[brain].double().mean()),
         "expected_range": (found.samples - 1) / (found.samples + 1),
         "ause_brain": ause(std, error),
@@ -68,9 +70,13 @@ def uncertainty_metrics(found: Uncertainty, brain: torch.Tensor) -> dict[str, fl
     }
 
 
-def calibration_curve(std: np.ndarray, error: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarray:
-    """Share of voxels [N] whose error lies within the central Gaussian interval of each confidence level."""
-    return np.array([(error <= norm.ppf(0.5 + level / 2) * std).mean() for level in levels])
+def calibration_curve(std: np.ndarray, error: np.ndarray, samples: int, levels=LEVELS) -> np.ndarray:
+    """Share of voxels [N] whose error lies within the central interval of each confidence level.
+
+    The interval for one more draw from the Gaussian that gave `samples` draws: t quantile * std * sqrt(1 + 1/K).
+    """
+    reach = t.ppf(0.5 + np.asarray(levels) / 2, samples - 1) * np.sqrt(1 + 1 / samples)
+    return np.array([(error <= factor * std).mean() for factor in reach])
 
 
 def sparsification(order: np.ndarray, error: np.ndarray, fractions: np.ndarray = FRACTIONS) -> np.ndarray:

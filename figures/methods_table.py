@@ -29,10 +29,18 @@ NAMES = ["PSNR", "SSIM", "PSNR brain", "SSIM brain"]
 
 
 def read(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Metrics per kind and subject, and costs; both with the seed that a folder's name ends in."""
-    metrics, costs = [], []
+    """Metrics per kind and subject, and costs; both with the seed that a folder's name ends in.
+
+    Folders without image metrics, as `truth` has, are left out. Raises `SystemExit` for subjects of several data sets.
+    """
+    metrics, costs, sets = [], [], set()
     for folder in folders:
         table, cost = read_reports([folder])
+        if not set(METRICS) <= set(table["metric"]):
+            continue
+        sets.add(tuple(cost.iloc[0][["data", "split"]]))
+        if len(sets) > 1:
+            raise SystemExit(f"{folder}: other subjects than in the folders before: {sorted(sets)}")
         seed = folder.name.rsplit("-seed", 1)[1]
         means = subject_means(table[table["metric"].isin(METRICS)]).unstack("metric")
         metrics.append(means[list(METRICS)].assign(seed=seed))
@@ -51,7 +59,10 @@ def methods_rows(metrics: pd.DataFrame, costs: pd.DataFrame) -> Iterable[list[st
         known = cost.loc[method].to_dict()
         minutes = known.get("core_seconds", float("nan")) / 60
         cells += [_or_nothing(minutes, "{:.0f}"), _or_nothing(known.get("parameters", float("nan")) / 1e6, "{:.2f}")]
-        cells += [_or_nothing(known.get("memory", float("nan")), "{:.1f}"), f"{known['core_sampling']:.1f}"]
+        cells += [
+            _or_nothing(known.get("memory", float("nan")), "{:.1f}"),
+            f"{known.get('core_sampling', float('nan')):.1f}",
+        ]
         yield [f"`{method}`", str(count[method]), *cells]
 
 

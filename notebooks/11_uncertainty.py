@@ -28,7 +28,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "samples": 3, "subjects": 2}}
 preset: str = "demo"  # smoke | demo | gpu | paper
 task: str = "sr"  # sr | mt | both
-methods: str = "tpdm,ours-tpdm"
+methods: str = "tpdm,ours-tpdm"  # such as draw different samples
 split: str = "test"  # test; your own data may have val
 subjects: int = 3  # how many held-out subjects; 0: all
 samples: int = 5  # samples of each subject
@@ -46,7 +46,7 @@ from diffens_core import plots
 from diffens_core.experiment import open_experiment
 from diffens_core.places import home
 from diffens_core.report import report
-from diffens_core.samples import Samples, save_translation
+from diffens_core.samples import Samples
 from diffens_core.uncertainty import uncertainty
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
@@ -70,28 +70,19 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # share one scale.
 
 # %%
-pairs = experiment.subjects(split, task)
+pairs, drawn = experiment.subjects(split, task), {name: Samples(experiment, name, task) for name in chosen}
 pair = pairs[0]
 truth, at = pair.x0[0].numpy(), plots.middle(pair.brain.numpy())
-drawn = {name: Samples(experiment, name, task).of(pair, samples)[:, 0] for name in chosen}
-found = {name: uncertainty(volumes, pair.x0[0]) for name, volumes in drawn.items() if len(volumes) > 1}
+found = {name: uncertainty(drawn[name].of(pair, samples)[:, 0], pair.x0[0]) for name in chosen}
 figure = plots.uncertainty_planes(found, truth, at, f"{pair.subject}, preset {preset}, task {task}")
 figure.savefig(folder / "uncertainty.png")
 
 # %% [markdown]
-# Mean and standard deviation as NIfTI, to be opened over the scan in any viewer. The standard deviation is in the unit
-# of the data too.
+# Mean and standard deviation of every subject are there as NIfTI, in the unit of the data, to be opened over the scan in
+# any viewer.
 
 # %%
-import nibabel as nib
-
-from diffens_core.volumes import save_image
-
-unit = (pair.scale.high - pair.scale.low) / 2
-for name, spread in found.items():
-    save_translation(folder / f"{pair.subject}_{name}_mean.nii.gz", spread.mean[None], pair)
-    save_image(folder / f"{pair.subject}_{name}_std.nii.gz", nib.Nifti1Image(unit * spread.std.numpy(), pair.affine))
-print(*sorted(path.name for path in folder.glob("*.nii.gz")), sep="\n")
+print(*sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.nii.gz")), sep="\n")
 
 # %% [markdown]
 # ## The paper's table
@@ -111,9 +102,10 @@ table.assign(**{"mace, 1e-4": 1e4 * table["mace"]}).drop(columns="mace").style.f
 
 # %% [markdown]
 # ## Calibration
-# Take the samples' mean and spread at a voxel as a Gaussian. How often is the truth within its central 50 %, 90 %?
-# A calibrated model lies on the diagonal. Below it: too sure. A few samples know the spread badly, and none of them
-# knows what the model has not learnt, so expect to be below.
+# Take the samples at a voxel as draws from a Gaussian. How often is the truth within the central 50 %, 90 % that they
+# imply? (Student's interval: mean and spread are themselves known from a few samples only.) A calibrated model lies on
+# the diagonal, however few samples it drew. Below it: too sure. No sample knows what the model has not learnt, so expect
+# to be below.
 #
 # - `ece`: mean distance from the diagonal (expected calibration error).
 # - `coverage_range`: how often the truth is between the smallest and the largest of the samples; samples of the truth's
@@ -128,11 +120,16 @@ together[names + ["std_brain"]].style.format("{:.3f}")
 # %%
 from diffens_core.uncertainty import FRACTIONS, LEVELS, calibration_curve, sparsification
 
-brain = pair.brain
-inside = {name: (f.std[brain].double().numpy(), f.error[brain].double().numpy()) for name, f in found.items()}
-curves = {name: calibration_curve(std, error) for name, (std, error) in inside.items()}
+inside = {name: [] for name in chosen}
+for name in chosen:
+    for index in range(min(subjects, len(pairs)) if subjects else len(pairs)):
+        other = pairs[index]
+        spread = uncertainty(drawn[name].of(other, samples)[:, 0], other.x0[0])
+        inside[name].append(torch.stack([spread.std[other.brain], spread.error[other.brain]]))
+inside = {name: torch.cat(parts, 1).double().numpy() for name, parts in inside.items()}
+curves = {name: calibration_curve(*both, samples) for name, both in inside.items()}
 calibration = pd.DataFrame({"calibrated": LEVELS} | curves, index=LEVELS)
-figure = plots.level_curves({"share of voxels within the interval": calibration}, xlabel="confidence of the interval")
+figure = plots.level_curves({"share of the subjects' voxels within": calibration}, xlabel="confidence of the interval")
 
 # %%
 left = {name: sparsification(std, error) for name, (std, error) in inside.items()}

@@ -134,14 +134,13 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # ## How many subjects would it take?
 # To tell methods apart by Dice (paired t test, 80 % power at p < 0.05), from the mean and the spread of the differences
-# found here. Small effects on a noisy measure take many subjects; the number of subjects of a study belongs beside its
+# found here; p is adjusted within each region. Small effects on a noisy measure take many subjects; the number of subjects of a study belongs beside its
 # claims.
 
 # %%
 from diffens_core.statistics import comparisons
 
-rivals = {"tpdm": "degraded", "ours-tpdm": "tpdm"} if task != "mt" else {"ours-tpdm": "tpdm"}
-rivals = {a: b for a, b in rivals.items() if {a, b} <= set(chosen)}
+rivals = {method: chosen[k] for k, method in enumerate(chosen[2:], 1)}  # each against the one before it
 tests = {metric: comparisons(columns, rivals) for metric, columns in scores.items()}
 pd.concat(tests).style.format(precision=3)
 

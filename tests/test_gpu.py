@@ -6,8 +6,12 @@ import pytest
 import torch
 from tiny import make_fusion, make_inputs, wake
 
+from diffens_core.config import SegmenterConfig
+from diffens_core.metrics import image_metrics
 from diffens_core.samples import sample
+from diffens_core.segmentation import Segmenter
 from diffens_core.tasks import Task
+from diffens_core.uncertainty import uncertainty, uncertainty_metrics
 
 pytestmark = [
     pytest.mark.gpu,
@@ -43,3 +47,27 @@ def test_cuda_equals_cpu_in_float32(results):
 
 def test_bf16_agrees_with_float32(results):
     assert 0 < relative_rms(results[2], results[1]) < 2e-2
+
+
+def test_metrics_are_those_of_the_cpu():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(30, 31, 32, generator=generator)
+    samples = target + 0.2 * torch.randn(4, 30, 31, 32, generator=generator)
+    brain = torch.zeros(30, 31, 32, dtype=torch.bool)
+    brain[6:-6, 6:-6, 6:-6] = True
+    for measure in (
+        lambda device: image_metrics(samples[0].to(device), target.to(device), brain, brain),
+        lambda device: uncertainty_metrics(uncertainty(samples.to(device), target.to(device)), brain.to(device)),
+    ):
+        found, expected = measure("cuda"), measure("cpu")
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_segmenter_finds_what_it_finds_on_the_cpu():
+    torch.manual_seed(0)
+    model, y = Segmenter(2, SegmenterConfig(12, 4, 64)).eval(), torch.rand(2, 40, 48, 38) * 2 - 1
+    brain = torch.ones(40, 48, 38, dtype=torch.bool)
+    found = [copy.deepcopy(model).to(device).segment(y, brain) for device in ("cpu", "cuda")]
+    assert (found[0] != found[1]).float().mean() < 1e-3 and found[1].device.type == "cpu"
+    features = [copy.deepcopy(model).to(device).features(y) for device in ("cpu", "cuda")]
+    torch.testing.assert_close(*features, rtol=1e-2, atol=1e-3)

@@ -181,9 +181,10 @@ def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, 
         (["unet", "--task", "mt"], "unknown method 'unet'"),
         (["cubic", "--task", "mt"], "method 'cubic' does task sr and both"),
         (["unet-2d", "--task", "all"], "unknown task 'all'"),
+        (["truth", "--task", "seg4", "--segmenter", "own"], "unknown task 'seg4'"),
         (["unet-2d", "--samples", "0"], "--samples must be at least 1"),
         (["truth"], "give --segmenter"),
-        (["cubic", "--task", "both", "--medicalnet", "none.pth"], "none.pth: no such file; FID needs"),
+        (["cubic", "--task", "both", "--medicalnet", "none.pth"], "none.pth: no such file"),
         (["cubic", "--task", "both", "--segmenter", "none.pt"], "none.pt: no such file"),
     ):
         capsys.readouterr()

@@ -99,6 +99,8 @@ def test_arrays_and_tensors_of_any_type_give_the_same(case):
     plain = image_metrics(*case)
     double = image_metrics(*(torch.from_numpy(v.astype(np.float64)) for v in case[:2]), torch.from_numpy(brain))
     np.testing.assert_allclose(list(double.values()), list(plain.values()), rtol=1e-5)
+    assert image_metrics(prediction, target, brain.astype(np.uint8)) == plain
+    assert image_metrics(prediction, target, brain.astype(np.int64)) == plain
 
 
 def test_a_tumour_is_a_region_and_an_empty_one_is_none(case):

@@ -1,17 +1,19 @@
 """Samples are drawn once, kept as what a user would get, and an evaluation goes on where it was stopped."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import SHAPE, SPACING, write_prepared
+from tiny import SHAPE, SPACING, wake, write_prepared
 
 from diffens_core import samples as module
 from diffens_core.data import describe_data
 from diffens_core.distributions import too_few
 from diffens_core.experiment import Experiment, open_experiment
-from diffens_core.judges import SetMetrics
+from diffens_core.judges import Judges, SetMetrics
 from diffens_core.methods import METHODS, Method
 from diffens_core.presets import PRESETS
 from diffens_core.report import report
@@ -49,7 +51,7 @@ def test_a_sample_is_drawn_once(experiment):
     again = more.of(pair, 3)
     assert Guess.asked == 3
     torch.testing.assert_close(again[:2], first, rtol=0, atol=0)
-    assert len(pd.read_csv(more.folder / "cost.csv")) == 3 and more.cost["seconds"] >= 0
+    assert len(pd.read_csv(more.folder / "cost.csv")) == 3 and more.cost["sampling"] >= 0
 
 
 def test_samples_equal_those_drawn_in_memory_and_have_the_background_of_the_condition(experiment):
@@ -84,8 +86,6 @@ def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, mo
 
 
 def test_other_settings_have_other_samples(experiment):
-    from dataclasses import replace
-
     folders = {Samples(experiment, "guess", task).folder for task in ("sr", "both")}
     folders.add(Samples(replace(experiment, seed=1), "guess", "sr").folder)
     folders.add(Samples(replace(experiment, preset=replace(experiment.preset, steps=2)), "guess", "sr").folder)
@@ -117,19 +117,23 @@ def test_a_translation_is_written_in_the_unit_of_the_data_and_read_back(experime
     np.testing.assert_allclose(image.affine, pair.affine)
     assert (image.get_fdata()[~pair.seen] == 0).all()
     torch.testing.assert_close(load_translation(path, pair), volume, rtol=1e-5, atol=1e-6)  # not clipped
-    nib.save(image.slicer[1:], path)
-    with pytest.raises(VolumeError, match="delete this file"):
-        load_translation(path, pair)
+    other = replace(pair, scale=replace(pair.scale, high=2 * pair.scale.high))
+    with pytest.raises(VolumeError, match="prepared anew since this was drawn; delete this file"):
+        load_translation(path, other)
+    volume[0, 3, 3, 3] = float("nan")
+    with pytest.raises(VolumeError, match="not finite"):
+        save_translation(tmp_path / "bad.nii.gz", volume, pair)
+    assert not (tmp_path / "bad.nii.gz").exists()
 
 
-def test_sets_are_measured_one_subject_at_a_time_and_say_when_they_are_small():
+def test_sets_are_measured_and_say_when_they_are_small():
     class Mean:
         name, digest = "medicalnet10", "0"
 
         def __call__(self, volume):
             return torch.stack([volume.mean(), volume.std()])
 
-    def three(extractors, sets=None):
+    def three(extractors):
         sets, generator = SetMetrics(extractors), torch.Generator().manual_seed(0)
         for _ in range(3):
             target = torch.rand(1, 4, 4, 4, generator=generator)
@@ -143,3 +147,55 @@ def test_sets_are_measured_one_subject_at_a_time_and_say_when_they_are_small():
     alone = SetMetrics([Mean()])
     alone.add(torch.zeros(1, 4, 4, 4), torch.ones(1, 4, 4, 4))
     assert list(alone.values()) == ["mmd_linear_voxels"]
+
+
+def test_other_weights_have_other_samples(experiment, tmp_path):
+    """A run that was trained anew, in the same folder, is another model."""
+    from diffens_core import runs
+
+    run, folders = experiment.runs_of("unet-3d", "sr")[0], []
+    for seed in range(2):
+        runs.save_weights(experiment.runs / run.folder, wake(runs.build(run), seed), run)
+        folders.append(Samples(experiment, "unet-3d", "sr").folder)
+    assert folders[0] != folders[1]
+
+
+def test_a_report_writes_mean_and_std_and_says_what_it_measured(experiment, tmp_path):
+    _, cost = report(experiment, "guess", "sr", split="train", subjects=1, samples=3, out=tmp_path)
+    assert (cost["subjects"], cost["samples"], cost["split"], cost["judges"]) == (1, 3, "train", {})
+    assert cost["data"].startswith("tiny ") and cost["core_sampling"] >= 0
+    pair = experiment.subjects("train", "sr")[0]
+    volumes = Samples(experiment, "guess", "sr").of(pair, 3)
+    std = nib.load(tmp_path / f"{pair.subject}_std.nii.gz")
+    np.testing.assert_allclose(std.affine, pair.affine)
+    expected = volumes.std(0)[0].numpy() * (pair.scale.high - pair.scale.low) / 2
+    np.testing.assert_allclose(std.get_fdata(), expected, atol=1e-6)
+    mean = load_translation(tmp_path / f"{pair.subject}_mean.nii.gz", pair)
+    torch.testing.assert_close(mean, volumes.mean(0), atol=1e-5, rtol=0)
+
+
+def test_a_report_of_tumours_and_of_the_truth(tmp_path):
+    """The truth is measured by segmentation alone; a subject without labels has no Dice."""
+
+    class Judge:
+        def segment(self, y, brain):
+            return torch.stack([y[0] > 0.3] * 3)
+
+    root = write_prepared(tmp_path / "labelled", ("test", "test"))
+    image = nib.load(root / "sub-01" / "flair.nii.gz")
+    seg = np.where(image.get_fdata() > 0.5, 2, 0).astype(np.uint8)
+    nib.save(nib.Nifti1Image(seg, image.affine), root / "sub-01" / "seg.nii.gz")
+    experiment = Experiment(PRESETS["smoke"], describe_data(root, SPACING, SHAPE), tmp_path / "runs", 0, False)
+    options = {"split": "test", "subjects": 0, "samples": 1, "judges": Judges(Judge(), "seg4", digests={"own": "1"})}
+    metrics, cost = report(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
+    dice = metrics[metrics["metric"] == "dice_wt"]
+    assert list(dice["subject"]) == ["sub-01"] and cost["judges"] == {"own": "1"}
+    assert "psnr_tumour" in set(metrics.loc[metrics["subject"] == "sub-01", "metric"])
+    truth, _ = report(experiment, "truth", "sr", out=tmp_path / "truth", **options)
+    assert set(truth["metric"]) == {f"{m}_{r}" for m in ("dice", "hd95") for r in ("tc", "wt", "et")}
+    assert float(truth.loc[truth["metric"] == "dice_wt", "value"].iloc[0]) > float(dice["value"].iloc[0])
+
+
+def test_subjects_are_not_kept_unless_asked_for(experiment):
+    kept, dropped = (experiment.subjects("train", "sr", keep) for keep in (True, False))
+    assert kept[0] is kept[0] and dropped[0] is not dropped[0]

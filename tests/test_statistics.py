@@ -20,13 +20,16 @@ from diffens_core.statistics import (
 def test_an_interval_holds_the_true_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     found = [interval(rng.normal(3.0, 1.0, 25), seed=k) for k in range(100)]
-    assert 88 <= sum(low <= 3.0 <= high for low, high in found) <= 100
+    assert 88 <= sum(low <= 3.0 <= high for low, high in found) <= 99
+    assert np.mean([high - low for low, high in found]) == pytest.approx(2 * 1.96 / 5, rel=0.1)
 
 
 def test_intervals_of_hardly_any_subjects():
     assert all(np.isnan(interval([1.0, 2.0]))) and interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
     with pytest.raises(ValueError, match="NaN"):
         interval([1.0, np.nan, 2.0])
+    with pytest.raises(ValueError, match="infinity"):
+        interval([1.0, np.inf, 2.0])
     low, high = interval([1.0, 2.0, 4.0, 3.0])
     assert 1.0 <= low < 2.5 < high <= 4.0
 
@@ -64,7 +67,11 @@ def test_subjects_needed_is_what_a_simulation_needs():
     assert subjects_needed(values, np.zeros(400)) == 34
     draws = rng.normal(0.5, 1.0, (4000, 34))
     assert np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.03)
-    assert subjects_needed([1.0, -1.0], [0.0, 0.0]) == np.inf
+    assert subjects_needed([1.0, -1.0], [0.0, 0.0]) == np.inf and subjects_needed([1.0, 1.0], [0.0, 0.0]) == 2
+    small = 0.1 + (values - values.mean())
+    assert subjects_needed(small, np.zeros(400)) == 787  # (1.96 + 0.84)^2 / 0.1^2 and a little
+    with pytest.raises(ValueError, match="NaN"):
+        subjects_needed([1.0, np.nan], [0.0, 0.0])
 
 
 def test_comparisons_are_paired_and_say_so():

@@ -44,6 +44,12 @@ def test_samples_of_the_truths_own_distribution_are_calibrated():
     assert metrics["correlation_brain"] > 0.3
 
 
+@pytest.mark.parametrize("samples", [2, 3, 5])
+def test_few_samples_are_calibrated_too(samples):
+    metrics = uncertainty_metrics(uncertainty(*drawn(samples)), BRAIN)
+    assert metrics["coverage_90_brain"] == pytest.approx(0.9, abs=0.01) and metrics["ece_brain"] < 0.01
+
+
 @pytest.mark.parametrize("samples", [2, 5])
 def test_few_samples_reach_as_far_as_theory_says(samples):
     """The truth is as likely as any sample to be the smallest or the largest of K + 1: (K - 1) / (K + 1) are inside."""
@@ -58,9 +64,10 @@ def test_too_sure_and_too_unsure_are_told_apart():
 
 
 def test_the_calibration_curve_of_a_known_error():
+    """With very many samples Student's interval is the Gaussian's."""
     error = np.abs(np.random.default_rng(0).normal(size=200_000))
-    np.testing.assert_allclose(calibration_curve(np.ones_like(error), error), LEVELS, atol=5e-3)
-    np.testing.assert_array_equal(calibration_curve(np.zeros(3), np.ones(3)), 0)
+    np.testing.assert_allclose(calibration_curve(np.ones_like(error), error, 10_000), LEVELS, atol=5e-3)
+    np.testing.assert_array_equal(calibration_curve(np.zeros(3), np.ones(3), 5), 0)
 
 
 def test_sparsification_by_hand():
