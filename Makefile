@@ -1,7 +1,7 @@
 # make demo    the whole job on embedded data, in minutes on two CPU cores
 # make test    style, unit tests and every notebook at preset smoke
 # make lab     JupyterLab
-# make weights train all methods of preset demo anew and ship them (about two hours a task on one CPU core)
+# make weights train the methods of preset demo anew and ship them (about four hours on one CPU core)
 # make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,13 +33,14 @@ notebooks: .venv/ready
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 
 # Trains preset demo from embedded data and replaces the weights that come with the package.
-METHODS := ours-tpdm ours-small ours-tosm ours-madm unet-2d unet-3d pix2pix-2d pix2pix-3d palette-3d i2sb i2sb-ode make-a-volume
+SR := ours-tpdm ours-small ours-tosm ours-madm unet-2d unet-3d pix2pix-2d pix2pix-3d palette-3d i2sb i2sb-ode make-a-volume
+SHIPPED := $(SR:%=sr:%) both:ours-tpdm both:multi-ours both:multi-small
 weights: .venv/ready
 	rm -rf diffens_core/weights/demo && mkdir -p runs
-	for task in sr both; do for method in $(METHODS); do \
-	  $(BIN)/diffens evaluate $$method --task $$task --preset demo --subjects 1 --runs runs || exit 1; \
-	done; done
-	$(BIN)/python -m diffens_core.ship runs/demo/*/
+	for job in $(SHIPPED); do \
+	  $(BIN)/diffens evaluate $${job#*:} --task $${job%:*} --preset demo --subjects 1 --runs runs || exit 1; \
+	done
+	$(BIN)/python -m diffens_core.ship $$(ls -d runs/demo/*/ | grep -v /samples-)
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
