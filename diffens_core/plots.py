@@ -247,14 +247,14 @@ def step_curves(
     curves: Mapping[str, Sequence[float]], steps: Sequence[int], label: str, dashed: Sequence[str] = ()
 ) -> plt.Figure:
     """Named lines over the steps `t`, from the noise on the left to the sample on the right; some of them `dashed`."""
-    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
+    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained", dpi=DPI)
     for name, values in curves.items():
         style = {"linestyle": "--"} if name in dashed else {"marker": "o", "markersize": 3}
         axis.plot(steps, values, label=name, **style)
     axis.set(xlabel="step t", ylabel=label)
     axis.invert_xaxis()
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
