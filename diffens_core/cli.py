@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
-    translate.add_argument("--run", required=True, help="run folder, or the beginning of a run's name: fusion-sr")
+    translate.add_argument("--run", required=True, help="run folder, or a run's name: fusion-sr-ours-tpdm")
     translate.add_argument("--lr", type=Path, help="degraded FLAIR, on the fine grid or on its own 4x coarser one")
     translate.add_argument("--t1ce", type=Path, help="T1ce in the same space")
     translate.add_argument("--out", type=Path, required=True, help="FLAIR to write (.nii or .nii.gz)")

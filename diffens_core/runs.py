@@ -158,7 +158,7 @@ def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
 
 
 def resolve(run: str) -> Path:
-    """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr`.
+    """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr-ours`.
 
     Raises `FileNotFoundError` where none fits, `ConfigError` where several do.
     """
