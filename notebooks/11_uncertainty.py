@@ -41,6 +41,7 @@ out: str = ""  # where tables and volumes go; empty: figures/out/<preset>/11_unc
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from diffens_core import plots
 from diffens_core.experiment import open_experiment
