@@ -159,8 +159,9 @@ def test_a_report_has_metrics_and_cost(experiment, tmp_path):
     assert together["measurement_error"] < 1e-5 and together["mace"] > 0 and together["std_of_psnr"] > 0
     assert "mmd_linear_voxels" in set(metrics.loc[metrics["subject"] == "all", "metric"])
     runs = list(with_experts(experiment.runs_of("ours-tpdm", "both")))
-    alone = [cost_of([run], experiment.runs)["seconds"] for run in experiment.runs_of("tpdm", "both")]
-    assert len(runs) == 3 and cost["seconds"] > sum(alone) > 0
+    alone = [cost_of([run], experiment.runs) for run in experiment.runs_of("tpdm", "both")]
+    assert len(runs) == 3 and cost["seconds"] >= sum(c["seconds"] for c in alone)  # which may be 0.0 for so small ones
+    assert cost["parameters"] > sum(c["parameters"] for c in alone) > 0
     assert cost["parameters"] == sum(p.numel() for p in build(runs[0]).parameters())
     report(experiment, "cubic", "both", split="val", subjects=0, samples=2, out=tmp_path / "b")
     metrics, costs = read_reports([tmp_path / "a", tmp_path / "b"])
