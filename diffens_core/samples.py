@@ -86,8 +86,7 @@ def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None
 
 def save_spread(path: str | Path, std: torch.Tensor, pair: Pair) -> None:
     """Write a standard deviation [1, X, Y, Z] over samples likewise."""
-    data = std[0].numpy() * (pair.scale.high - pair.scale.low) / 2
-    save_image(path, nib.Nifti1Image(data.astype(np.float32), pair.affine))
+    save_image(path, nib.Nifti1Image(pair.scale.invert_spread(std[0].numpy()), pair.affine))
 
 
 def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:

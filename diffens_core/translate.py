@@ -79,7 +79,7 @@ def translate_files(
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())
     save_volume(out, to_input_grid(np.where(prepared.brain, mean, 0.0), prepared), prepared.output)
     if std is not None:
-        spread = volumes.std(0)[0].numpy() * (prepared.scale.high - prepared.scale.low) / 2
+        spread = prepared.scale.invert_spread(volumes.std(0)[0].numpy())
         save_volume(std, to_input_grid(np.where(prepared.brain, spread, 0.0), prepared), prepared.output)
 
 

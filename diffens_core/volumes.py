@@ -188,6 +188,10 @@ class Scale:
         """[-1, 1] back to the unit of the data."""
         return ((scaled + 1.0) / 2.0 * (self.high - self.low) + self.low).astype(np.float32)
 
+    def invert_spread(self, std: np.ndarray) -> np.ndarray:
+        """A standard deviation of values in [-1, 1] in the unit of the data."""
+        return (std / 2.0 * (self.high - self.low)).astype(np.float32)
+
 
 def fit_scale(data: np.ndarray, brain: np.ndarray) -> Scale:
     """Robust scale of `data` within `brain`: zero (or a lower 0.5th percentile) to -1, 99.5th percentile to 0.6.
