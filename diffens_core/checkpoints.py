@@ -69,6 +69,11 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
+def digest(path: str | Path) -> str:
+    """Eight hexadecimal digits over a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+
+
 def published_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """Tensors by name from a file that others published: a state dict, or one under `state_dict`, of one or more GPUs.
 

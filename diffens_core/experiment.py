@@ -79,10 +79,10 @@ class Experiment:
         """The pairs of a split for a task; with `keep`, as training wants it, they stay in memory once read."""
         return PreparedData(self.judged, split, task_named(task), keep)
 
-    def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None):
+    def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None, first=0):
         """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.
 
-        model: the method's, if it is at hand.
+        model: the method's, if it is at hand. first: the number of the first sample.
         """
         return sample(
             model or self.model(method, task),
@@ -90,6 +90,7 @@ class Experiment:
             task_named(task),
             subject=pair.subject,
             samples=samples,
+            first=first,
             steps=self.preset.steps,
             seed=self.seed,
             project=method_named(method, task).project,

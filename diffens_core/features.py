@@ -6,13 +6,12 @@ weights, and both go with every result.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from huggingface_hub import hf_hub_download
 
-from .checkpoints import published_weights
+from .checkpoints import digest, published_weights
 from .config import ConfigError
 from .device import pick_device
 from .segmentation import Segmenter
@@ -43,7 +42,7 @@ class MedicalNet:
             reason = str(error).splitlines()[-1].strip()
             raise ConfigError(f"{path}: not MedicalNet's ResNet-{depth} ({reason})") from None
         self.net, self.name = net.eval().to(pick_device()), f"medicalnet{depth}"
-        self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+        self.digest = digest(path)
 
     @torch.inference_mode()
     def __call__(self, volume: torch.Tensor) -> torch.Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from .checkpoints import digest
 from .data import Pair, data_contrasts
 from .device import autocast, pick_device
 from .distributions import VoxelMeans, frechet_distance, mmd_rbf
@@ -66,7 +65,7 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
         digests["own"] = experiment.segmenter_run(contrasts).identity
         return Judges(experiment.segmenter(contrasts), contrasts, tuple(features), digests)
     published = published_segmenter(segmenter).to(pick_device())
-    digests["published"] = hashlib.sha256(Path(segmenter).read_bytes()).hexdigest()[:8]
+    digests["published"] = digest(segmenter)
     if experiment.data.spacing != 1.0:
         warnings.warn(f"{segmenter} was trained at 1 mm, this preset has {experiment.data.spacing} mm", stacklevel=2)
     return Judges(published, "seg4", tuple(features), digests)

@@ -18,10 +18,9 @@ from .checkpoints import write_atomically
 from .cost import Spent
 from .data import Pair
 from .device import autocast
-from .methods import method_named
 from .runs import weights_digest
 from .sampler import mix_seed, noise_for, trajectory
-from .tasks import Task, task_named
+from .tasks import Task
 from .volumes import VolumeError, load_volume, save_image
 
 if TYPE_CHECKING:
@@ -149,17 +148,7 @@ class Samples:
 
     def _draw(self, pair: Pair, number: int, path: Path) -> None:
         before = Spent.now()
-        (volume,) = sample(
-            self.model,
-            pair.y,
-            task_named(self.task),
-            subject=pair.subject,
-            samples=1,
-            first=number,
-            steps=self.experiment.preset.steps,
-            seed=self.experiment.seed,
-            project=method_named(self.method, self.task).project,
-        )
+        (volume,) = self.experiment.translate(self.method, self.task, pair, model=self.model, first=number)
         spent = Spent.now() - before
         save_translation(path, volume, pair)
         table, new = self.folder / "cost.csv", not (self.folder / "cost.csv").exists()
