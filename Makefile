@@ -30,7 +30,7 @@ lab: .venv/ready
 	$(BIN)/jupyter lab notebooks
 
 notebooks: .venv/ready
-	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py figures/steps/*.py figures/pages/*.py
 
 # Trains preset demo from embedded data and replaces the weights that come with the package.
 SR := ours-tpdm ours-small ours-tosm ours-madm unet-2d unet-3d pix2pix-2d pix2pix-3d palette-3d i2sb i2sb-ode make-a-volume

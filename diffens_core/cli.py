@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", help="whose subjects to translate")
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
     evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
+    evaluate.add_argument("--steps", type=int, default=0, help="of sampling (default: the preset's)")
     evaluate.add_argument("--segmenter", default="", help="Dice: own (trained here), or a SwinUNETR file of BraTS 2021")
     evaluate.add_argument("--medicalnet", default="", help="FID: the file resnet_50_23dataset.pth, or download")
     evaluate.add_argument("--runs", default="", help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
@@ -111,8 +112,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .experiment import open_experiment
     from .judges import open_judges
     from .methods import method_named
-    from .places import home
-    from .report import TRUTH, report
+    from .report import TRUTH, evaluation_name, report
 
     if args.task not in TASKS:
         raise ConfigError(f"unknown task '{args.task}': choose from {', '.join(TASKS)}")
@@ -120,13 +120,11 @@ def _evaluate(args: argparse.Namespace) -> None:
         method_named(args.method, args.task)
     elif not args.segmenter:
         raise ConfigError("truth is measured by segmentation alone: give --segmenter")
-    if args.samples < 1 or args.subjects < 0:
-        raise ConfigError("--samples must be at least 1, --subjects at least 0")
-    experiment = open_experiment(args.preset, args.seed, args.data, args.runs, splits=[args.split], elsewhere=args.on)
-    judged, name = experiment.judged, f"{args.method}-{args.task}-seed{args.seed}"
-    own = experiment.embedded and not args.on
-    place = args.preset if own else f"{args.preset}-{judged.name}-{judged.fingerprint}"
-    out = args.out or home() / "figures" / "out" / place / name
+    if args.samples < 1 or args.subjects < 0 or args.steps < 0:
+        raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
+    options = {"splits": [args.split], "elsewhere": args.on, "steps": args.steps}
+    experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
+    out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps)
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet)
     metrics, cost = report(experiment, args.method, args.task, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +43,13 @@ class Experiment:
     def judged(self) -> DataConfig:
         """The data set whose subjects are translated."""
         return self.elsewhere or self.data
+
+    @property
+    def out(self) -> Path:
+        """Where its results go: `figures/out/<preset>`, or with the data set's name behind it if it is not embedded."""
+        own = self.embedded and self.elsewhere is None
+        place = self.preset.name + ("" if own else f"-{self.judged.name}-{self.judged.fingerprint}")
+        return home() / "figures" / "out" / place
 
     def setting(self, task: str) -> Setting:
         """What the runs of every method share in a task."""
@@ -119,16 +126,18 @@ def open_experiment(
     runs: str = "",
     splits: Sequence[str] = ("test",),
     elsewhere: str = "",
+    steps: int = 0,
 ) -> Experiment:
     """Open prepared data at `data`, or the preset's embedded phantoms, of which missing `splits` are made now.
 
     Training phantoms are made when a training needs them. `elsewhere`: prepared data whose subjects are to be
-    translated by models that are trained on the former.
+    translated by models that are trained on the former. `steps`: of sampling, in place of the preset's.
 
     `runs` is where trainings are kept (default: DIFFENS_RUNS or `runs`). Raises `ConfigError` for an unknown
     preset and `VolumeError` for data that is not there.
     """
     chosen = preset_named(preset)
+    chosen = replace(chosen, steps=steps) if steps else chosen
     root = Path(data) if data else embedded_data(chosen, () if elsewhere else splits)
     trained, other = (describe_data(r, chosen.spacing, chosen.shape) if r else None for r in (root, elsewhere))
     return Experiment(chosen, trained, Path(runs) if runs else default_runs(), seed, not data, other)

@@ -60,8 +60,7 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
     if not segmenter:
         return Judges(features=tuple(features), digests=digests)
     if segmenter == OWN:
-        known = set(data_contrasts(experiment.data)) & set(data_contrasts(experiment.judged))
-        contrasts = "seg4" if set(SEGMENTATIONS["seg4"].inputs) <= known else "seg2"
+        contrasts = segmentation_task(experiment)
         digests["own"] = experiment.segmenter_run(contrasts).identity
         return Judges(experiment.segmenter(contrasts), contrasts, tuple(features), digests)
     published = published_segmenter(segmenter).to(pick_device())
@@ -69,6 +68,12 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
     if experiment.data.spacing != 1.0:
         warnings.warn(f"{segmenter} was trained at 1 mm, this preset has {experiment.data.spacing} mm", stacklevel=2)
     return Judges(published, "seg4", tuple(features), digests)
+
+
+def segmentation_task(experiment: Experiment) -> str:
+    """`seg4` where all four contrasts are there, of training and of judged data; else `seg2`, of FLAIR and T1ce."""
+    known = set(data_contrasts(experiment.data)) & set(data_contrasts(experiment.judged))
+    return "seg4" if set(SEGMENTATIONS["seg4"].inputs) <= known else "seg2"
 
 
 class SetMetrics:

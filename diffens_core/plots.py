@@ -68,6 +68,36 @@ def three_planes(
     return figure
 
 
+def zoomed(volumes: Mapping[str, np.ndarray], at: Sequence[int], title: str = "", reach: int = 0) -> plt.Figure:
+    """Each of `volumes` in [-1, 1] as a column of three planes through voxel `at`, each with an enlarged square below.
+
+    reach: half the side of the square in voxels; 0: an eighth of the first axis. The first column marks the square.
+    """
+    first = next(iter(volumes.values()))
+    reach, planes = reach or first.shape[0] // 8, ("axial", "coronal", "sagittal")
+    ratios = [r for plane in planes for r in (cut(first, plane, at).shape[0] / cut(first, plane, at).shape[1], 1)]
+    size = (1.6 * len(volumes) + 0.3, 1.6 * sum(ratios) + 0.5)
+    figure, axes = plt.subplots(
+        6, len(volumes), figsize=size, height_ratios=ratios, squeeze=False, layout="constrained", dpi=DPI
+    )
+    for pair, plane in zip(axes.reshape(3, 2, -1), planes):
+        column, row = (at[a] for a in range(3) if a != PLANES[plane] - 2)
+        for place, volume in enumerate(volumes.values()):
+            for axis in pair[:, place]:
+                axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+                axis.set(xticks=[], yticks=[])
+            pair[1, place].set(
+                xlim=(column - reach, column + reach), ylim=(row - reach, row + reach), facecolor="black"
+            )
+        corner = (column - reach, row - reach)
+        pair[0, 0].add_patch(plt.Rectangle(corner, 2 * reach, 2 * reach, fill=False, color="#E69F00", linewidth=1))
+        pair[0, 0].set_ylabel(plane, fontsize=8)
+    for axis, name in zip(axes[0], volumes):
+        axis.set_title(name, fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, title: str = "") -> plt.Figure:
     """Axial cuts of several contrasts, and the last one again with the tumour labels 1, 2, 4 in colour."""
     colors = {1: "#0072B2", 2: "#009E73", 4: "#E69F00"}
@@ -364,4 +394,28 @@ def bars(table: pd.DataFrame, group: str, color: str, ylabel: str) -> plt.Figure
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="y", alpha=0.3)
     sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), frameon=False, title=color, fontsize=8)
+    return figure
+
+
+def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[float]], ylabel: str) -> plt.Figure:
+    """One panel per named table: a point per method with its interval, between dashed lower and upper bounds.
+
+    tables: a row per method, columns value, low, high (NaN: no interval); bounds: values by panel.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(2.9 * len(panels) + 0.6, 3.4), squeeze=False, layout="constrained", dpi=DPI
+    )
+    for axis, (title, table) in zip(axes[0], panels.items()):
+        for place, (method, line) in enumerate(table.iterrows()):
+            color = sns.color_palette("colorblind")[place % 10]
+            if not np.isnan(line["low"]):
+                axis.plot([place, place], [line["low"], line["high"]], color=color, linewidth=1.5)
+            axis.plot(place, line["value"], "o", color=color, markersize=6, label=method)
+        for value in bounds.get(title, ()):
+            axis.axhline(value, color="gray", linestyle="--", linewidth=1)
+        axis.set(xticks=range(len(table)), title=title, ylabel=ylabel if axis is axes[0, 0] else "")
+        axis.set_xticklabels(table.index, rotation=40, ha="right", fontsize=8)
+        axis.title.set_fontsize(9)
+        axis.grid(axis="y", alpha=0.3)
+        axis.margins(x=0.12)
     return figure

@@ -41,7 +41,7 @@ SMOKE_RECIPES = {
 # Generator and discriminator take turns: as many steps as the others' time allows.
 DEMO_RECIPES = {
     "segmenter": Recipe(
-        None, TrainConfig((Phase(800, 1, 2e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
+        None, TrainConfig((Phase(1600, 1, 2e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
     ),
     "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
     "latent": Recipe(

@@ -22,6 +22,11 @@ KEYS = ("seconds", "core_seconds", "parameters", "memory")
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
 
 
+def evaluation_name(method: str, task: str, seed: int, steps: int = 0) -> str:
+    """The folder of one evaluation, below `Experiment.out`; steps: where they are not the preset's."""
+    return f"{method}-{task}-seed{seed}" + (f"-steps{steps}" if steps else "")
+
+
 def report(
     experiment: Experiment,
     method: str,

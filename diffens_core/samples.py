@@ -18,6 +18,7 @@ from .checkpoints import write_atomically
 from .cost import Spent
 from .data import Pair
 from .device import autocast
+from .progress import Progress
 from .runs import weights_digest
 from .sampler import mix_seed, noise_for, trajectory
 from .tasks import Task
@@ -132,13 +133,17 @@ class Samples:
         """The first `count` translations of a subject [K, 1, X, Y, Z] in [-1, 1]; one, if all would be the same."""
         volumes = []
         for number in range(different_samples(self.model, count)):
-            path = self.folder / f"{pair.subject}-{number}.nii.gz"
+            path = self.path(pair.subject, number)
             if not path.is_file():
                 with FileLock(self.folder / ".lock"):  # another process may be drawing it
                     if not path.is_file():
                         self._draw(pair, number, path)
             volumes.append(load_translation(path, pair))
         return torch.stack(volumes)
+
+    def path(self, subject: str, number: int) -> Path:
+        """The file of one sample."""
+        return self.folder / f"{subject}-{number}.nii.gz"
 
     @property
     def cost(self) -> dict[str, float]:
@@ -156,3 +161,17 @@ class Samples:
             rows = [("subject", "sample", "sampling", "core_sampling")] if new else []
             rows.append((pair.subject, number, f"{spent.clock:.3f}", f"{spent.cores:.3f}"))
             csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def draw(drawn: Samples, split: str, subjects: int, samples: int) -> pd.DataFrame:
+    """Draw what is missing for the first `subjects` of a split (0: all): a row per file, with its voxels' digest."""
+    data, rows = drawn.experiment.subjects(split, drawn.task), []
+    count = min(subjects, len(data)) if subjects else len(data)
+    bar = Progress(f"sampling {drawn.method} ({drawn.task})", count)
+    for index in range(count):
+        pair = data[index]
+        for number, volume in enumerate(drawn.of(pair, samples)):
+            voxels = hashlib.sha256(volume.numpy().tobytes()).hexdigest()[:16]
+            rows.append((pair.subject, number, drawn.path(pair.subject, number).name, voxels))
+        bar.update(index + 1, pair.subject)
+    return pd.DataFrame(rows, columns=["subject", "sample", "file", "voxels"])

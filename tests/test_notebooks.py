@@ -6,8 +6,9 @@ from pathlib import Path
 import jupytext
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
-SOURCES = sorted(FOLDER.glob("*.py"))
+ROOT = Path(__file__).parents[1]
+FOLDERS = [ROOT / "notebooks", ROOT / "figures" / "steps", ROOT / "figures" / "pages"]
+SOURCES = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
 notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
@@ -21,7 +22,8 @@ def plain_python(cell) -> str:
 
 
 def test_sources_and_notebooks_come_in_pairs():
-    assert SOURCES and {p.stem for p in SOURCES} == {p.stem for p in FOLDER.glob("*.ipynb")}
+    for folder in FOLDERS:
+        assert {p.stem for p in folder.glob("*.py")} == {p.stem for p in folder.glob("*.ipynb")} != set()
 
 
 @notebook
@@ -47,7 +49,8 @@ def test_notebook_has_one_flat_typed_parameters_cell(source):
     assert all(isinstance(s, ast.AnnAssign) and isinstance(s.annotation, ast.Name) for s in statements)
     values = {s.target.id: (ast.literal_eval(s.value), s.annotation.id) for s in statements}
     assert all(type(value).__name__ == kind for value, kind in values.values())
-    assert {"preset", "task", "seed", "data", "runs"} <= set(values)
+    common = {"notebooks": {"preset", "task", "seed", "data", "runs"}, "pages": {"preset", "data", "runs"}}
+    assert common.get(source.parent.name, {"runs"}) <= set(values)
 
 
 @notebook

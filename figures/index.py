@@ -1,0 +1,126 @@
+"""The report: one HTML page with all tables and figures, what they are made of, and links to executed notebooks."""
+
+from __future__ import annotations
+
+import html
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from datetime import datetime
+from importlib.metadata import version
+from os.path import relpath
+from pathlib import Path
+
+import jupytext
+import torch
+
+from diffens_core.checkpoints import write_atomically
+from diffens_core.places import home
+
+from .pages import PAGES, Page
+from .plan import Plan
+
+PACKAGES = ("diffens", "torch", "monai", "numpy", "scipy", "snakemake", "papermill")
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2em auto; padding: 0 1em }
+h1 { font-size: 1.7em } h2 { font-size: 1.25em; margin-top: 2.2em; border-top: 1px solid #ccc; padding-top: 1em }
+table { border-collapse: collapse; font-size: 13px; margin: .5em 0 } .wide { overflow-x: auto }
+th, td { padding: .2em .7em; text-align: left; white-space: nowrap; border-bottom: 1px solid #eee }
+th { border-bottom: 2px solid #888 } tr:hover td { background: #f4f7fb }
+img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em; white-space: nowrap }
+.files, footer { color: #666; font-size: 13px } p { max-width: 60em }
+"""
+
+
+def write_index(plan: Plan, path: Path) -> None:
+    """Write `index.html`; links are relative, so that the folder of results can be moved or put on a server."""
+    out = path.parent
+    sections = "".join(_section(name, page, out) for name, page in PAGES.items())
+    links = "".join(f'<a href="#{name}">{html.escape(page.title)}</a> ' for name, page in PAGES.items())
+    text = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Diffens: preset {plan.preset}</title>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
+<h1>Diff-Ensembler, reproduced: preset {plan.preset}</h1>
+{_table(["what", "how"], _facts(plan).items())}
+<nav>{links}<a href="#runs">Runs</a></nav>
+{sections}
+<h2 id="runs">Runs</h2>{_runs(plan, out)}
+<footer>Research software, not for diagnosis.</footer></body></html>
+"""
+    write_atomically(path, text.encode())
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    return {
+        "made": f"{datetime.now():%Y-%m-%d %H:%M}",
+        "commit": _commit(),
+        "device": device,
+        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES) + f", python {platform.python_version()}",
+        "setting": plan.about(plan.read(lambda one: True)[1]),
+        "trained here": f"{len(plan.trainings)} networks; all others come with the package",
+    }
+
+
+def _commit() -> str:
+    """The commit of the checkout, and whether anything was changed since."""
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=home(), capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def _section(name: str, page: Page, out: Path) -> str:
+    own = re.match(r"[a-z]+(_s?\d+)+", name).group()
+    starts = (own, *page.more)
+    tables = [p for start in starts for p in _files(out / "tables", start, ".md")]
+    images = [p for start in starts for p in _files(out / "figures", start, ".png")]
+    executed = out / "pages" / f"{name}.ipynb"
+    text = jupytext.read(executed).cells[0].source.split("\n", 1)[1]
+    parts = [f'<h2 id="{name}">{html.escape(page.title)}</h2>', *_paragraphs(text)]
+    for path in tables:
+        head, _, *lines = (_cells(line) for line in path.read_text().splitlines())
+        parts += [f"<h4>{path.stem}</h4>", _table(head, lines), _links(out, path, (".csv", ".md", ".tex"))]
+    for path in images:
+        source = relpath(path, out)
+        parts += [f'<img src="{source}" alt="{path.stem}" loading="lazy">', _links(out, path, (".png", ".pdf"))]
+    parts.append(f'<p class="files">notebook: <a href="{relpath(executed, out)}">{executed.name}</a></p>')
+    return "\n".join(parts)
+
+
+def _files(folder: Path, start: str, suffix: str) -> list[Path]:
+    return [p for p in sorted(folder.glob(f"{start}*{suffix}")) if p.stem == start or p.stem.startswith(f"{start}_")]
+
+
+def _paragraphs(text: str) -> Iterable[str]:
+    for block in text.strip().split("\n\n"):
+        yield "<p>" + re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(" ".join(block.split("\n")))) + "</p>"
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in line) + "</tr>" for line in lines)
+    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    return f'<div class="wide"><table><tr>{top}</tr>{rows}</table></div>'
+
+
+def _links(out: Path, path: Path, suffixes: Iterable[str]) -> str:
+    files = [path.with_suffix(suffix) for suffix in suffixes]
+    links = ", ".join(f'<a href="{relpath(file, out)}">{file.suffix[1:]}</a>' for file in files)
+    return f'<p class="files">{links}</p>'
+
+
+def _runs(plan: Plan, out: Path) -> str:
+    """Links to what every evaluation and every training has left behind."""
+    folders = [out / name for name in plan.wanted] + [plan.experiment().runs / run for run in plan.trainings]
+    rows = []
+    for folder in folders:
+        found = [p for p in (*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("*.csv"))) if p.is_file()]
+        links = ", ".join(f'<a href="{html.escape(relpath(p, out))}">{p.name}</a>' for p in found)
+        rows.append(f"<tr><td>{html.escape(folder.name)}</td><td>{links}</td></tr>")
+    return f'<div class="wide"><table><tr><th>run</th><th>files</th></tr>{"".join(rows)}</table></div>'

@@ -1,0 +1,83 @@
+"""The pages of the report: a notebook for each table and figure, and which evaluations it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diffens_core.methods import ABLATIONS, METHODS
+from diffens_core.report import TRUTH
+
+from .plan import Evaluation
+
+MULTI = ("multi-tpdm", "multi-small", "multi-ours")
+RIVALS = {"ours-tpdm": "tpdm", "ours-small": "tpdm", "ours-tosm": "tosm", "ours-madm": "madm"}
+RIVALS |= {"multi-ours": "multi-tpdm", "multi-small": "multi-tpdm"}
+FUSED = [*RIVALS, *dict.fromkeys(RIVALS.values())]
+
+
+@dataclass(frozen=True)
+class Page:
+    """title: as in the report; needs: which evaluations it reads; settings: of the plan, that change what it shows.
+
+    more: beginnings of the names of its files, besides the one that its own name has, `table_1` or `figure_5_7`.
+    """
+
+    title: str
+    needs: Callable[[Evaluation], bool] = lambda one: False
+    settings: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+
+
+def _plain(one: Evaluation) -> bool:
+    """First seed, the preset's steps, the first data set."""
+    return one.seed == 0 and one.steps == 0 and not one.second
+
+
+def _method(one: Evaluation) -> bool:
+    return _plain(one) and one.method in METHODS
+
+
+def _sampled(one: Evaluation) -> bool:
+    return _plain(one) and one.method in FUSED and one.method not in MULTI
+
+
+PAGES = {
+    "table_1_methods": Page("Table 1. All methods", _method),
+    "table_2_segmentation": Page(
+        "Table 2. Tumour segmentation", lambda one: _plain(one) and (one.method == TRUTH or _method(one))
+    ),
+    "table_3_multimodality": Page(
+        "Table 3. Experts of one modality each, fused",
+        lambda one: _method(one) and one.task == "both" and one.method in (*MULTI, "tpdm", "ours-tpdm"),
+    ),
+    "table_4_ablations": Page(
+        "Table 4. Ablations",
+        lambda one: _plain(one) and (one.method in ABLATIONS or one.method in ("tpdm", "ours-tpdm", "ours-small")),
+    ),
+    "table_5_uncertainty": Page("Table 5. Uncertainty", _sampled),
+    "table_6_second_data": Page("Table 6. A second data set", lambda one: one.second),
+    "table_7_networks": Page(
+        "Tables 7, 9 to 11. Hyper-parameters and networks", more=("table_9", "table_10", "table_11")
+    ),
+    "table_8_cost": Page("Table 8. Time and memory", _method),
+    "table_s1_significance": Page(
+        "Table S1. Is a fusion better than its average?",
+        lambda one: one.method in FUSED and one.steps == 0 and not one.second,
+    ),
+    "figure_1_method": Page("Figure 1. The method"),
+    "figure_3_comparison": Page("Figure 3. Comparison", _method, ("split",)),
+    "figure_4_second_data": Page("Figure 4. A second data set, seen", lambda one: one.second, ("split",)),
+    "figure_5_7_recovery": Page(
+        "Figures 5 to 7. Dice and Recovery", lambda one: _plain(one) and (one.method == TRUTH or _method(one))
+    ),
+    "figure_8_13_segmentation": Page("Figures 8 to 13. Tumours found", _sampled, ("split", "segmenter")),
+    "figure_14_19_uncertainty": Page("Figures 14 to 19. Spread and error", _sampled, ("split", "samples")),
+    "figure_20_21_more": Page("Figures 20 and 21. More subjects", _sampled, ("split",)),
+    "figure_s1_gates": Page(
+        "Figure S1. Whom the fusion listens to", lambda one: _plain(one) and one.method == "ours-tpdm", ("split",)
+    ),
+    "figure_s2_steps": Page("Figure S2. Quality against steps", lambda one: one.steps > 0 or _sampled(one)),
+    "figure_s3_calibration": Page("Figure S3. Calibration", _sampled, ("split", "samples", "subjects")),
+    "figure_s4_training": Page("Figure S4. Training", _method),
+}

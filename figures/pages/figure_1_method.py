@@ -1,0 +1,27 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Figure 1. The method
+# One step of sampling. Green is trained first, on slices, and then frozen; orange is trained second, in 3D. The projection
+# is for tasks with a degraded FLAIR.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from figures.diagram import method_diagram
+from figures.plan import open_plan
+from figures.write import write_figure
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+figure = method_diagram()
+write_figure(figure, plan.out / "figures" / "figure_1_method")

@@ -1,0 +1,34 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Figures 20 and 21. More subjects
+# Two more subjects per task, with the error below each cut. Not chosen: the second and the last.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from diffens_core import plots
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.volumes import Gallery, methods_by_task
+from figures.write import write_figure
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+
+# %%
+for task, methods in methods_by_task(plan, PAGES["figure_20_21_more"].needs).items():
+    gallery = Gallery(plan, task, methods[:6])
+    for number in sorted({1, len(gallery.subjects) - 1}):
+        images = gallery.images(number)
+        figure = plots.three_planes(images, images["truth"], gallery.place(number), gallery.title(number))
+        write_figure(figure, plan.out / "figures" / f"figure_20_21_{task}_{number}")

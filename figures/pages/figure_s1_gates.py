@@ -1,0 +1,45 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Figure S1. Whom the fusion listens to
+# The weight of the first plane's expert in every step of one trajectory of `ours-tpdm`: 0.5 is the plain average. Early
+# steps are noisy, and there both experts are as bad; the gate has most to say at the end.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+import torch
+
+from diffens_core import plots
+from diffens_core.sampler import ddim, noise_for
+from diffens_core.tasks import task_named
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.volumes import Gallery, methods_by_task
+from figures.write import write_figure
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+
+# %%
+for task, methods in methods_by_task(plan, PAGES["figure_s1_gates"].needs).items():
+    gallery, experiment = Gallery(plan, task, methods), plan.experiment()
+    fusion, pair = gallery.drawn["ours-tpdm"].model, gallery.pair(0)
+    y = pair.y[None].to(next(fusion.parameters()).device)
+    xt, gates = noise_for(pair.subject, [0], 0, y.shape[2:], y.device), {}
+    with torch.inference_mode():
+        for state in ddim(fusion, y, xt, experiment.preset.steps, project=task_named(task).project):
+            fused = fusion.fuse(xt, y, torch.tensor([state.t], device=y.device))
+            gates[f"t = {state.t}"], xt = fused.gate[0, 0].float().cpu().numpy(), state.xt
+    few = {name: gates[name] for name in list(gates)[:: max(1, len(gates) // 5)]}
+    figure = plots.gate_maps(few, experiment.preset.planes[0], gallery.place(0))
+    write_figure(figure, plan.out / "figures" / f"figure_s1_{task}")

@@ -1,0 +1,34 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Figure S2. Quality against steps
+# The same weights, sampled with more and fewer DDIM steps; means over subjects, one sample each.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from diffens_core import plots
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.tables import step_panels
+from figures.write import write_figure
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+metrics, costs = plan.read(PAGES["figure_s2_steps"].needs)
+print(plan.about(costs))
+
+# %%
+for task in sorted(set(metrics[metrics["steps"] > 0]["task"])):
+    panels = step_panels(metrics, task, plan.experiment().preset.steps)
+    figure = plots.level_curves(panels, panels, xlabel=f"DDIM steps ({task})")
+    write_figure(figure, plan.out / "figures" / f"figure_s2_{task}")

@@ -1,0 +1,36 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 3. Experts of one modality each, fused
+# Experts of super-resolution never saw a T1ce, experts of translation never a FLAIR. Averaged, they disagree; fused, none
+# of them trained again, they nearly reach experts that were trained on both. "Training" is that of the fusion alone, as in
+# the paper, whose 16 days are of one A100.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from IPython.display import display
+
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.tables import IMAGE, SETS, measured, with_fusion_cost
+from figures.write import write_table
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+metrics, costs = plan.read(PAGES["table_3_multimodality"].needs)
+print(plan.about(costs))
+
+# %%
+numbers, shown = with_fusion_cost(measured(metrics, "both", (*IMAGE, *SETS[:1]), paper=3), costs)
+write_table(numbers, shown, plan.out / "tables" / "table_3")
+display(shown)

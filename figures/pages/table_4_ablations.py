@@ -1,0 +1,49 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 4. Ablations
+# `ours-tpdm` with one thing changed: without the projection onto what was measured; without the last phase on whole
+# volumes; without the 2D models' feature maps; with the gate alone or the residual alone. `ours-small` has half the width
+# and no feature maps.
+#
+# The paper's rows are on 250 BraTS volumes; two of its six change two or three things at once and have no counterpart.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from IPython.display import display
+
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.tables import IMAGE, SETS, TASKS, measured, significance
+from figures.write import write_table
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+metrics, costs = plan.read(PAGES["table_4_ablations"].needs)
+print(plan.about(costs))
+
+# %%
+for task in sorted(set(metrics["task"]), key=list(TASKS).index):
+    print(f"Task {task}: {TASKS[task]}")
+    numbers, shown = measured(metrics, task, (*IMAGE, *SETS[:1]), paper=4)
+    write_table(numbers, shown, plan.out / "tables" / f"table_4_{task}")
+    display(shown)
+
+# %% [markdown]
+# What each change costs or brings against `ours-tpdm` itself, subject by subject:
+
+# %%
+changed = {m: "ours-tpdm" for m in sorted(set(metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
+numbers, shown = significance(metrics, changed, ("psnr", "ssim"))
+write_table(numbers, shown, plan.out / "tables" / "table_4_significance")
+display(shown)

@@ -1,0 +1,41 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 5. Does a method know where it is wrong?
+# Several samples of every subject. MACE (Eq. 7) is the mean of | std - error |, in 1e-4 of the range: no calibration
+# error, as a model that is always sure has its mean error as MACE. Calibration error, coverage of the 90 % interval, AUSE
+# and the rank correlation of spread and error say what MACE cannot; `11_uncertainty` explains them.
+#
+# The paper draws five samples with noise in every step; here DDIM is deterministic, and samples differ by their first
+# noise alone.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from IPython.display import display
+
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.tables import IMAGE, TASKS, UNCERTAINTY, measured
+from figures.write import write_table
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+metrics, costs = plan.read(PAGES["table_5_uncertainty"].needs)
+print(plan.about(costs))
+
+# %%
+for task in sorted(set(metrics["task"]), key=list(TASKS).index):
+    print(f"Task {task}: {TASKS[task]}")
+    numbers, shown = measured(metrics, task, (*IMAGE[:2], *UNCERTAINTY), paper=5)
+    write_table(numbers, shown, plan.out / "tables" / f"table_5_{task}")
+    display(shown)

@@ -1,0 +1,39 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 8. Time and memory
+# Training is that of everything behind a method, each network once; parameters and memory likewise. Measured where it ran:
+# in minutes of one CPU core, or of the GPU. The paper's times are of an A100 at 1 mm.
+#
+# This is the one table that differs from run to run.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from IPython.display import display
+
+from figures.pages import PAGES
+from figures.plan import open_plan
+from figures.tables import TASKS, cost_table
+from figures.write import write_table
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+metrics, costs = plan.read(PAGES["table_8_cost"].needs)
+print(plan.about(costs))
+
+# %%
+for task in sorted(set(metrics["task"]), key=list(TASKS).index):
+    print(f"Task {task}: {TASKS[task]}")
+    numbers, shown = cost_table(costs, task)
+    write_table(numbers, shown, plan.out / "tables" / f"table_8_{task}")
+    display(shown)

@@ -1,0 +1,216 @@
+"""What a reproduction consists of: the evaluations that `experiments.yaml` lists, and the trainings behind them.
+
+The Snakefile makes a graph of it, the notebooks of tables and figures read what came out.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from filelock import FileLock
+
+from data_prep.phantom import prepare_phantoms
+from diffens_core.checkpoints import write_atomically
+from diffens_core.config import ConfigError, RunConfig, to_dict
+from diffens_core.evaluate import COLUMNS
+from diffens_core.experiment import Experiment, open_experiment
+from diffens_core.judges import OWN, segmentation_task
+from diffens_core.methods import method_named
+from diffens_core.places import home
+from diffens_core.report import TRUTH, evaluation_name, read_reports, with_experts
+from diffens_core.runs import SHIPPED
+
+EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
+SECOND_SEED = 1  # of the phantoms that stand in for a second data set
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One method on one task. steps: of sampling, 0 for the preset's; second: on all of the second data set.
+
+    samples: of each subject, 0 for the plan's.
+    """
+
+    method: str
+    task: str
+    seed: int = 0
+    steps: int = 0
+    second: bool = False
+    samples: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its folder below `Plan.out`."""
+        return evaluation_name(self.method, self.task, self.seed, self.steps) + ("-second" if self.second else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One reproduction. The fields of an experiment are as in `open_experiment`, the others as in `experiments.yaml`.
+
+    second: a second prepared data set; empty: phantoms of another seed where the data are embedded, else none.
+    jobs: minutes and GiB that one job of each kind is expected to take.
+    """
+
+    preset: str
+    data: str = ""
+    runs: str = ""
+    second: str = ""
+    split: str = "test"
+    subjects: int = 0
+    samples: int = 1
+    segmenter: str = OWN
+    medicalnet: str = ""
+    second_phantoms: int = 0
+    evaluations: tuple[Evaluation, ...] = ()
+    jobs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def experiment(self, seed: int = 0, steps: int = 0, second: bool = False, splits: Iterable[str] = ()) -> Experiment:
+        """The experiment of some evaluation; nothing is made but for the phantoms of `splits`."""
+        elsewhere = self.second_root if second else ""
+        return open_experiment(self.preset, seed, self.data, self.runs, list(splits), elsewhere, steps)
+
+    def experiment_of(self, evaluation: Evaluation) -> Experiment:
+        """The experiment that an evaluation is part of."""
+        return self.experiment(evaluation.seed, evaluation.steps, evaluation.second)
+
+    @cached_property
+    def second_root(self) -> str:
+        """Where the second data set lies; empty without one. Embedded phantoms are described there, not yet made."""
+        if self.second or self.data or not self.second_phantoms:
+            return self.second
+        return str(second_phantoms(self, ()))
+
+    @property
+    def out(self) -> Path:
+        """Where its results go."""
+        return self.experiment().out
+
+    @property
+    def wanted(self) -> dict[str, Evaluation]:
+        """Its evaluations by name; those of a second data set only where there is one."""
+        return {e.name: e for e in self.evaluations if not e.second or self.second_root}
+
+    def needed(self, needs: Callable[[Evaluation], bool]) -> list[Evaluation]:
+        """Some of its evaluations."""
+        return [one for one in self.wanted.values() if needs(one)]
+
+    @cached_property
+    def trainings(self) -> dict[str, RunConfig]:
+        """Every training that is not shipped with the package, by its folder below that of all runs."""
+        runs = [run for evaluation in self.wanted.values() for run in self.runs_of(evaluation)]
+        return {str(run.folder): run for run in with_experts(runs) if not is_shipped(run)}
+
+    def runs_of(self, evaluation: Evaluation) -> tuple[RunConfig, ...]:
+        """What an evaluation needs to be trained: the networks of its method, and those that judge."""
+        experiment = self.experiment_of(evaluation)
+        judges = self.segmenter == OWN
+        own = {segmentation_task(experiment): None, "seg1": None} if judges else {}
+        method = () if evaluation.method == TRUTH else experiment.runs_of(evaluation.method, evaluation.task)
+        return (*method, *(experiment.segmenter_run(task) for task in own))
+
+    def weights(self, runs: Iterable[RunConfig]) -> list[str]:
+        """The files of those runs that are not shipped."""
+        root = self.experiment().runs
+        return [str(root / run.folder / "model.safetensors") for run in runs if not is_shipped(run)]
+
+    def about(self, found: pd.DataFrame) -> str:
+        """One line on what a table is of; found: the costs that `read` returns."""
+        experiment, data = self.experiment(), self.experiment().data
+        shape = "x".join(map(str, data.shape))
+        line = f"preset {self.preset}, data {data.name} {data.fingerprint}, {data.spacing:g} mm, {shape} voxels"
+        line += f", {experiment.preset.steps} DDIM steps"
+        for (where, split), part in found.groupby(["data", "split"]) if len(found) else ():
+            counts = [sorted(set(part[name])) for name in ("subjects", "samples", "seed")]
+            subjects, samples, seeds = (" or ".join(map(str, count)) for count in counts)
+            line += f"; {subjects} subjects of {where} {split}, samples {samples}, seeds {seeds}"
+        return line
+
+    def write_config(self, run: str) -> None:
+        """Write the `config.json` that a training starts from."""
+        folder = self.experiment().runs / run
+        folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(to_dict(self.trainings[run]), indent=2)
+        write_atomically(folder / "config.json", content.encode())
+
+    def overview(self) -> pd.DataFrame:
+        """Jobs by kind, with what they are expected to take on one core (one GPU): minutes each and in all, GiB."""
+        kinds = [run.stage for run in self.trainings.values()]
+        drawn = [e for e in self.wanted.values() if e.method != TRUTH]
+        kinds = ["prepare", *kinds, *["sample"] * len(drawn), *["evaluate"] * len(self.wanted)]
+        table = pd.Series(kinds).value_counts(sort=False).rename("jobs").to_frame()
+        table["minutes each"], table["GiB"] = zip(*(self.jobs[kind] for kind in table.index))
+        table["minutes"] = table["jobs"] * table["minutes each"]
+        return table
+
+    def read(self, needs: Callable[[Evaluation], bool]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The finished ones of some evaluations: metrics, and costs by (method, task); both with the seed and steps."""
+        metrics, costs = [pd.DataFrame(columns=[*COLUMNS, "seed", "steps"])], []
+        for one in self.needed(needs):
+            if (self.out / one.name / "cost.json").is_file():
+                table, cost = read_reports([self.out / one.name])
+                about = {"seed": one.seed, "steps": one.steps}
+                metrics.append(table.assign(**about))
+                costs.append(cost.assign(**about))
+        return pd.concat(metrics[1:] or metrics, ignore_index=True), pd.concat(costs) if costs else pd.DataFrame()
+
+
+def open_plan(preset: str, settings: str = "", **more) -> Plan:
+    """The plan of a preset, with settings in place of its own: `samples=3 subjects=0`, or as arguments.
+
+    `experiments`: a file like experiments.yaml, in place of it. Raises `ConfigError` for a preset that has no plan, an
+    unknown setting, method or task, or a wrong type.
+    """
+    given = dict(part.partition("=")[::2] for part in shlex.split(settings)) | more
+    given = {name: value for name, value in given.items() if value != ""}
+    file = Path(given.pop("experiments", EXPERIMENTS))
+    presets = yaml.safe_load(file.read_text())
+    if preset not in presets:
+        raise ConfigError(f"{file}: no plan for preset '{preset}', only for {', '.join(presets)}")
+    types = {f.name: f.type for f in fields(Plan) if f.type in ("int", "str") and f.name != "preset"}
+    content = presets[preset] | given
+    for name, value in content.items():
+        if name not in {*types, "evaluations", "jobs"}:
+            raise ConfigError(f"{file}: unknown setting '{name}': choose from {', '.join(types)}")
+        if types.get(name) == "int":
+            if not str(value).isdigit():
+                raise ConfigError(f"{file}: {name} must be a whole number, not {value!r}")
+            content[name] = int(value)
+    listed = tuple(dict.fromkeys(one for block in content.pop("evaluations", []) for one in _expand(block)))
+    return Plan(preset, evaluations=listed, **content)
+
+
+def _expand(block: Mapping) -> Iterable[Evaluation]:
+    """The evaluations of one line of the list: every method on every task, with every seed and number of steps."""
+    unknown = set(block) - {"methods", "tasks", "seeds", "steps", "second", "samples"}
+    if unknown:
+        raise ConfigError(f"unknown key {', '.join(sorted(unknown))} in {dict(block)}")
+    every = (block["methods"], block["tasks"], block.get("seeds", [0]), block.get("steps", [0]))
+    for method, task, seed, steps in product(*every):
+        if method != TRUTH:
+            method_named(method, task)
+        yield Evaluation(method, task, seed, steps, block.get("second", False), block.get("samples", 0))
+
+
+def is_shipped(run: RunConfig) -> bool:
+    """Whether the weights of a run come with the package."""
+    return (SHIPPED / run.folder / "model.safetensors").is_file()
+
+
+def second_phantoms(plan: Plan, splits: Iterable[str] = ("test",), progress=None) -> Path:
+    """The folder of the phantoms that stand in for a second data set; makes those of `splits` that are missing."""
+    preset = plan.experiment().preset
+    root = home() / "data" / f"phantom-{preset.name}-second"
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.parent / f".{root.name}.lock"):
+        options = {"subjects": (0, 0, plan.second_phantoms), "spacing": preset.spacing, "seed": SECOND_SEED}
+        prepare_phantoms(root, **options, only=tuple(splits), progress=progress)
+    return root

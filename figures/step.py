@@ -1,0 +1,80 @@
+"""Run one notebook as a step of the graph: python -m figures.step NOTEBOOK EXECUTED --log FILE [-p NAME VALUE]...
+
+The executed copy appears under its name only when the notebook has run to its end. If it fails, the copy is named
+`<executed>.failed.ipynb`, and one message says which step, with which parameters, where to look, and what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import papermill
+
+from diffens_core.places import home
+
+STEPS = Path(__file__).parent
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns 1 and prints what went wrong where the notebook fails."""
+    parser = argparse.ArgumentParser(prog="python -m figures.step", description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", help="below figures/, without suffix: steps/train, pages/table_1_methods")
+    parser.add_argument("executed", type=Path, help="where the executed copy goes")
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
+    args = parser.parse_args(argv)
+    parameters = {name: int(value) if value.lstrip("-").isdigit() else value for name, value in args.parameters}
+    failed = args.executed.with_suffix(".failed.ipynb")
+    for path in (args.executed, args.log):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(args.log, "w") as log, _all_output_to(log):
+            options = {"kernel_name": "python3", "cwd": home(), "stdout_file": log, "stderr_file": log}
+            papermill.execute_notebook(
+                STEPS / f"{args.notebook}.ipynb", failed, parameters, **options, progress_bar=False
+            )
+    except Exception as error:
+        print(_message(args.notebook, parameters, error, failed, args.log), file=sys.stderr)
+        return 1
+    os.replace(failed, args.executed)
+    return 0
+
+
+@contextmanager
+def _all_output_to(log: TextIO) -> Iterator[None]:
+    """Everything that this process and those that it starts write goes to a file."""
+    sys.stdout.flush(), sys.stderr.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for number, saved in kept.items():
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def _message(notebook: str, parameters: dict, error: Exception, failed: Path, log: Path) -> str:
+    """What a reader needs to go on."""
+    reason = [line for line in str(error).splitlines() if line.strip()]
+    kind = getattr(error, "ename", type(error).__name__)
+    lines = {
+        "step": notebook,
+        "error": f"{kind}: {getattr(error, 'evalue', '') or reason[-1] if reason else ''}",
+        "parameters": ", ".join(f"{name}={value}" for name, value in parameters.items()),
+        "executed": failed,
+        "log": log,
+        "then": "run the same command again: what is finished is kept, a training goes on where it stopped",
+    }
+    return "FAILED\n" + "\n".join(f"  {name:10} {value}" for name, value in lines.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

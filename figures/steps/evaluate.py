@@ -1,0 +1,44 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Step: all that is measured of one method
+# As `diffens evaluate METHOD` does: image metrics, distances between sets, uncertainty, segmentation.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+task: str = "sr"  # sr | mt | both
+method: str = "tpdm"
+seed: int = 0  # of training and sampling
+steps: int = 0  # of sampling; 0: the preset's
+split: str = "test"
+subjects: int = 0  # how many of them; 0: all
+samples: int = 1  # of each subject
+segmenter: str = "own"  # own, a file of a published one, or none
+medicalnet: str = ""  # the file resnet_50_23dataset.pth, or download; empty: no FID
+data: str = ""  # a prepared data set; empty: embedded phantoms
+on: str = ""  # another prepared data set to translate
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+out: str = ""  # where metrics.csv and cost.json go
+
+# %%
+from pathlib import Path
+
+from diffens_core.evaluate import summary
+from diffens_core.experiment import open_experiment
+from diffens_core.judges import open_judges
+from diffens_core.report import report
+
+experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
+judges = open_judges(experiment, segmenter.removesuffix("none"), medicalnet)
+options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
+metrics, cost = report(experiment, method, task, out=Path(out), **options)
+summary(metrics)
+
+# %%
+cost

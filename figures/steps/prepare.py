@@ -1,0 +1,43 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Step: the data
+# Makes what is missing of the embedded phantoms, or looks at prepared data of your own. One line per subject that is
+# made; subjects that are there are kept.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+
+# %%
+from diffens_core import plots
+from diffens_core.data import read_participants
+from diffens_core.experiment import embedded_data
+from diffens_core.places import lengthen
+from diffens_core.tasks import task_named
+from figures.plan import open_plan, second_phantoms
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+experiment = plan.experiment()
+if experiment.embedded:
+    embedded_data(experiment.preset, ("train", "val", "test"))
+if plan.second_root and not plan.second:
+    second_phantoms(plan)
+
+# %%
+print(experiment.data)
+table = read_participants(lengthen(experiment.data.root))
+print(table["split"].value_counts().to_string())
+
+# %%
+pair = experiment.subjects("train", "both")[0]
+views = {"target": pair.x0[0].numpy(), **dict(zip(task_named("both").conditions, pair.y.numpy()))}
+figure = plots.three_planes(views, title=pair.subject)

@@ -1,0 +1,47 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Step: the samples of one method
+# Draws what is missing and lists what there is. The files lie beside the runs, in a folder that is named by a hash of
+# weights, data and settings.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+task: str = "sr"  # sr | mt | both
+method: str = "tpdm"
+seed: int = 0  # of training and sampling
+steps: int = 0  # of sampling; 0: the preset's
+split: str = "test"
+subjects: int = 0  # how many of them; 0: all
+samples: int = 1  # of each subject
+data: str = ""  # a prepared data set; empty: embedded phantoms
+on: str = ""  # another prepared data set to translate
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+out: str = ""  # where samples.csv goes
+
+# %%
+from pathlib import Path
+
+from diffens_core import plots
+from diffens_core.experiment import open_experiment
+from diffens_core.samples import Samples, draw
+
+experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
+drawn = Samples(experiment, method, task)
+table = draw(drawn, split, subjects, samples)
+table.to_csv(Path(out) / "samples.csv", index=False, lineterminator="\n")
+table
+
+# %%
+pair = experiment.subjects(split, task)[0]
+volumes = {f"sample {k}": volume[0].numpy() for k, volume in enumerate(drawn.of(pair, samples)[:3])}
+truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
+figure = plots.three_planes(
+    {"truth": truth, **volumes}, truth, plots.middle(brain), f"{method}, {task}, {pair.subject}"
+)

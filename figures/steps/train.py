@@ -1,0 +1,39 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Step: one training
+# Trains the run that a `config.json` describes, or goes on with it, as `diffens train CONFIG.json` does. What it builds
+# on, such as the experts of a fusion, is trained first if it is not there.
+
+# %% tags=["parameters"]
+config: str = ""  # the run's config.json
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+
+from diffens_core import plots
+from diffens_core.config import load_config
+from diffens_core.cost import read_cost
+from diffens_core.places import default_runs
+from diffens_core.runs import find, load_or_train
+
+run, root = load_config(config), Path(runs) if runs else default_runs()
+print(f"{run.folder.name}: {run.stage}, task {run.task}, seed {run.seed}, {run.train.steps} steps")
+print(f"data {run.data.name} {run.data.fingerprint}, {run.data.spacing:g} mm, {run.data.shape}")
+
+# %%
+model = load_or_train(run, root)
+
+# %%
+folder = find(run, root)
+figure = plots.training_curves({run.folder.name: pd.read_csv(folder / "log.csv")})
+read_cost(folder)

@@ -1,0 +1,207 @@
+"""The tables of the report, from the metrics and costs of evaluations: numbers, and how they are shown.
+
+Every function returns two tables of the same rows: numbers for the CSV file, and text for Markdown and LaTeX. Brackets
+hold a 95 % bootstrap interval over subjects; a column that ends in "paper" is what the paper has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from diffens_core.evaluate import subject_means
+from diffens_core.methods import ABLATIONS, METHODS
+from diffens_core.report import TRUTH
+from diffens_core.segmentation import REGIONS
+from diffens_core.statistics import comparisons, interval, recovery_interval
+
+from .published import published
+
+Table = tuple[pd.DataFrame, pd.DataFrame]
+ORDER = [TRUTH, *METHODS, *ABLATIONS]
+TASKS = {"sr": "super-resolution", "mt": "translation", "both": "both conditions"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric. factor: of what is shown; kind: as in `subject_means`; paper: its name in published.csv."""
+
+    title: str
+    metric: str
+    digits: int = 2
+    factor: float = 1.0
+    kind: str = "single sample"
+    paper: str = ""
+
+
+IMAGE = (
+    Column("PSNR", "psnr", 2, paper="psnr"),
+    Column("SSIM", "ssim", 3, paper="ssim"),
+    Column("PSNR brain", "psnr_brain", 2),
+    Column("SSIM brain", "ssim_brain", 3),
+)
+SETS = (
+    Column("MMD, linear, voxels", "mmd_linear_voxels", 1, paper="mmd"),
+    Column("Frechet, segmenter", "frechet_segmenter", 3),
+    Column("FID, 1e-4", "fid_medicalnet50", 2, 1e4, paper="fid"),
+)
+UNCERTAINTY = (
+    Column("std of PSNR", "std_of_psnr", 4, kind="all samples", paper="std_of_psnr"),
+    Column("std of SSIM", "std_of_ssim", 5, kind="all samples", paper="std_of_ssim"),
+    Column("MACE, 1e-4", "mace", 2, 1e4, "all samples", "mace"),
+    Column("calibration error", "ece_brain", 3, kind="all samples"),
+    Column("coverage of 90 %", "coverage_90_brain", 3, kind="all samples"),
+    Column("AUSE", "ause_brain", 3, kind="all samples"),
+    Column("correlation", "correlation_brain", 3, kind="all samples"),
+)
+
+
+def by_subject(metrics: pd.DataFrame, task: str, metric: str, kind: str = "single sample") -> pd.DataFrame:
+    """Values of one metric: a row per subject, a column per method in the order of the registry; means over seeds."""
+    chosen = metrics[(metrics["task"] == task) & (metrics["metric"] == metric)]
+    means = subject_means(chosen)
+    if kind not in means.index.get_level_values("kind"):
+        return pd.DataFrame()
+    table = means.xs(kind, level="kind").unstack("method").reset_index(drop=True, level=["task", "metric"])
+    return table[[m for m in ORDER if m in table]]
+
+
+def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper: int = 0) -> Table:
+    """A row per method, means over subjects with intervals; `paper`: the number of the paper's table to stand beside.
+
+    What is measured on the set of all subjects has no interval. A column that nothing was measured for is left out.
+    """
+    numbers, shown = pd.DataFrame(), pd.DataFrame()
+    theirs = published(paper, task) if paper else pd.DataFrame()
+    for column in columns:
+        values = by_subject(metrics, task, column.metric, column.kind) * column.factor
+        for method in values:
+            found = values[method].dropna().to_numpy()
+            low, high = interval(found)
+            numbers.loc[method, column.title] = found.mean()
+            numbers.loc[method, [f"{column.title} low", f"{column.title} high"]] = low, high
+            shown.loc[method, column.title] = _with_interval(found.mean(), low, high, column.digits)
+        if column.paper in theirs and len(values):
+            name = f"{column.title}, paper"
+            numbers[name] = theirs[column.paper].reindex([_published_name(m) for m in numbers.index]).to_numpy()
+            shown[name] = [_text(value, column.digits) for value in numbers[name]]
+    order = [m for m in ORDER if m in numbers.index]
+    return _named(numbers.loc[order]), _named(shown.loc[order].fillna(""))
+
+
+def _published_name(method: str) -> str:
+    """The paper has one 2D and one 2.5D model, and does not say of which plane."""
+    kinds = {"palette-2.5d-axial": "palette-2.5d", "palette-axial": "palette"}
+    return kinds.get(method, method)
+
+
+def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
+    """Dice of each region in per cent, HD95 in mm and, where there is a degraded FLAIR, Recovery, by method."""
+    dice = [Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}") for r in REGIONS]
+    gaps = [Column(f"HD95 {r.upper()}", f"hd95_{r}", 1) for r in REGIONS]
+    numbers, shown = measured(metrics, task, (*dice, *gaps), paper)
+    theirs = published(paper, task) if paper else pd.DataFrame()
+    for region in REGIONS:
+        title, scores = f"Recovery {region.upper()}", by_subject(metrics, task, f"dice_{region}")
+        if not {TRUTH, "degraded"} <= set(scores):
+            continue
+        for method in set(scores) - {TRUTH, "degraded"}:
+            line = scores[[method, "degraded", TRUTH]].dropna().to_numpy().T
+            share, low, high = recovery_interval(*line)
+            numbers.loc[method, [title, f"{title} low", f"{title} high"]] = share, low, high
+            shown.loc[method, title] = _with_interval(share, low, high, 0)
+        if f"recovery_{region}" in theirs:
+            numbers[f"{title}, paper"] = theirs[f"recovery_{region}"].reindex(numbers.index)
+            shown[f"{title}, paper"] = [_text(value, 1) for value in numbers[f"{title}, paper"]]
+    return numbers, shown.fillna("")
+
+
+def significance(metrics: pd.DataFrame, rivals: Mapping[str, str], names: Sequence[str]) -> Table:
+    """Each fusion against the average of the same experts, by task, seed and metric; p adjusted within each."""
+    keys, lines = ["task", "fusion", "rival", "seed", "metric"], []
+    for (task, seed), part in metrics.groupby(["task", "seed"]):
+        for metric in names:
+            values = by_subject(part, task, metric)
+            pairs = {ours: rival for ours, rival in rivals.items() if {ours, rival} <= set(values)}
+            if pairs:
+                found = comparisons(values, pairs).rename_axis("fusion").reset_index()
+                lines.append(found.assign(task=task, seed=seed, metric=metric))
+    columns = [*keys, "difference", "low", "high", "ahead", "subjects", "p", "effect", "needed"]
+    numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys).sort_index()
+    shown = pd.DataFrame(index=numbers.index)
+    shown["lead"] = [_lead(line) for line in numbers.itertuples()]
+    shown["ahead on"] = [f"{line.ahead} of {line.subjects}" for line in numbers.itertuples()]
+    shown["p"] = [f"{p:.3f}" for p in numbers["p"]]
+    shown["effect"] = [f"{effect:+.2f}" for effect in numbers["effect"]]
+    shown["subjects needed"] = [f"{n:.0f}" if n < 1e5 else "more than 100000" for n in numbers["needed"]]
+    return numbers, shown
+
+
+def cost_table(found: pd.DataFrame, task: str) -> Table:
+    """Training and sampling time, parameters and memory by method, with the paper's times beside them."""
+    ours = found.xs(task, level="task")
+    kept = {"core_seconds": 1 / 60, "core_sampling": 1.0, "parameters": 1e-6, "memory": 1.0}
+    titles = ["training, core min", "a sample, core s", "parameters, M", "memory, GiB"]
+    numbers = ours.reindex(columns=list(kept)).mul(pd.Series(kept)).set_axis(titles, axis=1)
+    numbers = numbers.loc[[m for m in ORDER if m in numbers.index]]
+    theirs = published(8, "sr").reindex([_published_name(m) for m in numbers.index])
+    numbers["training, GPU days, paper"] = theirs["training_days"].to_numpy()
+    numbers["a volume, min, paper"] = theirs["sampling_minutes"].to_numpy()
+    digits = dict(zip(numbers, (1, 2, 2, 2, 0, 2)))
+    shown = pd.DataFrame({c: [_text(v, digits[c]) for v in numbers[c]] for c in numbers}, index=numbers.index)
+    return _named(numbers), _named(shown)
+
+
+def region_panels(numbers: pd.DataFrame, name: str) -> tuple[dict[str, pd.DataFrame], dict[str, list[float]]]:
+    """For `plots.bounded`: `Dice` or `Recovery` of `segmentation` by region, and their bounds."""
+    panels, bounds = {}, {}
+    for region in (f"{name} {region.upper()}" for region in REGIONS):
+        if region in numbers:
+            table = numbers[[region, f"{region} low", f"{region} high"]].set_axis(["value", "low", "high"], axis=1)
+            limits = [m for m in ("degraded", TRUTH) if m in table.index]
+            bounds[region] = list(table.loc[limits, "value"]) if name == "Dice" else [0.0, 100.0]
+            panels[region] = table.drop(index=limits).dropna(subset="value")
+    return panels, bounds
+
+
+def step_panels(metrics: pd.DataFrame, task: str, preset_steps: int) -> dict[str, pd.DataFrame]:
+    """PSNR and SSIM by number of steps: a row per number, a column per method that was measured with several."""
+    chosen = metrics[(metrics["task"] == task) & (metrics["sample"] == "0")]
+    swept = set(chosen[chosen["steps"] > 0]["method"])
+    chosen = chosen[chosen["method"].isin(swept)].assign(steps=chosen["steps"].replace(0, preset_steps))
+    means = chosen.groupby(["metric", "steps", "method"])["value"].mean().unstack("method")
+    return {"PSNR": means.loc["psnr"], "SSIM": means.loc["ssim"]}
+
+
+def with_fusion_cost(table: Table, found: pd.DataFrame) -> Table:
+    """With the minutes of one core that the fusion alone was trained, as the paper counts in Table 3."""
+    numbers, shown = table
+    minutes = found.xs("both", level="task")["core_seconds"] / 60 if "core_seconds" in found else pd.Series(dtype=float)
+    experts = {m: minutes.get(rival) for m, rival in (("multi-ours", "multi-tpdm"), ("multi-small", "multi-tpdm"))}
+    for method in set(numbers.index) & set(experts):
+        numbers.loc[method, "training of the fusion, core min"] = minutes.get(method) - experts[method]
+        shown.loc[method, "training of the fusion, core min"] = _text(minutes.get(method) - experts[method], 1)
+    theirs = published(3, "both")["training_days"].reindex(numbers.index)
+    numbers["training, GPU days, paper"] = theirs
+    shown["training, GPU days, paper"] = [_text(value, 0) for value in theirs]
+    return numbers, shown.fillna("")
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    return table.rename_axis("method")
+
+
+def _text(value: float, digits: int) -> str:
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _with_interval(value: float, low: float, high: float, digits: int) -> str:
+    shown = _text(value, digits)
+    return shown if pd.isna(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _lead(line) -> str:
+    shown = f"{line.difference:+.4f}"
+    return shown if pd.isna(line.low) else f"{shown} [{line.low:+.4f}, {line.high:+.4f}]"

@@ -1,0 +1,40 @@
+"""Tables as CSV, Markdown and LaTeX, figures as PNG and PDF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+DPI = 200  # of PNG: print at 15 cm
+METADATA = {"CreationDate": None}  # the same figure is the same file
+
+
+def write_table(table: pd.DataFrame, shown: pd.DataFrame, path: Path) -> None:
+    """`path`.csv of the numbers, `path`.md and `path`.tex of how they are shown; the first column is the index."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path.with_suffix(".csv"), lineterminator="\n", float_format="%.6g")
+    path.with_suffix(".md").write_text(markdown(shown))
+    path.with_suffix(".tex").write_text(latex(shown))
+
+
+def markdown(shown: pd.DataFrame) -> str:
+    """A Markdown table of text cells, with the index in front."""
+    table = shown.reset_index()
+    lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def latex(shown: pd.DataFrame) -> str:
+    """A LaTeX table of text cells, with the index in front; needs the package booktabs."""
+    table = shown.reset_index()
+    style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    return style.to_latex(hrules=True, column_format="l" * len(table.columns))
+
+
+def write_figure(figure: plt.Figure, path: Path) -> None:
+    """`path`.png and `path`.pdf."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(f"{path}.png", dpi=DPI, bbox_inches="tight")
+    figure.savefig(f"{path}.pdf", bbox_inches="tight", metadata=METADATA)

@@ -1,0 +1,279 @@
+"""The reproduction: plans, tables, their files, and what a failing step says."""
+
+import json
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from diffens_core.config import ConfigError
+from diffens_core.methods import ABLATIONS, METHODS
+from diffens_core.report import TRUTH, with_experts
+from figures import step
+from figures.networks import hyperparameters, layers
+from figures.pages import PAGES
+from figures.plan import Evaluation, open_plan
+from figures.published import published
+from figures.tables import IMAGE, UNCERTAINTY, cost_table, measured, region_panels, segmentation, significance
+from figures.tables import step_panels as panels_of_steps
+from figures.write import latex, markdown, write_table
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
+    monkeypatch.delenv("DIFFENS_RUNS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A file of experiments, from the evaluations of preset smoke."""
+
+    def write(*evaluations, **settings):
+        jobs = dict.fromkeys(["prepare", "expert", "fusion", "segmentation", "sample", "evaluate", "page"], [1, 1])
+        path = tmp_path / "experiments.yaml"
+        content = {"second_phantoms": 1, "jobs": jobs, "evaluations": list(evaluations)} | settings
+        path.write_text(yaml.safe_dump({"smoke": content}))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("preset", ["smoke", "demo", "gpu", "paper"])
+def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
+    plan = open_plan(preset)
+    assert plan.overview().notna().all(axis=None) and plan.overview()["jobs"].min() > 0
+    assert all(sum(page.needs(one) for one in plan.wanted.values()) for name, page in PAGES.items() if needs_any(name))
+    assert not (home / "runs").exists()  # a plan is only a plan
+
+
+def needs_any(page):
+    return page not in ("table_7_networks", "figure_1_method")
+
+
+def test_gpu_evaluates_every_method_and_ablation(home):
+    found = {one.method for one in open_plan("gpu").wanted.values()}
+    left = {"tpdm-alternate", "tpdm-random", "madm-samples", "i2sb-ode", "make-a-volume+slice-wise"}
+    left |= {f"palette-2.5d-{plane}" for plane in ("sagittal", "coronal")}
+    assert set(METHODS) | set(ABLATIONS) | {TRUTH} == found | left
+
+
+def test_one_line_more_is_one_evaluation_and_its_trainings_more(home, listed):
+    few = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["tpdm"]}))
+    more = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["tpdm", "ours-tpdm"]}))
+    assert set(more.wanted) - set(few.wanted) == {"ours-tpdm-sr-seed0"}
+    (new,) = set(more.trainings) - set(few.trainings)
+    assert new.startswith("smoke/fusion-sr-ours-tpdm-") and set(few.trainings) < set(more.trainings)
+
+
+def test_a_new_seed_trains_new_methods_but_no_new_judge(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "seeds": [0, 1], "methods": ["tpdm"]}))
+    names = [name.split("/")[1].rsplit("-", 1)[0] for name in plan.trainings]
+    assert sorted(names) == ["expert-sr-axial"] * 2 + ["expert-sr-sagittal"] * 2 + [
+        "segmentation-seg1-segmenter",
+        "segmentation-seg4-segmenter",
+    ]
+
+
+def test_steps_and_the_second_set_train_nothing_more(home, listed):
+    block = {"tasks": ["sr"], "methods": ["tpdm"]}
+    plain = open_plan("smoke", experiments=listed(block))
+    extra = listed(block, block | {"steps": [2, 3]}, block | {"second": True, "samples": 1})
+    more = open_plan("smoke", experiments=extra)
+    names = {"tpdm-sr-seed0", "tpdm-sr-seed0-steps2", "tpdm-sr-seed0-steps3", "tpdm-sr-seed0-second"}
+    assert set(more.wanted) == names and set(more.trainings) == set(plain.trainings)
+    assert more.experiment_of(Evaluation("tpdm", "sr", steps=3)).preset.steps == 3
+    assert more.experiment(second=True).judged.fingerprint != more.experiment().data.fingerprint
+
+
+def test_data_of_ones_own_have_no_second_set_unless_given(home, listed):
+    plan = open_plan("smoke")
+    root = plan.experiment().data.root
+    own = open_plan("smoke", data=str(home / root))
+    assert not any(one.second for one in own.wanted.values()) and any(one.second for one in plan.wanted.values())
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ("colour=red", "unknown setting 'colour'"),
+        ("samples=many", "samples must be a whole number"),
+        ("experiments=nowhere.yaml", "nowhere.yaml"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(home, settings, message):
+    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+        open_plan("smoke", settings)
+
+
+@pytest.mark.parametrize(
+    "block, message",
+    [
+        ({"tasks": ["sr"], "methods": ["magic"]}, "unknown method 'magic'"),
+        ({"tasks": ["sr"], "methods": ["multi-ours"]}, "does task both"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "seed": 1}, "unknown key seed"),
+    ],
+)
+def test_evaluations_that_cannot_be_are_named(home, listed, block, message):
+    with pytest.raises(ConfigError, match=message):
+        open_plan("smoke", experiments=listed(block))
+
+
+def test_experts_of_a_fusion_are_trainings_of_their_own(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["both"], "methods": ["multi-ours"]}, segmenter="none"))
+    stages = sorted(run.stage for run in plan.trainings.values())
+    assert stages == ["expert"] * 4 + ["fusion"]
+    fusion = next(run for run in plan.trainings.values() if run.stage == "fusion")
+    assert len(plan.weights(fusion.experts)) == 4 and len(list(with_experts([fusion]))) == 5
+
+
+def metrics_of(values: dict[str, list[float]], metric="psnr", task="sr", **more) -> pd.DataFrame:
+    """One sample of each subject."""
+    rows = [(m, task, f"s{i}", "0", metric, v) for m, line in values.items() for i, v in enumerate(line)]
+    table = pd.DataFrame(rows, columns=["method", "task", "subject", "sample", "metric", "value"])
+    return table.assign(**{"seed": 0, "steps": 0} | more)
+
+
+def test_table_of_means_has_intervals_and_the_papers_number():
+    metrics = metrics_of({"ours-tpdm": [30.0, 31.0, 32.0, 33.0], "tpdm": [29.0, 30.0, 31.0, 32.0]})
+    numbers, shown = measured(metrics, "sr", IMAGE, paper=1)
+    assert list(numbers.index) == ["tpdm", "ours-tpdm"]  # the order of the registry
+    assert numbers.loc["ours-tpdm", "PSNR"] == 31.5 and numbers.loc["ours-tpdm", "PSNR, paper"] == 33.24
+    low, high = numbers.loc["tpdm", ["PSNR low", "PSNR high"]]
+    assert 29 < low < 30.5 < high < 32
+    assert shown.loc["tpdm", "PSNR"] == f"30.50 [{low:.2f}, {high:.2f}]" and "SSIM" not in shown
+
+
+def test_two_subjects_have_no_interval_and_no_made_up_one():
+    numbers, shown = measured(metrics_of({"tpdm": [29.0, 31.0]}), "sr", IMAGE)
+    assert np.isnan(numbers.loc["tpdm", "PSNR low"]) and shown.loc["tpdm", "PSNR"] == "30.00"
+
+
+def test_seeds_are_averaged_within_subjects():
+    metrics = pd.concat([metrics_of({"tpdm": [20.0, 30.0]}), metrics_of({"tpdm": [24.0, 30.0]}, seed=1)])
+    assert measured(metrics, "sr", IMAGE)[0].loc["tpdm", "PSNR"] == 26.0
+
+
+def test_metrics_over_all_samples_are_told_from_those_of_single_ones():
+    rows = pd.concat(
+        [metrics_of({"tpdm": [1e-3, 3e-3]}, "mace").assign(sample="all"), metrics_of({"tpdm": [20.0] * 2})]
+    )
+    numbers, _ = measured(rows, "sr", (*IMAGE, *UNCERTAINTY), paper=5)
+    assert numbers.loc["tpdm", "MACE, 1e-4"] == pytest.approx(20.0)
+    assert numbers.loc["tpdm", "MACE, 1e-4, paper"] == 53.16
+
+
+def dice(**values):
+    return pd.concat(metrics_of(values, f"dice_{region}") for region in ("tc", "wt", "et"))
+
+
+def test_recovery_is_the_share_of_what_was_lost():
+    metrics = dice(truth=[0.9, 0.8, 0.85], degraded=[0.5, 0.6, 0.55], tpdm=[0.7, 0.7, 0.7])
+    numbers, shown = segmentation(metrics, "sr", paper=2)
+    assert numbers.loc["tpdm", "Recovery WT"] == pytest.approx(50.0)
+    assert numbers.loc["tpdm", "Recovery WT, paper"] == 40.46 and shown.loc["truth", "Recovery WT"] == ""
+    panels, bounds = region_panels(numbers, "Dice")
+    assert list(panels["Dice WT"].index) == ["tpdm"] and bounds["Dice WT"] == pytest.approx([55.0, 85.0])
+
+
+def test_no_recovery_without_a_degraded_flair():
+    numbers, _ = segmentation(dice(truth=[0.9, 0.8], tpdm=[0.7, 0.7]).assign(task="mt"), "mt")
+    assert not any("Recovery" in column for column in numbers)
+
+
+def test_significance_is_of_pairs_by_task_and_seed():
+    lead = {"ours-tpdm": [20.1, 25.2, 30.1], "tpdm": [20.0, 25.0, 30.0]}
+    metrics = pd.concat([metrics_of(lead), metrics_of(lead, seed=1), metrics_of({"ours-tosm": [1.0, 2.0]})])
+    numbers, shown = significance(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, ["psnr"])
+    assert list(numbers.index) == [("sr", "ours-tpdm", "tpdm", seed, "psnr") for seed in (0, 1)]
+    assert (
+        numbers["difference"].tolist() == pytest.approx([2 / 15] * 2) and shown["ahead on"].tolist() == ["3 of 3"] * 2
+    )
+
+
+def test_nothing_to_compare_is_an_empty_table(tmp_path):
+    numbers, shown = significance(metrics_of({"tpdm": [1.0, 2.0]}), {"ours-tpdm": "tpdm"}, ["psnr"])
+    write_table(numbers, shown, tmp_path / "table")
+    assert len(numbers) == 0 and (tmp_path / "table.md").read_text().startswith("| task |")
+
+
+def test_steps_have_the_presets_number_where_none_is_named():
+    swept = [metrics_of({"tpdm": [20.0 + n]}, name, steps=n) for n in (0, 1, 8) for name in ("psnr", "ssim")]
+    panels = panels_of_steps(pd.concat([*swept, metrics_of({"tosm": [1.0]})], ignore_index=True), "sr", 4)
+    assert panels["PSNR"].index.tolist() == [1, 4, 8] and panels["PSNR"]["tpdm"].tolist() == [21.0, 20.0, 28.0]
+
+
+def test_costs_stand_beside_the_papers():
+    index = pd.MultiIndex.from_tuples([("ours-tpdm", "sr"), ("degraded", "sr")], names=["method", "task"])
+    found = pd.DataFrame({"core_seconds": [600.0, np.nan], "parameters": [2e6, np.nan]}, index=index)
+    numbers, shown = cost_table(found, "sr")
+    assert shown.loc["ours-tpdm", "training, core min"] == "10.0" and shown.loc["degraded", "parameters, M"] == ""
+    assert numbers.loc["ours-tpdm", "training, GPU days, paper"] == 32
+
+
+def test_published_tables_are_whole():
+    assert len(published(1, "sr")) == 14 and len(published(1, "mt")) == 13  # "not working": no numbers
+    assert published(2, "both").loc["ours-tosm", "recovery_wt"] == 49.69
+    scores = published(2, "sr")
+    share = 100 * (scores["dice_tc"] - 82.30) / (82.71 - 82.30)
+    assert share["tpdm"] == pytest.approx(scores.loc["tpdm", "recovery_tc"], abs=1)
+
+
+def test_networks_are_those_of_the_papers_tables():
+    table = hyperparameters(["paper"])
+    assert table.loc["batch size"].tolist() == ["4", "1, then 1", "1, then 1"]
+    assert table.loc["channels"].tolist() == ["64, 128, 256, 512", "64, 128, 192, 256", "32, 64, 64, 128"]
+    assert table.loc["inference steps (DDIM)", "paper, 2D"] == "50"
+    blocks = layers("smoke", "3D small")
+    assert blocks.iloc[0].tolist()[:3] == ["Conv3d", 9, 4] and blocks["out"].iloc[-1] == 3
+
+
+def test_tables_are_written_in_three_formats(tmp_path):
+    shown = pd.DataFrame({"SSIM_brain": ["0.9 [0.8, 1.0]"], "share": ["5 %"]}, index=pd.Index(["ours"], name="method"))
+    write_table(shown, shown, tmp_path / "new" / "table")
+    assert markdown(shown).splitlines()[2] == "| ours | 0.9 [0.8, 1.0] | 5 % |"
+    assert r"SSIM\_brain" in latex(shown) and r"5 \%" in latex(shown) and r"\toprule" in latex(shown)
+    assert pd.read_csv(tmp_path / "new" / "table.csv", index_col=0).loc["ours", "share"] == "5 %"
+
+
+@pytest.fixture
+def notebook(tmp_path, monkeypatch):
+    """A notebook of one cell with a parameter, in a folder of its own."""
+    monkeypatch.setattr(step, "STEPS", tmp_path)
+
+    def write(code):
+        cells = [
+            nbformat.v4.new_code_cell("x: int = 1", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(code),
+        ]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "one.ipynb")
+
+    return write
+
+
+def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, home):
+    notebook("print('x is', x + 1)")
+    log, out = tmp_path / "logs" / "one.log", tmp_path / "out" / "one.ipynb"
+    assert step.main(["one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
+    assert "x is 42" in log.read_text() and "x is 42" in json.dumps(nbformat.read(out, 4))
+    assert not out.with_suffix(".failed.ipynb").exists()
+
+
+def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook, home, capsys):
+    notebook("raise ValueError('loss is NaN at step 7')")
+    log, out = tmp_path / "one.log", tmp_path / "one-executed.ipynb"
+    assert step.main(["one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
+    said = capsys.readouterr().err
+    for part in ("step       one", "ValueError: loss is NaN at step 7", "x=3", str(log), ".failed.ipynb", "again"):
+        assert part in said
+    assert not out.exists() and out.with_suffix(".failed.ipynb").exists()
+
+
+def test_a_killed_kernel_is_a_failure_too(tmp_path, notebook, home, capsys):
+    notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert step.main(["one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
+    assert "FAILED" in capsys.readouterr().err
