@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Quickstart: from a blurred brain to a sharp one
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/00_quickstart.ipynb)
+#
 # A FLAIR scan has lost its detail: every block of 4 x 4 x 4 voxels was averaged into one number. This notebook
 # brings a plausible sharp volume back, in two settings: from the degraded FLAIR alone (`sr`), and with the help
 # of a sharp T1ce scan of the same head (`both`).

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Data: one layout, one scale, one measurement
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/01_data.ipynb)
+#
 # What the networks see decides what they can learn, and undocumented preprocessing is what users of published
 # models complain of most. This notebook goes through every step from a file to a training example: the phantoms,
 # the prepared layout, the intensity scale, and the operator `A` that degrades a FLAIR.

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Stage 2: fusing the planes with a 3D network
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/03_train_fusion.ipynb)
+#
 # Two 2D models disagree wherever one sees what the other cannot. A plain average (TPDM) believes both equally,
 # everywhere. Here a 3D network reads both and learns
 #

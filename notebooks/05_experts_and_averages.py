@@ -9,6 +9,8 @@
 # %% [markdown]
 # # More experts: a third plane, slabs, and networks of others
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/05_experts_and_averages.ipynb)
+#
 # Diff-Ensembler needs experts, and any 2D diffusion model can be one. This notebook adds a third plane, lets experts
 # look at neighbouring slices, compares the rules that average experts (TPDM, TOSM, MADM) with the 3D network that fuses
 # them, and then borrows networks from diffusers and MONAI. At the end parts of the fusion are switched off, one by one.

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Two modalities from experts that know one each
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/06_multimodality.ipynb)
+#
 # Someone has trained 2D models that sharpen a degraded FLAIR. Someone else has trained 2D models that turn a T1ce into
 # a FLAIR. A patient comes with both. Must everything be trained again, on subjects that have both? Sec. 3.4 of the
 # paper says no: all of these models estimate the same noise in the same FLAIR, so they are experts of one fusion, each

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # What else can be done with the same data
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/07_baselines.ipynb)
+#
 # A method is only as good as what it is compared with. Here are the other ways from the same conditions to the same
 # target, each with a network of the same family and, at the presets `smoke` and `demo`, about the same training time.
 #

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Make-A-Volume: from slices in a latent space to volumes
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/08_make_a_volume.ipynb)
+#
 # Another way to volumes with 2D networks (Zhu et al. 2023). Diff-Ensembler lets 2D models of several planes correct
 # each other. Make-A-Volume has one plane, and teaches the 2D model itself to look at neighbouring slices:
 #

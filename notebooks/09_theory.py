@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Why fuse? A world where every answer is known
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/09_theory.ipynb)
+#
 # Why is it not enough to average two good 2D models? What can a gate do, and what is the residual for? On brains one
 # can only train and compare. Here the volumes are drawn from a Gaussian distribution. Then the *best possible* guess of
 # the noise is a formula: for a model that sees the whole volume, for one that sees one slice, and for every way to

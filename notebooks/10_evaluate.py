@@ -9,6 +9,8 @@
 # %% [markdown]
 # # How good is a translation?
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/10_evaluate.ipynb)
+#
 # No single number says it. This notebook measures some methods on the same held-out subjects in every way that the
 # paper uses, and in a few that it does not, and says what each number is blind to.
 #

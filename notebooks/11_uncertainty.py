@@ -9,6 +9,8 @@
 # %% [markdown]
 # # Does the model know where it is wrong?
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/11_uncertainty.ipynb)
+#
 # A diffusion model answers with samples. Where they agree it is sure, where they differ it is not. That is worth
 # something only if it is wrong where it is unsure, and about as much. This notebook draws several samples of the same
 # scan and holds their spread against their error.

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # What is a generated FLAIR good for?
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/12_segmentation.ipynb)
+#
 # A radiologist does not read decibels. The question of this notebook: does a segmentation network find the tumour as
 # well with a generated FLAIR as with the true one? Train a SwinUNETR on true contrasts, then replace its FLAIR by the
 # degraded one, by each method's, by the true one, and compare what it finds with what is there.

@@ -42,6 +42,13 @@ def test_notebook_has_no_outputs_and_a_kernel_that_exists_everywhere(source):
     assert not {"widgets", "colab"} & set(found.metadata)
 
 
+@pytest.mark.parametrize("source", sorted(FOLDERS[0].glob("*.py")), ids=lambda path: path.stem)
+def test_notebook_opens_and_installs_itself_on_colab(source):
+    first, install = jupytext.read(source).cells[0].source, code_cells(source)[0].source
+    assert f"blob/main/notebooks/{source.stem}.ipynb" in first.splitlines()[2]
+    assert "google.colab" in install and "git+https://github.com/diffens/diffens" in install
+
+
 @notebook
 def test_notebook_has_one_flat_typed_parameters_cell(source):
     (cell,) = [c for c in code_cells(source) if "parameters" in c.metadata.get("tags", [])]
