@@ -1,13 +1,16 @@
 # make demo    the whole job on embedded data, in minutes on two CPU cores
 # make test    style, unit tests and every notebook at preset smoke
+# make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
 # make weights train the methods of preset demo anew and ship them (about four hours on one CPU core)
 # make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
 PYTHON ?= python3
 BIN := .venv/bin
 OUT := figures/out/demo
+PRESET ?= smoke
+CORES ?= 2
 
-.PHONY: demo test lab notebooks weights clean
+.PHONY: demo test tables lab notebooks weights clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -25,6 +28,9 @@ test: .venv/ready
 	DIFFENS_HOME=$(CURDIR)/.test-home OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \
 	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 notebooks
 	rm -rf .test-home
+
+tables: .venv/ready
+	$(BIN)/snakemake -s figures/Snakefile --cores $(CORES) --config preset=$(PRESET)
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks

@@ -1,0 +1,97 @@
+"""The graph on the smallest plan: killed at random points it ends as if undisturbed, and then has nothing to do."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+SNAKEFILE = Path(__file__).parents[1] / "figures" / "Snakefile"
+PLAN = {
+    "subjects": 1,
+    "samples": 2,
+    "segmenter": "none",
+    "jobs": dict.fromkeys(["prepare", "expert", "sample", "evaluate", "page"], [1, 1]),
+    "evaluations": [{"tasks": ["sr"], "methods": ["degraded", "palette-axial"]}],
+}
+RESULTS = ["palette-axial-sr-seed0/metrics.csv", "palette-axial-sr-seed0/samples.csv", "degraded-sr-seed0/metrics.csv"]
+RESULTS += [f"tables/table_1_sr.{suffix}" for suffix in ("csv", "md", "tex")]
+
+
+def start(home: Path, *options: str, **settings) -> subprocess.Popen:
+    """Snakemake on the plan, as far as Table 1, in a process group of its own."""
+    file = home / "experiments.yaml"
+    file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
+    target = home / "figures" / "out" / "smoke" / "pages" / "table_1_methods.ipynb"
+    command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
+    command += ["--config", "preset=smoke", f"experiments={file}", "--", target]
+    environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True, **pipes)
+
+
+def run(home: Path, *options: str, **settings) -> str:
+    """Run it to the end; what it said."""
+    process = start(home, *options, **settings)
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-3000:]
+    return said
+
+
+def results(home: Path) -> dict[str, bytes]:
+    return {name: (home / "figures" / "out" / "smoke" / name).read_bytes() for name in RESULTS}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    home = tmp_path_factory.mktemp("undisturbed")
+    run(home)
+    return home
+
+
+def test_a_second_call_has_nothing_to_do(undisturbed):
+    assert "Nothing to be done" in run(undisturbed, "--dry-run")
+
+
+def test_a_changed_setting_repeats_only_what_depends_on_it(undisturbed):
+    """One sample fewer: nothing is trained or prepared again."""
+    said = run(undisturbed, "--dry-run", samples=1)
+    jobs = {
+        line.split()[0]: int(line.split()[1])
+        for line in said.splitlines()
+        if len(line.split()) == 2 and line.split()[1].isdigit()
+    }
+    assert jobs == {"sample": 2, "evaluate": 2, "page": 1, "total": 5}
+
+
+def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturbed, tmp_path):
+    moments = random.Random(0)
+    for _ in range(4):
+        process = start(tmp_path)
+        try:
+            process.communicate(timeout=moments.uniform(5, 25))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    run(tmp_path)
+    assert results(tmp_path) == results(undisturbed)
+
+
+def test_a_step_that_fails_is_named_and_the_rest_goes_on(undisturbed, tmp_path):
+    """Weights that cannot be read: the sample of the expert fails, that of the input as it is does not."""
+    run(tmp_path)
+    (weights,) = tmp_path.glob("runs/smoke/expert-*/model.safetensors")
+    weights.write_bytes(b"not weights")
+    process = start(tmp_path, samples=1)
+    said, _ = process.communicate(timeout=900)
+    assert (
+        process.returncode != 0
+        and "corrupt weights" in said
+        and "steps/sample" in said
+        and "method=palette-axial" in said
+    )
+    assert (tmp_path / "figures/out/smoke/degraded-sr-seed0/metrics.csv").exists()
