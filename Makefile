@@ -46,6 +46,7 @@ weights: .venv/ready
 	for job in $(SHIPPED); do \
 	  $(BIN)/diffens evaluate $${job#*:} --task $${job%:*} --preset demo --subjects 1 --runs runs || exit 1; \
 	done
+	$(BIN)/diffens evaluate truth --preset demo --subjects 1 --segmenter own --runs runs
 	$(BIN)/python -m diffens_core.ship $$(ls -d runs/demo/*/ | grep -v /samples-)
 
 clean:

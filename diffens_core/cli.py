@@ -126,7 +126,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
     out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps)
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
-    options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet)
+    options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
     metrics, cost = report(experiment, args.method, args.task, **options)
     if args.method != TRUTH and (few := too_few(cost["subjects"])):
         print(f"warning: {few}", file=sys.stderr)

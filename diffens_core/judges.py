@@ -44,17 +44,18 @@ class Judges:
         return found, segmentation_metrics(found, regions_of(contrasts.x0[0]), spacing)
 
 
-def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "") -> Judges:
+def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "", sets: bool = True) -> Judges:
     """segmenter: `own`, one trained here (now, if need be), or a file of a published one, for 1 mm and four contrasts.
     medicalnet: a file of MedicalNet's weights, or `download`. Empty: none of them.
 
-    The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce; with it comes another, of
-    FLAIR alone, whose features are compared. Raises `ConfigError` for files that are not what they should be.
+    The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce. With it comes another, of
+    FLAIR alone, whose features are compared, unless `sets` of volumes are not to be. Raises `ConfigError` for files
+    that are not what they should be.
     """
     features, digests = [], {}
     if medicalnet:
         features.append(MedicalNet(medicalnet))
-    if segmenter == OWN:
+    if segmenter == OWN and sets:
         features.append(SegmenterFeatures(experiment.segmenter("seg1"), experiment.segmenter_run("seg1").identity))
     digests |= {extractor.name: extractor.digest for extractor in features}
     if not segmenter:

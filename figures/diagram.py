@@ -3,54 +3,66 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 COLORS = {"data": "#E8EEF4", "2d": "#CFE6D9", "3d": "#F6DFC0", "step": "#E9DDF0"}
 BOXES = {  # name: (text, column, row, kind)
     "x": (r"noisy volume $x_t$" + "\n" + r"conditions $y$, step $t$", 0.0, 1.0, "data"),
-    "a": ("axial 2D model\non every axial slice", 1.0, 1.6, "2d"),
-    "s": ("sagittal 2D model\non every sagittal slice", 1.0, 0.4, "2d"),
-    "f": ("3D network\nreads $x_t$, $y$, predictions,\nfeature maps", 2.05, 1.0, "3d"),
-    "e": (r"$\hat\epsilon = \sum_p w_p\,\epsilon_p + \lambda r$", 3.1, 1.6, "3d"),
-    "c": (r"clean estimate $\hat x_0$" + "\nprojected: $A\\hat x_0 = A x_0$", 3.1, 0.4, "step"),
-    "n": (r"DDIM: next $x_s$", 4.1, 1.0, "step"),
+    "a": ("axial 2D model\non every axial slice", 1.45, 1.65, "2d"),
+    "s": ("sagittal 2D model\non every sagittal slice", 1.45, 0.35, "2d"),
+    "f": ("3D network reads\n$x_t$, $y$, predictions\nand feature maps", 2.9, 1.0, "3d"),
+    "e": (r"$\hat\epsilon = \sum_p w_p\,\epsilon_p + \lambda r$", 4.35, 1.65, "3d"),
+    "c": (r"clean estimate $\hat x_0$," + "\n" + r"projected: $A\hat x_0 = A x_0$", 4.35, 0.35, "step"),
+    "n": (r"DDIM: next $x_s$", 5.65, 1.0, "step"),
 }
-ARROWS = [  # from, to, label, where the label stands along the arrow, above it by
-    ("x", "a", "slices", 0.5, 0.09),
-    ("x", "s", "slices", 0.5, -0.14),
-    ("a", "f", r"$\epsilon_a, F_a$", 0.5, 0.09),
-    ("s", "f", r"$\epsilon_s, F_s$", 0.5, -0.14),
-    ("f", "e", "gate $w$, residual $r$", 0.42, 0.16),
-    ("e", "c", "", 0.5, 0.0),
-    ("c", "n", "", 0.5, 0.0),
+ARROWS = [  # from, to, label
+    ("x", "a", "slices"),
+    ("x", "s", "slices"),
+    ("x", "f", ""),
+    ("a", "f", r"$\epsilon_a$, maps $F_a$"),
+    ("s", "f", r"$\epsilon_s$, maps $F_s$"),
+    ("f", "e", "gate $w$, residual $r$"),
+    ("e", "c", ""),
+    ("c", "n", ""),
 ]
-WIDE, HIGH = 0.78, 0.46
+LEGEND = {"2d": "trained first, on slices, then frozen", "3d": "trained second; starts as the exact average"}
+WIDE, HIGH, LINE = 1.12, 0.5, "#444444"
 
 
 def method_diagram() -> plt.Figure:
     """One step: 2D models on perpendicular slices, the 3D network that fuses them, projection, and DDIM."""
-    figure, axis = plt.subplots(figsize=(10.5, 3.9), dpi=110)
+    figure, axis = plt.subplots(figsize=(11, 4), dpi=110)
     for text, column, row, kind in BOXES.values():
         corner = (column - WIDE / 2, row - HIGH / 2)
-        style = {"boxstyle": "round,pad=0.02,rounding_size=0.06", "facecolor": COLORS[kind], "edgecolor": "#444444"}
+        style = {"boxstyle": "round,pad=0,rounding_size=0.07", "facecolor": COLORS[kind], "edgecolor": LINE}
         axis.add_patch(FancyBboxPatch(corner, WIDE, HIGH, **style))
         axis.text(column, row, text, ha="center", va="center", fontsize=8.5)
-    for start, end, label, share, lift in ARROWS:
-        (_, x0, y0, _), (_, x1, y1, _) = BOXES[start], BOXES[end]
-        vertical = x0 == x1
-        begin = (x0, y0 - HIGH / 2 - 0.02) if vertical else (x0 + WIDE / 2 + 0.02, y0)
-        finish = (x1, y1 + HIGH / 2 + 0.02) if vertical else (x1 - WIDE / 2 - 0.02, y1)
-        axis.annotate("", finish, begin, arrowprops={"arrowstyle": "-|>", "color": "#444444"})
-        place = [b + share * (f - b) for b, f in zip(begin, finish)]
-        axis.text(place[0], place[1] + lift, label, ha="center", fontsize=8)
-    top = 2.12
-    axis.plot([4.1, 4.1, 0.0], [1.0 + HIGH / 2 + 0.02, top, top], color="#444444", linewidth=1)
-    axis.annotate("", (0.0, 1.0 + HIGH / 2 + 0.02), (0.0, top), arrowprops={"arrowstyle": "-|>", "color": "#444444"})
-    axis.text(2.05, top + 0.05, "repeat for the next, smaller step", ha="center", fontsize=8.5)
-    legend = {"2d": "trained first, then frozen", "3d": "trained second, starts as the exact average"}
-    for place, (kind, text) in zip((0.62, 2.05), legend.items()):
-        axis.add_patch(FancyBboxPatch((place, -0.17), 0.09, 0.09, facecolor=COLORS[kind], edgecolor="#444444"))
-        axis.text(place + 0.15, -0.125, text, va="center", fontsize=8)
-    axis.set(xlim=(-0.45, 4.55), ylim=(-0.25, 2.3), aspect="auto")
+    for start, end, label in ARROWS:
+        _arrow(axis, *_ends(start, end), label)
+    (_, first, row, _), (_, last, _, _) = BOXES["x"], BOXES["n"]
+    edge, top = row + HIGH / 2, 2.2
+    axis.plot([last, last, first], [edge, top, top], color=LINE, linewidth=1)
+    _arrow(axis, (first, top), (first, edge))
+    axis.text((first + last) / 2, top + 0.05, "repeat for the next, smaller step", ha="center", fontsize=8.5)
+    for place, (kind, text) in zip((0.75, 3.1), LEGEND.items()):
+        axis.add_patch(Rectangle((place, -0.2), 0.1, 0.1, facecolor=COLORS[kind], edgecolor=LINE))
+        axis.text(place + 0.17, -0.15, text, va="center", fontsize=8.5)
+    axis.set(xlim=(-0.55, 6.2), ylim=(-0.3, 2.4))
     axis.axis("off")
     return figure
+
+
+def _ends(start: str, end: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where an arrow leaves one box and reaches another: by the sides, or from above to below."""
+    (_, x0, y0, _), (_, x1, y1, _) = BOXES[start], BOXES[end]
+    if x0 == x1:
+        return (x0, y0 - HIGH / 2), (x1, y1 + HIGH / 2)
+    return (x0 + WIDE / 2, y0), (x1 - WIDE / 2, y1)
+
+
+def _arrow(axis: plt.Axes, begin, finish, label: str = "") -> None:
+    axis.annotate("", finish, begin, arrowprops={"arrowstyle": "-|>", "color": LINE, "shrinkA": 1, "shrinkB": 2})
+    middle = [(a + b) / 2 for a, b in zip(begin, finish)]
+    axis.text(
+        *middle, label, ha="center", va="center", fontsize=7.5, bbox={"facecolor": "white", "linewidth": 0, "pad": 1}
+    )

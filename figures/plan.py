@@ -112,10 +112,11 @@ class Plan:
     def runs_of(self, evaluation: Evaluation) -> tuple[RunConfig, ...]:
         """What an evaluation needs to be trained: the networks of its method, and those that judge."""
         experiment = self.experiment_of(evaluation)
-        judges = self.segmenter == OWN
-        own = {segmentation_task(experiment): None, "seg1": None} if judges else {}
-        method = () if evaluation.method == TRUTH else experiment.runs_of(evaluation.method, evaluation.task)
-        return (*method, *(experiment.segmenter_run(task) for task in own))
+        judges = [experiment.segmenter_run(segmentation_task(experiment))] if self.segmenter == OWN else []
+        if evaluation.method == TRUTH:
+            return tuple(judges)
+        judges += [experiment.segmenter_run("seg1")] if judges else []
+        return (*experiment.runs_of(evaluation.method, evaluation.task), *judges)
 
     def weights(self, runs: Iterable[RunConfig]) -> list[str]:
         """The files of those runs that are not shipped."""

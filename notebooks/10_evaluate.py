@@ -27,7 +27,7 @@
 # | preset | what it does | time | memory |
 # |---|---|---|---|
 # | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 2 minutes | 2 GB |
-# | `demo` | six held-out phantoms; two small segmenters are trained first | 25 minutes on one core once, then 5 | 4 GB |
+# | `demo` | six held-out phantoms; a small segmenter of FLAIR is trained first, for its features | 25 minutes on one core once, then 5 | 4 GB |
 # | `gpu` | 1 mm | a minute per method and subject (estimated) | 24 GB |
 #
 # Samples are kept beside the runs (`samples-...`): run this again, with more subjects or methods, and only what is new

@@ -18,7 +18,7 @@
 # | preset | what it does | time | memory |
 # |---|---|---|---|
 # | `smoke` | a segmenter after a few steps: shows that it runs, finds nothing | a minute | 2 GB |
-# | `demo` | a small segmenter at 2 mm, six held-out phantoms | 13 minutes on one core once, then 2 | 3 GB |
+# | `demo` | a small segmenter at 2 mm, which comes with the package; six held-out phantoms | 2 minutes on one core | 3 GB |
 # | `gpu` | a mid-size one at 1 mm | half an hour once, then seconds (estimated) | 24 GB |
 # | `paper` | SwinUNETR as published; or give the path of its BraTS 2021 checkpoint in `segmenter` | days; minutes | 24 GB |
 
@@ -64,7 +64,7 @@ folder = Path(out) if out else home() / "figures" / "out" / preset / "12_segment
 # volume. It is trained once, with one seed, and judges all methods and seeds.
 
 # %%
-judges = open_judges(experiment, segmenter)
+judges = open_judges(experiment, segmenter, sets=False)
 if segmenter == "own":
     log = experiment.log(experiment.segmenter_run(judges.contrasts))
     figure = plots.loss_panels({"soft Dice loss and cross-entropy": {f"segmenter ({judges.contrasts})": log}})

@@ -270,6 +270,8 @@ class TestJudges:
         monkeypatch.setattr(Experiment, "segmenter", fake)
         found = [open_judges(Experiment(PRESETS["smoke"], config, tmp_path, s, False), "own") for s in (0, 1)]
         assert found[0].contrasts == "seg4" and trained[:2] == trained[2:]
+        alone = open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own", sets=False)
+        assert alone.features == () and alone.segmenter and len(trained) == 5  # no second network is trained for it
         about = json.loads((data / "dataset.json").read_text())
         monkeypatch.setattr("diffens_core.judges.data_contrasts", lambda config: about["contrasts"][:2])
         assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own").contrasts == "seg2"

@@ -14,7 +14,7 @@
 preset: str = "smoke"  # smoke | demo | gpu | paper
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
-settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
 from diffens_core import plots
@@ -26,7 +26,7 @@ from figures.volumes import Gallery, methods_by_task
 from figures.write import write_figure
 
 plan = open_plan(preset, settings, data=data, runs=runs)
-judges = open_judges(plan.experiment(), plan.segmenter.removesuffix("none"))
+judges = open_judges(plan.experiment(), plan.segmenter.removesuffix("none"), sets=False)
 among = ("degraded", "tpdm", "ours-tpdm", "tosm", "ours-tosm") if judges.segmenter else ()
 
 # %%

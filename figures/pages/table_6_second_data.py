@@ -17,7 +17,7 @@
 preset: str = "smoke"  # smoke | demo | gpu | paper
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
-settings: str = ""  # others in place of those in experiments.yaml: "samples=3 second=DIR"
+settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
 from IPython.display import display
