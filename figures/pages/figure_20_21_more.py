@@ -26,8 +26,9 @@ from figures.write import write_figure
 plan = open_plan(preset, settings, data=data, runs=runs)
 
 # %%
-for task, methods in methods_by_task(plan, PAGES["figure_20_21_more"].needs).items():
-    gallery = Gallery(plan, task, methods[:6])
+among = ("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
+for task, methods in methods_by_task(plan, PAGES["figure_20_21_more"].needs, among).items():
+    gallery = Gallery(plan, task, methods)
     for number in sorted({1, len(gallery.subjects) - 1}):
         images = gallery.images(number)
         figure = plots.three_planes(images, images["truth"], gallery.place(number), gallery.title(number))
