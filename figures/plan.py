@@ -95,6 +95,12 @@ class Plan:
         return self.experiment().out
 
     @property
+    def data_name(self) -> str:
+        """Of the data set and, behind it, of the second one."""
+        sets = [self.experiment().data, *([self.experiment(second=True).judged] if self.second_root else [])]
+        return "-".join(f"{one.name}-{one.fingerprint}" for one in sets)
+
+    @property
     def wanted(self) -> dict[str, Evaluation]:
         """Its evaluations by name; those of a second data set only where there is one."""
         return {e.name: e for e in self.evaluations if not e.second or self.second_root}
@@ -142,11 +148,11 @@ class Plan:
         content = json.dumps(to_dict(self.trainings[run]), indent=2)
         write_atomically(folder / "config.json", content.encode())
 
-    def overview(self) -> pd.DataFrame:
+    def overview(self, pages: int) -> pd.DataFrame:
         """Jobs by kind, with what they are expected to take on one core (one GPU): minutes each and in all, GiB."""
         kinds = [run.stage for run in self.trainings.values()]
         drawn = [e for e in self.wanted.values() if e.method != TRUTH]
-        kinds = ["prepare", *kinds, *["sample"] * len(drawn), *["evaluate"] * len(self.wanted)]
+        kinds = ["prepare", *kinds, *["sample"] * len(drawn), *["evaluate"] * len(self.wanted), *["page"] * pages]
         table = pd.Series(kinds).value_counts(sort=False).rename("jobs").to_frame()
         table["minutes each"], table["GiB"] = zip(*(self.jobs[kind] for kind in table.index))
         table["minutes"] = table["jobs"] * table["minutes each"]
