@@ -142,7 +142,7 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
     for axis in axes.flat[count:]:
         axis.remove()
     for axis, (label, logs) in zip(axes.flat, losses.items()):
-        for (name, log), color in zip(logs.items(), plt.colormaps["tab10"].colors):
+        for (name, log), color in zip(logs.items(), sns.color_palette("colorblind")):
             smooth = log["loss"].ewm(span=max(2, len(log) // 10)).mean()
             axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
             axis.plot(log["step"], smooth, color=color, label=name)
@@ -238,7 +238,7 @@ def level_curves(
     """
     marks = marks or {}
     names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
-    colors = dict(zip(names, plt.colormaps["tab10"].colors))
+    colors = dict(zip(names, sns.color_palette("colorblind")))
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.4 * len(panels) + 1.6, 3.3), squeeze=False, layout="constrained", dpi=DPI
     )

@@ -11,7 +11,7 @@ import torch
 from diffens_core import plots
 from diffens_core.data import Pair
 from diffens_core.report import TRUTH, with_experts
-from diffens_core.samples import Samples
+from diffens_core.samples import Samples, different_samples
 from diffens_core.uncertainty import LEVELS, calibration_curve, uncertainty
 
 from .plan import Evaluation, Plan
@@ -64,6 +64,8 @@ class Gallery:
         """Share of brain voxels within each central interval: a column per method, `LEVELS` as index."""
         curves = {"calibrated": LEVELS}
         for method, drawn in self.drawn.items():
+            if different_samples(drawn.model, count) < 2:
+                continue
             parts = []
             for number in range(min(subjects or len(self.subjects), len(self.subjects))):
                 pair = self.subjects[number]

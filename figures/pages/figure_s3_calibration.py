@@ -31,5 +31,6 @@ among = ("palette-axial", "tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "our
 panels = {}
 for task, methods in methods_by_task(plan, PAGES["figure_s3_calibration"].needs, among).items():
     panels[task] = Gallery(plan, task, methods).calibration(plan.samples, plan.subjects)
-figure = plots.level_curves(panels, xlabel="confidence of the interval")
-write_figure(figure, plan.out / "figures" / "figure_s3_calibration")
+if panels:
+    figure = plots.level_curves(panels, xlabel="confidence of the interval")
+    write_figure(figure, plan.out / "figures" / "figure_s3_calibration")

@@ -31,6 +31,7 @@ metrics, costs = plan.read(PAGES["table_3_multimodality"].needs)
 print(plan.about(costs))
 
 # %%
-numbers, shown = with_fusion_cost(measured(metrics, "both", (*IMAGE, *SETS[:1]), paper=3), costs)
-write_table(numbers, shown, plan.out / "tables" / "table_3")
-display(shown)
+if len(metrics):
+    numbers, shown = with_fusion_cost(measured(metrics, "both", (*IMAGE, *SETS[:1]), paper=3), costs)
+    write_table(numbers, shown, plan.out / "tables" / "table_3")
+    display(shown)
