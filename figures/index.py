@@ -16,10 +16,10 @@ import jupytext
 import torch
 
 from diffens_core.checkpoints import write_atomically
-from diffens_core.places import home
 
 from .pages import PAGES, Page
 from .plan import Plan
+from .tables import TASKS
 
 PACKAGES = ("diffens", "torch", "monai", "numpy", "scipy", "snakemake", "papermill")
 STYLE = """
@@ -29,7 +29,7 @@ table { border-collapse: collapse; font-size: 13px; margin: .5em 0 } .wide { ove
 th, td { padding: .2em .7em; text-align: left; white-space: nowrap; border-bottom: 1px solid #eee }
 th { border-bottom: 2px solid #888 } tr:hover td { background: #f4f7fb }
 img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em; white-space: nowrap }
-.files, footer { color: #666; font-size: 13px } p { max-width: 60em }
+.facts td { white-space: normal } h4 { margin: 1.2em 0 0 } .files, footer { color: #666; font-size: 13px } p { max-width: 60em }
 """
 
 
@@ -42,7 +42,7 @@ def write_index(plan: Plan, path: Path) -> None:
 <html lang="en"><head><meta charset="utf-8"><title>Diffens: preset {plan.preset}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
 <h1>Diff-Ensembler, reproduced: preset {plan.preset}</h1>
-{_table(["what", "how"], _facts(plan).items())}
+<div class="facts">{_table(["what", "how"], _facts(plan).items())}</div>
 <nav>{links}<a href="#runs">Runs</a></nav>
 {sections}
 <h2 id="runs">Runs</h2>{_runs(plan, out)}
@@ -66,7 +66,9 @@ def _facts(plan: Plan) -> dict[str, str]:
 def _commit() -> str:
     """The commit of the checkout, and whether anything was changed since."""
     try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=home(), capture_output=True, text=True)
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+        )
     except OSError:
         return "unknown"
     return found.stdout.strip() or "unknown"
@@ -82,7 +84,7 @@ def _section(name: str, page: Page, out: Path) -> str:
     parts = [f'<h2 id="{name}">{html.escape(page.title)}</h2>', *_paragraphs(text)]
     for path in tables:
         head, _, *lines = (_cells(line) for line in path.read_text().splitlines())
-        parts += [f"<h4>{path.stem}</h4>", _table(head, lines), _links(out, path, (".csv", ".md", ".tex"))]
+        parts += [f"<h4>{_heading(path.stem)}</h4>", _table(head, lines), _links(out, path, (".csv", ".md", ".tex"))]
     for path in images:
         source = relpath(path, out)
         parts += [f'<img src="{source}" alt="{path.stem}" loading="lazy">', _links(out, path, (".png", ".pdf"))]
@@ -90,8 +92,26 @@ def _section(name: str, page: Page, out: Path) -> str:
     return "\n".join(parts)
 
 
+def _heading(stem: str) -> str:
+    """`table_1_sr` as Table 1, sr: super-resolution."""
+    kind, *rest = stem.split("_")
+    number = [part for part in rest if part[-1].isdigit()]
+    names = [f"{part}: {TASKS[part]}" if part in TASKS else part for part in rest if part not in number]
+    return html.escape(", ".join([f"{kind.capitalize()} {number[0].upper()}", *names]))
+
+
+def _order(path: Path) -> tuple:
+    """Tasks in their own order, before what is on all of them."""
+    tasks = [place for place, task in enumerate(TASKS) if task in path.stem.split("_")]
+    return (not tasks, tasks, path.stem)
+
+
 def _files(folder: Path, start: str, suffix: str) -> list[Path]:
-    return [p for p in sorted(folder.glob(f"{start}*{suffix}")) if p.stem == start or p.stem.startswith(f"{start}_")]
+    return [
+        p
+        for p in sorted(folder.glob(f"{start}*{suffix}"), key=_order)
+        if p.stem == start or p.stem.startswith(f"{start}_")
+    ]
 
 
 def _paragraphs(text: str) -> Iterable[str]:

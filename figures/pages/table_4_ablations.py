@@ -23,6 +23,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from IPython.display import display
 
+from diffens_core.methods import ABLATIONS
 from figures.pages import PAGES
 from figures.plan import open_plan
 from figures.tables import IMAGE, SETS, TASKS, measured, significance
@@ -33,7 +34,8 @@ metrics, costs = plan.read(PAGES["table_4_ablations"].needs)
 print(plan.about(costs))
 
 # %%
-for task in sorted(set(metrics["task"]), key=list(TASKS).index):
+changed = metrics[metrics["method"].isin(ABLATIONS)]
+for task in sorted(set(changed["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     numbers, shown = measured(metrics, task, (*IMAGE, *SETS[:1]), paper=4)
     write_table(numbers, shown, plan.out / "tables" / f"table_4_{task}")
@@ -43,7 +45,7 @@ for task in sorted(set(metrics["task"]), key=list(TASKS).index):
 # What each change costs or brings against `ours-tpdm` itself, subject by subject:
 
 # %%
-changed = {m: "ours-tpdm" for m in sorted(set(metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
-numbers, shown = significance(metrics, changed, ("psnr", "ssim"))
+others = {m: "ours-tpdm" for m in sorted(set(metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
+numbers, shown = significance(metrics, others, ("psnr", "ssim"))
 write_table(numbers, shown, plan.out / "tables" / "table_4_significance")
 display(shown)
