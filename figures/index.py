@@ -29,7 +29,8 @@ table { border-collapse: collapse; font-size: 13px; margin: .5em 0 } .wide { ove
 th, td { padding: .2em .7em; text-align: left; white-space: nowrap; border-bottom: 1px solid #eee }
 th { border-bottom: 2px solid #888 } tr:hover td { background: #f4f7fb }
 img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em; white-space: nowrap }
-.facts td { white-space: normal } h4 { margin: 1.2em 0 0 } .files, footer { color: #666; font-size: 13px } p { max-width: 60em }
+.facts td { white-space: normal } h4 { margin: 1.2em 0 0 }
+.files, footer { color: #666; font-size: 13px } p { max-width: 60em }
 """
 
 
