@@ -41,6 +41,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import torch
 
 from diffens_core import plots
+from diffens_core.evaluate import METRICS
 from diffens_core.experiment import open_experiment
 from diffens_core.metrics import image_metrics, roughness
 from diffens_core.runs import build
@@ -92,7 +93,7 @@ truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 conditions = dict(zip(task_named(task).conditions, pair.y.numpy()))
 views = {"truth": truth, **conditions, method: volume}
 figure = plots.three_planes(views, truth, plots.middle(brain), f"{pair.subject}, preset {preset}")
-image_metrics(volume, truth, brain)
+print({name: round(value, 3) for name, value in image_metrics(volume, truth, brain).items() if name in METRICS})
 
 # %% [markdown]
 # ## Slices that do not know each other

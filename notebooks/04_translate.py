@@ -42,6 +42,7 @@ import torch
 from diffens_core import plots
 from diffens_core.degrade import measurement_error
 from diffens_core.device import autocast
+from diffens_core.evaluate import METRICS
 from diffens_core.experiment import open_experiment
 from diffens_core.metrics import image_metrics
 from diffens_core.sampler import ddim, noise_for, timesteps
@@ -99,7 +100,8 @@ figure = plots.error_curves(errors, times)
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 ends = {"projected": projected[-1].x0_hat[0, 0].cpu().numpy(), "free": free[-1].x0_hat[0, 0].cpu().numpy()}
 for name, volume in ends.items():
-    print(name, {metric: round(value, 3) for metric, value in image_metrics(volume, truth, brain).items()})
+    found = image_metrics(volume, truth, brain)
+    print(name, {metric: round(found[metric], 3) for metric in METRICS})
 views = {"truth": truth, "degraded": pair.y[0].numpy(), **ends}
 figure = plots.three_planes(views, truth, plots.middle(brain), pair.subject)
 

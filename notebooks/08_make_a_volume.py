@@ -44,7 +44,7 @@ import pandas as pd
 import torch
 
 from diffens_core import plots
-from diffens_core.evaluate import results_table
+from diffens_core.evaluate import METRICS, results_table
 from diffens_core.experiment import open_experiment
 from diffens_core.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
 from diffens_core.metrics import image_metrics, roughness
@@ -79,7 +79,7 @@ with torch.inference_mode():
 views = {"truth": truth, "decoded": back}
 figure = plots.three_planes(views, truth, at, "what the autoencoder keeps")
 print(f"{pair.x0.numel()} voxels became {latents.numel()} numbers")
-image_metrics(back, truth, brain)
+print({name: round(value, 3) for name, value in image_metrics(back, truth, brain).items() if name in METRICS})
 
 # %% [markdown]
 # ## Latents
