@@ -30,7 +30,7 @@ test: .venv/ready
 	rm -rf .test-home
 
 tables: .venv/ready
-	$(BIN)/snakemake -s figures/Snakefile --cores $(CORES) --config preset=$(PRESET)
+	$(BIN)/snakemake -s figures/Snakefile --cores $(CORES) --resources gpu=1 --config preset=$(PRESET)
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from .judges import Judges, SetMetrics
 from .progress import Progress
 from .runs import find
 from .samples import Samples, save_spread, save_translation
+from .volumes import VolumeError
 
 KEYS = ("seconds", "core_seconds", "parameters", "memory")
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
@@ -51,7 +53,9 @@ def report(
     """
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
-    tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter else None
+    tumours = None
+    with suppress(VolumeError):  # where no subject has labels there is nothing to judge
+        tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter else None
     drawn = None if method == TRUTH else Samples(experiment, method, task)
     count = min(subjects, len(data)) if subjects else len(data)
     bar = Progress(f"evaluating {method} ({task})", count)
@@ -71,9 +75,14 @@ def report(
         bar.update(index + 1, pair.subject)
     if drawn:
         tables.append(rows(method, task, SET, {"0": sets.values()}))
-    metrics = pd.concat(tables, ignore_index=True)
+    metrics = pd.concat(tables or [rows(method, task, SET, {})], ignore_index=True)
     cost = (cost_of(experiment.runs_of(method, task), experiment.runs) | drawn.cost) if drawn else {}
-    about = {"data": f"{experiment.judged.name} {experiment.judged.fingerprint}", "split": split}
+    about = {
+        "method": method,
+        "task": task,
+        "data": f"{experiment.judged.name} {experiment.judged.fingerprint}",
+        "split": split,
+    }
     cost |= about | {"subjects": count, "samples": samples, "judges": judges.digests}
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
@@ -103,5 +112,4 @@ def read_reports(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Metrics of several reports as one table; and their costs, a row per (method, task)."""
     metrics = [pd.read_csv(folder / "metrics.csv", dtype={"sample": str}) for folder in folders]
     costs = [json.loads((folder / "cost.json").read_text()) for folder in folders]
-    index = pd.MultiIndex.from_tuples([(m["method"][0], m["task"][0]) for m in metrics], names=["method", "task"])
-    return pd.concat(metrics, ignore_index=True), pd.DataFrame(costs, index=index)
+    return pd.concat(metrics, ignore_index=True), pd.DataFrame(costs).set_index(["method", "task"])

@@ -35,7 +35,7 @@ img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em;
 
 
 def write_index(plan: Plan, path: Path) -> None:
-    """Write `index.html`; links are relative, so that the folder of results can be moved or put on a server."""
+    """Write `index.html`; links are relative; those to trainings lead out of the folder of results."""
     out = path.parent
     sections = "".join(_section(name, page, out) for name, page in PAGES.items())
     links = "".join(f'<a href="#{name}">{html.escape(page.title)}</a> ' for name, page in PAGES.items())
@@ -57,7 +57,7 @@ def _facts(plan: Plan) -> dict[str, str]:
     return {
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
         "commit": _commit(),
-        "device": device,
+        "page made on": device,
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES) + f", python {platform.python_version()}",
         "setting": plan.about(plan.read(lambda one: True)[1]),
         "trained here": f"{len(plan.trainings)} networks; all others come with the package",
@@ -76,10 +76,8 @@ def _commit() -> str:
 
 
 def _section(name: str, page: Page, out: Path) -> str:
-    own = re.match(r"[a-z]+(_s?\d+)+", name).group()
-    starts = (own, *page.more)
-    tables = [p for start in starts for p in _files(out / "tables", start, ".md")]
-    images = [p for start in starts for p in _files(out / "figures", start, ".png")]
+    folder = out / "pages" / name
+    tables, images = (sorted(folder.glob(f"*{suffix}"), key=_order) for suffix in (".md", ".png"))
     executed = out / "pages" / f"{name}.ipynb"
     text = jupytext.read(executed).cells[0].source.split("\n", 1)[1]
     parts = [f'<h2 id="{name}">{html.escape(page.title)}</h2>', *_paragraphs(text)]
@@ -104,15 +102,8 @@ def _heading(stem: str) -> str:
 def _order(path: Path) -> tuple:
     """Tasks in their own order, before what is on all of them."""
     tasks = [place for place, task in enumerate(TASKS) if task in path.stem.split("_")]
-    return (not tasks, tasks, path.stem)
-
-
-def _files(folder: Path, start: str, suffix: str) -> list[Path]:
-    return [
-        p
-        for p in sorted(folder.glob(f"{start}*{suffix}"), key=_order)
-        if p.stem == start or p.stem.startswith(f"{start}_")
-    ]
+    number = [int(part) for part in path.stem.split("_") if part.isdigit()]
+    return (not tasks, tasks, number, path.stem)
 
 
 def _paragraphs(text: str) -> Iterable[str]:
@@ -138,7 +129,9 @@ def _links(out: Path, path: Path, suffixes: Iterable[str]) -> str:
 
 def _runs(plan: Plan, out: Path) -> str:
     """Links to what every evaluation and every training has left behind."""
-    folders = [out / name for name in plan.wanted] + [plan.experiment().runs / run for run in plan.trainings]
+    folders = [plan.evaluations_folder / name for name in plan.wanted] + [
+        plan.experiment().runs / run for run in plan.trainings
+    ]
     rows = []
     for folder in folders:
         found = [p for p in (*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("*.csv"))) if p.is_file()]

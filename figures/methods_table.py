@@ -21,9 +21,8 @@ from diffens_core.evaluate import METRICS, subject_means
 from diffens_core.methods import METHODS
 from diffens_core.report import read_reports
 from diffens_core.statistics import comparisons
+from figures.pages import RIVALS
 
-RIVALS = {"ours-tpdm": "tpdm", "ours-small": "tpdm", "ours-tosm": "tosm", "ours-madm": "madm"}
-RIVALS |= {"multi-ours": "multi-tpdm", "multi-small": "multi-tpdm"}
 KINDS = {"single sample": "one sample each", "mean of samples": "mean of each subject's samples"}
 NAMES = ["PSNR", "SSIM", "PSNR brain", "SSIM brain"]
 

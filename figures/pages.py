@@ -20,13 +20,13 @@ FUSED = [*RIVALS, *dict.fromkeys(RIVALS.values())]
 class Page:
     """title: as in the report; needs: which evaluations it reads; settings: of the plan, that change what it shows.
 
-    more: beginnings of the names of its files, besides the one that its own name has, `table_1` or `figure_5_7`.
+    network: whether it runs one, and so wants what sampling has.
     """
 
     title: str
     needs: Callable[[Evaluation], bool] = lambda one: False
     settings: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
+    network: bool = False
 
 
 def _plain(one: Evaluation) -> bool:
@@ -57,9 +57,7 @@ PAGES = {
     ),
     "table_5_uncertainty": Page("Table 5. Uncertainty", _sampled),
     "table_6_second_data": Page("Table 6. A second data set", lambda one: one.second),
-    "table_7_networks": Page(
-        "Tables 7, 9 to 11. Hyper-parameters and networks", more=("table_9", "table_10", "table_11")
-    ),
+    "table_7_networks": Page("Tables 7, 9 to 11. Hyper-parameters and networks"),
     "table_8_cost": Page("Table 8. Time and memory", _method),
     "table_s1_significance": Page(
         "Table S1. Is a fusion better than its average?",
@@ -67,15 +65,20 @@ PAGES = {
     ),
     "figure_1_method": Page("Figure 1. The method"),
     "figure_3_comparison": Page("Figure 3. Comparison", _method, ("split",)),
-    "figure_4_second_data": Page("Figure 4. A second data set, seen", lambda one: one.second, ("split",)),
+    "figure_4_second_data": Page("Figure 4. A second data set, seen", lambda one: one.second, ("second_split",)),
     "figure_5_7_recovery": Page(
         "Figures 5 to 7. Dice and Recovery", lambda one: _plain(one) and (one.method == TRUTH or _method(one))
     ),
-    "figure_8_13_segmentation": Page("Figures 8 to 13. Tumours found", _sampled, ("split", "segmenter")),
+    "figure_8_13_segmentation": Page(
+        "Figures 8 to 13. Tumours found", _sampled, ("split", "subjects", "segmenter"), network=True
+    ),
     "figure_14_19_uncertainty": Page("Figures 14 to 19. Spread and error", _sampled, ("split", "samples")),
-    "figure_20_21_more": Page("Figures 20 and 21. More subjects", _sampled, ("split",)),
+    "figure_20_21_more": Page("Figures 20 and 21. More subjects", _sampled, ("split", "subjects")),
     "figure_s1_gates": Page(
-        "Figure S1. Whom the fusion listens to", lambda one: _plain(one) and one.method == "ours-tpdm", ("split",)
+        "Figure S1. Whom the fusion listens to",
+        lambda one: _plain(one) and one.method == "ours-tpdm",
+        ("split",),
+        network=True,
     ),
     "figure_s2_steps": Page("Figure S2. Quality against steps", lambda one: one.steps > 0 or _sampled(one)),
     "figure_s3_calibration": Page("Figure S3. Calibration", _sampled, ("split", "samples", "subjects")),

@@ -29,12 +29,13 @@ from diffens_core.report import TRUTH, evaluation_name, read_reports, with_exper
 from diffens_core.runs import SHIPPED
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
+NONE = "none"  # no segmenter
 SECOND_SEED = 1  # of the phantoms that stand in for a second data set
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One method on one task. steps: of sampling, 0 for the preset's; second: on all of the second data set.
+    """One method on one task. steps: of sampling, 0 for the preset's; second: on the second data set, all subjects.
 
     samples: of each subject, 0 for the plan's.
     """
@@ -48,7 +49,7 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        """Its folder below `Plan.out`."""
+        """Its folder below `Plan.evaluations_folder`."""
         return evaluation_name(self.method, self.task, self.seed, self.steps) + ("-second" if self.second else "")
 
 
@@ -56,7 +57,8 @@ class Evaluation:
 class Plan:
     """One reproduction. The fields of an experiment are as in `open_experiment`, the others as in `experiments.yaml`.
 
-    second: a second prepared data set; empty: phantoms of another seed where the data are embedded, else none.
+    second: a second prepared data set, of which `second_split` is translated; empty: `second_phantoms` phantoms of
+    another seed where the data are embedded, else none.
     jobs: minutes and GiB that one job of each kind is expected to take.
     """
 
@@ -69,6 +71,7 @@ class Plan:
     samples: int = 1
     segmenter: str = OWN
     medicalnet: str = ""
+    second_split: str = "test"
     second_phantoms: int = 0
     evaluations: tuple[Evaluation, ...] = ()
     jobs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -94,16 +97,20 @@ class Plan:
         """Where its results go."""
         return self.experiment().out
 
+    def folder(self, page: str) -> Path:
+        """Where the tables and figures of a page go."""
+        return self.out / "pages" / page
+
     @property
-    def data_name(self) -> str:
-        """Of the data set and, behind it, of the second one."""
-        sets = [self.experiment().data, *([self.experiment(second=True).judged] if self.second_root else [])]
-        return "-".join(f"{one.name}-{one.fingerprint}" for one in sets)
+    def evaluations_folder(self) -> Path:
+        """Where evaluations go: not where `diffens evaluate` writes, which may be asked for fewer subjects."""
+        return self.out / "evaluations"
 
     @property
     def wanted(self) -> dict[str, Evaluation]:
-        """Its evaluations by name; those of a second data set only where there is one."""
-        return {e.name: e for e in self.evaluations if not e.second or self.second_root}
+        """Its evaluations by name; of a second data set only where there is one, of the truth only with a judge."""
+        possible = (e for e in self.evaluations if e.method != TRUTH or self.segmenter != NONE)
+        return {e.name: e for e in possible if not e.second or self.second_root}
 
     def needed(self, needs: Callable[[Evaluation], bool]) -> list[Evaluation]:
         """Some of its evaluations."""
@@ -112,17 +119,22 @@ class Plan:
     @cached_property
     def trainings(self) -> dict[str, RunConfig]:
         """Every training that is not shipped with the package, by its folder below that of all runs."""
-        runs = [run for evaluation in self.wanted.values() for run in self.runs_of(evaluation)]
+        runs = [run for one in self.wanted.values() for run in (*self.runs_of(one), *self.judges_of(one))]
         return {str(run.folder): run for run in with_experts(runs) if not is_shipped(run)}
 
     def runs_of(self, evaluation: Evaluation) -> tuple[RunConfig, ...]:
-        """What an evaluation needs to be trained: the networks of its method, and those that judge."""
-        experiment = self.experiment_of(evaluation)
-        judges = [experiment.segmenter_run(segmentation_task(experiment))] if self.segmenter == OWN else []
+        """The networks of a method."""
         if evaluation.method == TRUTH:
-            return tuple(judges)
-        judges += [experiment.segmenter_run("seg1")] if judges else []
-        return (*experiment.runs_of(evaluation.method, evaluation.task), *judges)
+            return ()
+        return self.experiment_of(evaluation).runs_of(evaluation.method, evaluation.task)
+
+    def judges_of(self, evaluation: Evaluation) -> tuple[RunConfig, ...]:
+        """The networks, trained here, that judge it."""
+        if self.segmenter != OWN:
+            return ()
+        experiment = self.experiment_of(evaluation)
+        tasks = [segmentation_task(experiment), *(["seg1"] if evaluation.method != TRUTH else [])]
+        return tuple(experiment.segmenter_run(task) for task in tasks)
 
     def weights(self, runs: Iterable[RunConfig]) -> list[str]:
         """The files of those runs that are not shipped."""
@@ -162,8 +174,8 @@ class Plan:
         """The finished ones of some evaluations: metrics, and costs by (method, task); both with the seed and steps."""
         metrics, costs = [pd.DataFrame(columns=[*COLUMNS, "seed", "steps"])], []
         for one in self.needed(needs):
-            if (self.out / one.name / "cost.json").is_file():
-                table, cost = read_reports([self.out / one.name])
+            if (self.evaluations_folder / one.name / "cost.json").is_file():
+                table, cost = read_reports([self.evaluations_folder / one.name])
                 about = {"seed": one.seed, "steps": one.steps}
                 metrics.append(table.assign(**about))
                 costs.append(cost.assign(**about))
@@ -176,7 +188,10 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
     `experiments`: a file like experiments.yaml, in place of it. Raises `ConfigError` for a preset that has no plan, an
     unknown setting, method or task, or a wrong type.
     """
-    given = dict(part.partition("=")[::2] for part in shlex.split(settings)) | more
+    parts = shlex.split(settings)
+    if not all("=" in part for part in parts):
+        raise ConfigError(f"settings are written as name=value, with quotes around spaces, not {settings!r}")
+    given = dict(part.split("=", 1) for part in parts) | more
     given = {name: value for name, value in given.items() if value != ""}
     file = Path(given.pop("experiments", EXPERIMENTS))
     presets = yaml.safe_load(file.read_text())
@@ -215,7 +230,7 @@ def is_shipped(run: RunConfig) -> bool:
 def second_phantoms(plan: Plan, splits: Iterable[str] = ("test",), progress=None) -> Path:
     """The folder of the phantoms that stand in for a second data set; makes those of `splits` that are missing."""
     preset = plan.experiment().preset
-    root = home() / "data" / f"phantom-{preset.name}-second"
+    root = home() / "data" / f"phantom-{preset.name}-second-{plan.second_phantoms}"
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / f".{root.name}.lock"):
         options = {"subjects": (0, 0, plan.second_phantoms), "spacing": preset.spacing, "seed": SECOND_SEED}

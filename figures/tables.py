@@ -142,14 +142,15 @@ def significance(metrics: pd.DataFrame, rivals: Mapping[str, str], names: Sequen
 def cost_table(found: pd.DataFrame, task: str) -> Table:
     """Training and sampling time, parameters and memory by method, with the paper's times beside them."""
     ours = found.xs(task, level="task")
-    kept = {"core_seconds": 1 / 60, "core_sampling": 1.0, "parameters": 1e-6, "memory": 1.0}
-    titles = ["training, core min", "a sample, core s", "parameters, M", "memory, GiB"]
+    kept = {"seconds": 1 / 60, "core_seconds": 1 / 60, "sampling": 1.0, "core_sampling": 1.0}
+    kept |= {"parameters": 1e-6, "memory": 1.0}
+    titles = ["training, min", "training, core min", "a sample, s", "a sample, core s", "parameters, M", "memory, GiB"]
     numbers = ours.reindex(columns=list(kept)).mul(pd.Series(kept)).set_axis(titles, axis=1)
     numbers = numbers.loc[[m for m in ORDER if m in numbers.index]]
     theirs = published(8, "sr").reindex([_published_name(m) for m in numbers.index])
     numbers["training, GPU days, paper"] = theirs["training_days"].to_numpy()
     numbers["a volume, min, paper"] = theirs["sampling_minutes"].to_numpy()
-    digits = dict(zip(numbers, (1, 2, 2, 2, 0, 2)))
+    digits = dict(zip(numbers, (1, 1, 2, 2, 2, 2, 0, 2)))
     shown = pd.DataFrame({c: [_text(v, digits[c]) for v in numbers[c]] for c in numbers}, index=numbers.index)
     return _named(numbers), _named(shown)
 

@@ -33,12 +33,13 @@ class Gallery:
     def __init__(self, plan: Plan, task: str, methods: Sequence[str], second: bool = False):
         self.plan, self.task, self.methods = plan, task, [m for m in methods if m != TRUTH]
         self.experiment = plan.experiment(second=second)
-        self.subjects = self.experiment.subjects(plan.split, task)
+        self.subjects = self.experiment.subjects(plan.second_split if second else plan.split, task)
+        self.count = len(self.subjects) if second else min(plan.subjects or len(self.subjects), len(self.subjects))
         self.drawn = {method: Samples(self.experiment, method, task) for method in self.methods}
 
     def pair(self, number: int) -> Pair:
-        """Subject `number`, or the last where there are fewer."""
-        return self.subjects[min(number, len(self.subjects) - 1)]
+        """Subject `number` of those that were translated, or the last where there are fewer."""
+        return self.subjects[min(number, self.count - 1)]
 
     def samples(self, number: int, count: int) -> dict[str, torch.Tensor]:
         """By method `count` samples [K, 1, X, Y, Z] of a subject; one, if all would be the same."""
@@ -60,18 +61,18 @@ class Gallery:
         """Subject, preset and task."""
         return f"{self.pair(number).subject}, preset {self.plan.preset}, task {self.task}"
 
-    def calibration(self, count: int, subjects: int) -> pd.DataFrame:
+    def calibration(self, samples: int) -> pd.DataFrame:
         """Share of brain voxels within each central interval: a column per method, `LEVELS` as index."""
         curves = {"calibrated": LEVELS}
         for method, drawn in self.drawn.items():
-            if different_samples(drawn.model, count) < 2:
+            if different_samples(drawn.model, samples) < 2:
                 continue
             parts = []
-            for number in range(min(subjects or len(self.subjects), len(self.subjects))):
+            for number in range(self.count):
                 pair = self.subjects[number]
-                found = uncertainty(drawn.of(pair, count)[:, 0], pair.x0[0])
+                found = uncertainty(drawn.of(pair, samples)[:, 0], pair.x0[0])
                 parts.append(torch.stack([found.std[pair.brain], found.error[pair.brain]]).double())
-            curves[method] = calibration_curve(*torch.cat(parts, 1).numpy(), count)
+            curves[method] = calibration_curve(*torch.cat(parts, 1).numpy(), samples)
         return pd.DataFrame(curves, index=LEVELS)
 
 

@@ -101,6 +101,7 @@ def test_data_of_ones_own_have_no_second_set_unless_given(home, listed):
     "settings, message",
     [
         ("colour=red", "unknown setting 'colour'"),
+        ("data=my scans", "name=value, with quotes around spaces"),
         ("samples=many", "samples must be a whole number"),
         ("experiments=nowhere.yaml", "nowhere.yaml"),
     ],
@@ -121,6 +122,25 @@ def test_settings_that_cannot_be_used_are_named(home, settings, message):
 def test_evaluations_that_cannot_be_are_named(home, listed, block, message):
     with pytest.raises(ConfigError, match=message):
         open_plan("smoke", experiments=listed(block))
+
+
+def test_without_a_judge_there_is_no_truth_to_evaluate(home, listed):
+    block = {"tasks": ["sr"], "methods": ["truth", "degraded"]}
+    assert set(open_plan("smoke", experiments=listed(block)).wanted) == {"truth-sr-seed0", "degraded-sr-seed0"}
+    plan = open_plan("smoke", experiments=listed(block), segmenter="none")
+    assert set(plan.wanted) == {"degraded-sr-seed0"} and not plan.trainings
+
+
+def test_sampling_does_not_wait_for_judges(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["palette-axial"]}))
+    (one,) = plan.wanted.values()
+    assert [run.stage for run in plan.runs_of(one)] == ["expert"]
+    assert [run.task for run in plan.judges_of(one)] == ["seg4", "seg1"]
+
+
+def test_paths_with_spaces_are_settings_too(home, listed):
+    plan = open_plan("smoke", f"'second=/my data' samples=3 experiments={listed()}")
+    assert (plan.second, plan.samples) == ("/my data", 3)
 
 
 def test_experts_of_a_fusion_are_trainings_of_their_own(home, listed):

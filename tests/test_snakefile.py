@@ -18,8 +18,8 @@ PLAN = {
     "jobs": dict.fromkeys(["prepare", "expert", "sample", "evaluate", "page"], [1, 1]),
     "evaluations": [{"tasks": ["sr"], "methods": ["degraded", "palette-axial"]}],
 }
-RESULTS = ["palette-axial-sr-seed0/metrics.csv", "palette-axial-sr-seed0/samples.csv", "degraded-sr-seed0/metrics.csv"]
-RESULTS += [f"tables/table_1_sr.{suffix}" for suffix in ("csv", "md", "tex")]
+RESULTS = [f"evaluations/palette-axial-sr-seed0/{name}.csv" for name in ("metrics", "samples")]
+RESULTS += [f"pages/table_1_methods/table_1_sr.{suffix}" for suffix in ("csv", "md", "tex")]
 
 
 def start(home: Path, *options: str, **settings) -> subprocess.Popen:
@@ -93,4 +93,4 @@ def test_a_step_that_fails_is_named_and_the_rest_goes_on(undisturbed, tmp_path):
         and "steps/sample" in said
         and "method=palette-axial" in said
     )
-    assert (tmp_path / "figures/out/smoke/degraded-sr-seed0/metrics.csv").exists()
+    assert (tmp_path / "figures/out/smoke/evaluations/degraded-sr-seed0/metrics.csv").exists()

@@ -34,4 +34,4 @@ for task, methods in methods_by_task(plan, PAGES["figure_14_19_uncertainty"].nee
     found = {name: uncertainty(volumes[:, 0], truth) for name, volumes in samples.items() if len(volumes) > 1}
     if found:
         figure = plots.uncertainty_planes(found, truth.numpy(), gallery.place(0), gallery.title(0))
-        write_figure(figure, plan.out / "figures" / f"figure_14_19_{task}")
+        write_figure(figure, plan.folder("figure_14_19_uncertainty") / f"figure_14_19_{task}")

@@ -24,4 +24,4 @@ from figures.write import write_figure
 
 plan = open_plan(preset, settings, data=data, runs=runs)
 figure = method_diagram()
-write_figure(figure, plan.out / "figures" / "figure_1_method")
+write_figure(figure, plan.folder("figure_1_method") / "figure_1_method")

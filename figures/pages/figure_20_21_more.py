@@ -29,7 +29,7 @@ plan = open_plan(preset, settings, data=data, runs=runs)
 among = ("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
 for task, methods in methods_by_task(plan, PAGES["figure_20_21_more"].needs, among).items():
     gallery = Gallery(plan, task, methods)
-    for number in sorted({1, len(gallery.subjects) - 1}):
+    for number in sorted({min(1, gallery.count - 1), gallery.count - 1}):
         images = gallery.images(number)
         figure = plots.three_planes(images, images["truth"], gallery.place(number), gallery.title(number))
-        write_figure(figure, plan.out / "figures" / f"figure_20_21_{task}_{number}")
+        write_figure(figure, plan.folder("figure_20_21_more") / f"figure_20_21_{task}_{number}")

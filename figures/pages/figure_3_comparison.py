@@ -29,4 +29,4 @@ plan = open_plan(preset, settings, data=data, runs=runs)
 for task, methods in methods_by_task(plan, PAGES["figure_3_comparison"].needs, SHOWN).items():
     gallery = Gallery(plan, task, methods)
     figure = plots.zoomed(gallery.images(0), gallery.place(0), gallery.title(0))
-    write_figure(figure, plan.out / "figures" / f"figure_3_{task}")
+    write_figure(figure, plan.folder("figure_3_comparison") / f"figure_3_{task}")

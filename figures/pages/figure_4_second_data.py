@@ -31,4 +31,4 @@ print("" if found else "no second data set was given: second=DIR")
 for task, methods in found.items():
     gallery = Gallery(plan, task, methods, second=True)
     figure = plots.zoomed(gallery.images(0), gallery.place(0), gallery.title(0))
-    write_figure(figure, plan.out / "figures" / f"figure_4_{task}")
+    write_figure(figure, plan.folder("figure_4_second_data") / f"figure_4_{task}")

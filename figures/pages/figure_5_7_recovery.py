@@ -36,4 +36,4 @@ for task in sorted(set(metrics["task"]), key=list(TASKS).index):
         panels, bounds = region_panels(numbers, name)
         if panels:
             figure = plots.bounded(panels, bounds, f"{unit} ({task})")
-            write_figure(figure, plan.out / "figures" / f"figure_5_7_{name.lower()}_{task}")
+            write_figure(figure, plan.folder("figure_5_7_recovery") / f"figure_5_7_{name.lower()}_{task}")

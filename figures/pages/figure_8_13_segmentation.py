@@ -21,22 +21,23 @@ from diffens_core import plots
 from diffens_core.judges import open_judges
 from diffens_core.segmentation import regions_of
 from figures.pages import PAGES
-from figures.plan import open_plan
+from figures.plan import NONE, open_plan
 from figures.volumes import Gallery, methods_by_task
 from figures.write import write_figure
 
 plan = open_plan(preset, settings, data=data, runs=runs)
-judges = open_judges(plan.experiment(), plan.segmenter.removesuffix("none"), sets=False)
+judges = open_judges(plan.experiment(), plan.segmenter.removesuffix(NONE), sets=False)
 among = ("degraded", "tpdm", "ours-tpdm", "tosm", "ours-tosm") if judges.segmenter else ()
 
 # %%
 for task, methods in methods_by_task(plan, PAGES["figure_8_13_segmentation"].needs, among).items():
     gallery, contrasts = Gallery(plan, task, methods), plan.experiment().subjects(plan.split, judges.contrasts)
-    for number, subject in enumerate(contrasts.subjects[:2]):
-        place = gallery.subjects.subjects.index(subject)
+    translated = gallery.subjects.subjects[: gallery.count]
+    for number, subject in enumerate([s for s in translated if s in contrasts.subjects][:2]):
+        place = translated.index(subject)
         shown, images = contrasts.pair(subject), gallery.images(place)
         flairs = {"truth": gallery.pair(place).x0} | {m: v[0] for m, v in gallery.samples(place, 1).items()}
         outlines = {name: judges.segment(shown, flair)[0].numpy() for name, flair in flairs.items()}
         true = regions_of(shown.x0[0]).numpy()
         figure = plots.segmentation_planes(images, outlines, true, gallery.place(place), gallery.title(place))
-        write_figure(figure, plan.out / "figures" / f"figure_8_13_{task}_{number}")
+        write_figure(figure, plan.folder("figure_8_13_segmentation") / f"figure_8_13_{task}_{number}")

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Figure S1. Whom the fusion listens to
 # The weight of each plane's expert in the steps of one trajectory of `ours-tpdm`. The colours are centred on the plain
-# average and reach as far as the weights do, which is not far: most of what the fusion does is in its residual.
+# average and reach as far as the weights do: read the scale before the colours.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
@@ -42,4 +42,4 @@ for task, methods in methods_by_task(plan, PAGES["figure_s1_gates"].needs).items
             gates[f"t = {state.t}"], xt = fused.gate[0].float().cpu().numpy(), state.xt
     few = {name: gates[name] for name in list(gates)[:: max(1, len(gates) // 5)]}
     figure = plots.expert_maps(few, experiment.preset.planes, pair.brain.numpy(), gallery.place(0))
-    write_figure(figure, plan.out / "figures" / f"figure_s1_{task}")
+    write_figure(figure, plan.folder("figure_s1_gates") / f"figure_s1_{task}")

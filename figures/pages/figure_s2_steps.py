@@ -31,4 +31,4 @@ print(plan.about(costs))
 for task in sorted(set(metrics[metrics["steps"] > 0]["task"])):
     panels = step_panels(metrics, task, plan.experiment().preset.steps)
     figure = plots.level_curves(panels, panels, xlabel=f"DDIM steps ({task})")
-    write_figure(figure, plan.out / "figures" / f"figure_s2_{task}")
+    write_figure(figure, plan.folder("figure_s2_steps") / f"figure_s2_{task}")

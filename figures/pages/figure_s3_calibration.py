@@ -25,12 +25,12 @@ from figures.volumes import Gallery, methods_by_task
 from figures.write import write_figure
 
 plan = open_plan(preset, settings, data=data, runs=runs)
-among = ("palette-axial", "tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
+among = ("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
 
 # %%
 panels = {}
 for task, methods in methods_by_task(plan, PAGES["figure_s3_calibration"].needs, among).items():
-    panels[task] = Gallery(plan, task, methods).calibration(plan.samples, plan.subjects)
+    panels[task] = Gallery(plan, task, methods).calibration(plan.samples)
 if panels:
     figure = plots.level_curves(panels, xlabel="confidence of the interval")
-    write_figure(figure, plan.out / "figures" / "figure_s3_calibration")
+    write_figure(figure, plan.folder("figure_s3_calibration") / "figure_s3_calibration")

@@ -29,4 +29,4 @@ plan = open_plan(preset, settings, data=data, runs=runs)
 for task, logs in training_logs(plan, PAGES["figure_s4_training"].needs).items():
     print(f"Task {task}")
     figure = plots.loss_panels(logs)
-    write_figure(figure, plan.out / "figures" / f"figure_s4_{task}")
+    write_figure(figure, plan.folder("figure_s4_training") / f"figure_s4_{task}")

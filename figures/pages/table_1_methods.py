@@ -40,5 +40,5 @@ print(plan.about(costs))
 for task in sorted(set(metrics["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     numbers, shown = measured(metrics, task, (*IMAGE, *SETS), paper=1)
-    write_table(numbers, shown, plan.out / "tables" / f"table_1_{task}")
+    write_table(numbers, shown, plan.folder("table_1_methods") / f"table_1_{task}")
     display(shown)

@@ -37,5 +37,5 @@ print(plan.about(costs))
 for task in sorted(set(metrics["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     numbers, shown = segmentation(metrics, task, paper=2)
-    write_table(numbers, shown, plan.out / "tables" / f"table_2_{task}")
+    write_table(numbers, shown, plan.folder("table_2_segmentation") / f"table_2_{task}")
     display(shown)

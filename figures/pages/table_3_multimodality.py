@@ -8,9 +8,10 @@
 
 # %% [markdown]
 # # Table 3. Experts of one modality each, fused
-# Experts of super-resolution never saw a T1ce, experts of translation never a FLAIR. Averaged, they disagree; fused, none
-# of them trained again, they nearly reach experts that were trained on both. "Training" is that of the fusion alone, as in
-# the paper, whose 16 days are of one A100.
+# Experts of super-resolution never saw a T1ce, experts of translation never a FLAIR. `multi-tpdm` averages them;
+# `multi-ours` and `multi-small` fuse them, and none of them is trained again. Below them, experts that were trained on
+# both conditions, averaged and fused. Minutes are those of training the fusion alone, where experts are there already;
+# the paper's days are of one A100, and for the last two rows count the experts as well.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
@@ -33,5 +34,5 @@ print(plan.about(costs))
 # %%
 if len(metrics):
     numbers, shown = with_fusion_cost(measured(metrics, "both", (*IMAGE, *SETS[:1]), paper=3), costs)
-    write_table(numbers, shown, plan.out / "tables" / "table_3")
+    write_table(numbers, shown, plan.folder("table_3_multimodality") / "table_3")
     display(shown)

@@ -38,7 +38,7 @@ changed = metrics[metrics["method"].isin(ABLATIONS)]
 for task in sorted(set(changed["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     numbers, shown = measured(metrics, task, (*IMAGE, *SETS[:1]), paper=4)
-    write_table(numbers, shown, plan.out / "tables" / f"table_4_{task}")
+    write_table(numbers, shown, plan.folder("table_4_ablations") / f"table_4_{task}")
     display(shown)
 
 # %% [markdown]
@@ -47,5 +47,5 @@ for task in sorted(set(changed["task"]), key=list(TASKS).index):
 # %%
 others = {m: "ours-tpdm" for m in sorted(set(metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
 numbers, shown = significance(metrics, others, ("psnr", "ssim"))
-write_table(numbers, shown, plan.out / "tables" / "table_4_significance")
+write_table(numbers, shown, plan.folder("table_4_ablations") / "table_4_significance")
 display(shown)

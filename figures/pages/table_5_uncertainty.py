@@ -12,8 +12,7 @@
 # error, as a model that is always sure has its mean error as MACE. Calibration error, coverage of the 90 % interval, AUSE
 # and the rank correlation of spread and error say what MACE cannot; `11_uncertainty` explains them.
 #
-# The paper draws five samples with noise in every step; here DDIM is deterministic, and samples differ by their first
-# noise alone.
+# The paper draws five samples. Here DDIM is deterministic, and samples differ by their first noise alone.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
@@ -37,5 +36,5 @@ print(plan.about(costs))
 for task in sorted(set(metrics["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     numbers, shown = measured(metrics, task, (*IMAGE[:2], *UNCERTAINTY), paper=5)
-    write_table(numbers, shown, plan.out / "tables" / f"table_5_{task}")
+    write_table(numbers, shown, plan.folder("table_5_uncertainty") / f"table_5_{task}")
     display(shown)

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Table 6. A second data set
 # The same models, trained on the first data set, translate another. The paper trains anew on HCP, healthy brains of
-# 192x152x152; give prepared data with `second=DIR` (`data_prep.hcp`, `data_prep.open_ms`). Without it, and where the first
+# 192x152x152; give prepared data with `second=DIR` that have a FLAIR (such as `data_prep.open_ms` makes; HCP has none). Without it, and where the first
 # data are embedded phantoms, the second are phantoms of another seed: other heads and tumours of the same simulator, so
 # that this table asks for more subjects rather than for another domain.
 
@@ -36,10 +36,10 @@ for task in sorted(set(metrics["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     tables = {"": measured(metrics, task, (*IMAGE, *SETS), paper=6), "_segmentation": segmentation(metrics, task)}
     for name, (numbers, shown) in tables.items():
-        write_table(numbers, shown, plan.out / "tables" / f"table_6_{task}{name}")
+        write_table(numbers, shown, plan.folder("table_6_second_data") / f"table_6_{task}{name}")
         display(shown)
 
 # %%
 numbers, shown = significance(metrics, RIVALS, ("psnr", "ssim", "dice_wt", "dice_tc"))
-write_table(numbers, shown, plan.out / "tables" / "table_6_significance")
+write_table(numbers, shown, plan.folder("table_6_second_data") / "table_6_significance")
 display(shown)

@@ -26,7 +26,7 @@ from figures.write import write_table
 
 plan = open_plan(preset, settings, data=data, runs=runs)
 table = hyperparameters((preset, "paper"))
-write_table(table, table, plan.out / "tables" / "table_7")
+write_table(table, table, plan.folder("table_7_networks") / "table_7")
 display(table)
 
 # %% [markdown]
@@ -36,5 +36,5 @@ display(table)
 # %%
 for number, name in ((9, "2D"), (10, "3D"), (11, "3D small")):
     table = layers(preset, name)
-    write_table(table, table, plan.out / "tables" / f"table_{number}")
+    write_table(table, table, plan.folder("table_7_networks") / f"table_{number}")
     display(table)

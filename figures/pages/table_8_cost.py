@@ -8,8 +8,9 @@
 
 # %% [markdown]
 # # Table 8. Time and memory
-# Training is that of everything behind a method, each network once; parameters and memory likewise. Measured where it ran:
-# in minutes of one CPU core, or of the GPU. The paper's times are of an A100 at 1 mm.
+# Training is that of everything behind a method, each network once; parameters and memory likewise. Minutes and seconds
+# are those of the clock, on the GPU where there is one, and of all CPU cores together, which other processes disturb less.
+# The paper's times are of an A100 at 1 mm.
 #
 # This is the one table that differs from run to run.
 
@@ -35,5 +36,5 @@ print(plan.about(costs))
 for task in sorted(set(metrics["task"]), key=list(TASKS).index):
     print(f"Task {task}: {TASKS[task]}")
     numbers, shown = cost_table(costs, task)
-    write_table(numbers, shown, plan.out / "tables" / f"table_8_{task}")
+    write_table(numbers, shown, plan.folder("table_8_cost") / f"table_8_{task}")
     display(shown)

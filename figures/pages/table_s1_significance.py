@@ -33,5 +33,5 @@ print(plan.about(costs))
 
 # %%
 numbers, shown = significance(metrics, RIVALS, ("psnr", "ssim", "psnr_brain", "dice_wt"))
-write_table(numbers, shown, plan.out / "tables" / "table_s1")
+write_table(numbers, shown, plan.folder("table_s1_significance") / "table_s1")
 display(shown)

@@ -33,9 +33,10 @@ from diffens_core.evaluate import summary
 from diffens_core.experiment import open_experiment
 from diffens_core.judges import open_judges
 from diffens_core.report import TRUTH, report
+from figures.plan import NONE
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
-judges = open_judges(experiment, segmenter.removesuffix("none"), medicalnet, sets=method != TRUTH)
+judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
 metrics, cost = report(experiment, method, task, out=Path(out), **options)
 summary(metrics)

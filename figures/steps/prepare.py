@@ -15,6 +15,7 @@
 preset: str = "smoke"  # smoke | demo | gpu | paper
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+second: int = 0  # 1: the second data set
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
@@ -26,18 +27,19 @@ from diffens_core.tasks import task_named
 from figures.plan import open_plan, second_phantoms
 
 plan = open_plan(preset, settings, data=data, runs=runs)
-experiment = plan.experiment()
-if experiment.embedded:
+experiment = plan.experiment(second=bool(second))
+if not second and experiment.embedded:
     embedded_data(experiment.preset, ("train", "val", "test"))
-if plan.second_root and not plan.second:
+if second and not plan.second:
     second_phantoms(plan)
 
 # %%
-print(experiment.data)
-table = read_participants(lengthen(experiment.data.root))
+print(experiment.judged)
+table = read_participants(lengthen(experiment.judged.root))
 print(table["split"].value_counts().to_string())
 
 # %%
-pair = experiment.subjects("train", "both")[0]
-views = {"target": pair.x0[0].numpy(), **dict(zip(task_named("both").conditions, pair.y.numpy()))}
+task = next(iter(plan.wanted.values())).task
+pair = experiment.subjects(table["split"].iloc[0], task)[0]
+views = {"target": pair.x0[0].numpy(), **dict(zip(task_named(task).conditions, pair.y.numpy()))}
 figure = plots.three_planes(views, title=pair.subject)
