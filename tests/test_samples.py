@@ -16,8 +16,8 @@ from diffens_core.experiment import Experiment, open_experiment
 from diffens_core.judges import Judges, SetMetrics
 from diffens_core.methods import METHODS, Method
 from diffens_core.presets import PRESETS
-from diffens_core.report import report
-from diffens_core.samples import Samples, load_translation, save_translation
+from diffens_core.report import read_reports, report
+from diffens_core.samples import Samples, draw, load_translation, save_translation
 from diffens_core.volumes import VolumeError
 
 
@@ -194,6 +194,24 @@ def test_a_report_of_tumours_and_of_the_truth(tmp_path):
     truth, _ = report(experiment, "truth", "sr", out=tmp_path / "truth", **options)
     assert set(truth["metric"]) == {f"{m}_{r}" for m in ("dice", "hd95") for r in ("tc", "wt", "et")}
     assert float(truth.loc[truth["metric"] == "dice_wt", "value"].iloc[0]) > float(dice["value"].iloc[0])
+
+
+def test_data_without_any_labels_are_measured_all_the_same(experiment, tmp_path):
+    """A judge has nothing to do there; the truth has no metrics at all, and can be read like any other report."""
+    options = {"split": "test", "subjects": 0, "samples": 1, "judges": Judges(torch.nn.Identity(), "seg4")}
+    metrics, cost = report(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
+    assert "psnr" in set(metrics["metric"]) and not any(m.startswith("dice") for m in metrics["metric"])
+    report(experiment, "truth", "sr", out=tmp_path / "truth", **options)
+    both, costs = read_reports([tmp_path / "cubic", tmp_path / "truth"])
+    assert set(both["method"]) == {"cubic"} and list(costs.index) == [("cubic", "sr"), ("truth", "sr")]
+
+
+def test_draw_lists_the_files_that_are_there(experiment):
+    drawn = Samples(experiment, "guess", "sr")
+    table = draw(drawn, "train", 1, 2)
+    assert table["sample"].tolist() == [0, 1] and table["subject"].nunique() == 1
+    assert all((drawn.folder / name).is_file() for name in table["file"]) and table["voxels"].nunique() == 2
+    assert draw(drawn, "train", 0, 2)["voxels"].tolist()[:2] == table["voxels"].tolist() and Guess.asked == 4
 
 
 def test_subjects_are_not_kept_unless_asked_for(experiment):
