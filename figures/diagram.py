@@ -47,7 +47,7 @@ def method_diagram() -> plt.Figure:
     for place, (kind, text) in zip((0.75, 3.1), LEGEND.items()):
         axis.add_patch(Rectangle((place, -0.2), 0.1, 0.1, facecolor=COLORS[kind], edgecolor=LINE))
         axis.text(place + 0.17, -0.15, text, va="center", fontsize=8.5)
-    axis.set(xlim=(-0.55, 6.2), ylim=(-0.3, 2.4))
+    axis.set(xlim=(-0.62, 6.27), ylim=(-0.3, 2.4))
     axis.axis("off")
     return figure
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jupytext
 import torch
+from PIL import Image
 
 from diffens_core.checkpoints import write_atomically
 
@@ -85,8 +86,10 @@ def _section(name: str, page: Page, out: Path) -> str:
         head, _, *lines = (_cells(line) for line in path.read_text().splitlines())
         parts += [f"<h4>{_heading(path.stem)}</h4>", _table(head, lines), _links(out, path, (".csv", ".md", ".tex"))]
     for path in images:
-        source = relpath(path, out)
-        parts += [f'<img src="{source}" alt="{path.stem}" loading="lazy">', _links(out, path, (".png", ".pdf"))]
+        with Image.open(path) as image:
+            width = image.width // 2  # as large as in print, whatever the number of columns
+        source = f'<img src="{relpath(path, out)}" alt="{path.stem}" width="{width}" loading="lazy">'
+        parts += [source, _links(out, path, (".png", ".pdf"))]
     parts.append(f'<p class="files">notebook: <a href="{relpath(executed, out)}">{executed.name}</a></p>')
     return "\n".join(parts)
 
