@@ -174,6 +174,15 @@ class PreparedData:
             self._pairs[subject] = pair
         return pair
 
+    def first(self, subjects: int) -> range:
+        """The indices of the first `subjects`, or of all for 0."""
+        return range(min(subjects or len(self), len(self)))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any subject has labels of a tumour."""
+        return any(self._has_all(subject, (LABELS,)) for subject in self.subjects)
+
     def pair(self, subject: str) -> Pair:
         """One subject by name; raises `VolumeError` where the split does not have it."""
         if subject not in self.subjects:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +17,6 @@ from .judges import Judges, SetMetrics
 from .progress import Progress
 from .runs import find
 from .samples import Samples, save_spread, save_translation
-from .volumes import VolumeError
 
 KEYS = ("seconds", "core_seconds", "parameters", "memory")
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
@@ -53,11 +51,9 @@ def report(
     """
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
-    tumours = None
-    with suppress(VolumeError):  # where no subject has labels there is nothing to judge
-        tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter else None
+    tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter and data.labelled else None
     drawn = None if method == TRUTH else Samples(experiment, method, task)
-    count = min(subjects, len(data)) if subjects else len(data)
+    count = len(data.first(subjects))
     bar = Progress(f"evaluating {method} ({task})", count)
     for index in range(count):
         pair = data[index]

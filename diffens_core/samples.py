@@ -166,9 +166,8 @@ class Samples:
 def draw(drawn: Samples, split: str, subjects: int, samples: int) -> pd.DataFrame:
     """Draw what is missing for the first `subjects` of a split (0: all): a row per file, with its voxels' digest."""
     data, rows = drawn.experiment.subjects(split, drawn.task), []
-    count = min(subjects, len(data)) if subjects else len(data)
-    bar = Progress(f"sampling {drawn.method} ({drawn.task})", count)
-    for index in range(count):
+    bar = Progress(f"sampling {drawn.method} ({drawn.task})", len(data.first(subjects)))
+    for index in data.first(subjects):
         pair = data[index]
         for number, volume in enumerate(drawn.of(pair, samples)):
             voxels = hashlib.sha256(volume.numpy().tobytes()).hexdigest()[:16]

@@ -34,7 +34,7 @@ class Gallery:
         self.plan, self.task, self.methods = plan, task, [m for m in methods if m != TRUTH]
         self.experiment = plan.experiment(second=second)
         self.subjects = self.experiment.subjects(plan.second_split if second else plan.split, task)
-        self.count = len(self.subjects) if second else min(plan.subjects or len(self.subjects), len(self.subjects))
+        self.count = len(self.subjects.first(0 if second else plan.subjects))
         self.drawn = {method: Samples(self.experiment, method, task) for method in self.methods}
 
     def pair(self, number: int) -> Pair:
