@@ -104,16 +104,17 @@ def subjects_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) 
 def comparisons(table: pd.DataFrame, rivals: Mapping[str, str]) -> pd.DataFrame:
     """Each method of `rivals` against its rival, over the subjects that both have; p adjusted for all of these tests.
 
-    table: values of one metric, a row per subject, a column per method. Returns a row per method: rival, subjects,
-    difference, low, high (its 95 % interval), ahead (subjects with a larger value), p, effect (rank-biserial), needed
-    (`subjects_needed`).
+    table: values of one metric, a row per subject, a column per method. Returns a row per method: rival, mean,
+    rival_mean, subjects, difference, low, high (its 95 % interval), ahead (subjects with a larger value), p, effect
+    (rank-biserial), needed (`subjects_needed`).
     """
     lines = {}
     for method, rival in rivals.items():
         both = table[[method, rival]].dropna()
         a, b = both[method].to_numpy(), both[rival].to_numpy()
         low, high = interval(a - b)
-        line = {"rival": rival, "subjects": len(both), "difference": float(np.mean(a - b)), "low": low, "high": high}
+        line = {"rival": rival, "mean": float(np.mean(a)), "rival_mean": float(np.mean(b)), "subjects": len(both)}
+        line |= {"difference": float(np.mean(a - b)), "low": low, "high": high}
         line |= {"ahead": int((a > b).sum()), "p": wilcoxon(a, b), "effect": rank_biserial(a, b)}
         lines[method] = line | {"needed": subjects_needed(a, b) if len(both) > 1 else float("nan")}
     found = pd.DataFrame.from_dict(lines, orient="index")

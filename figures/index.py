@@ -18,7 +18,7 @@ from PIL import Image
 
 from diffens_core.checkpoints import write_atomically
 
-from .pages import PAGES, Page
+from .pages import Page, pages_of
 from .plan import Plan
 from .tables import TASKS
 
@@ -38,8 +38,9 @@ img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em;
 def write_index(plan: Plan, path: Path) -> None:
     """Write `index.html`; links are relative; those to trainings lead out of the folder of results."""
     out = path.parent
-    sections = "".join(_section(name, page, out) for name, page in PAGES.items())
-    links = "".join(f'<a href="#{name}">{html.escape(page.title)}</a> ' for name, page in PAGES.items())
+    pages = pages_of(plan)
+    sections = "".join(_section(name, page, out) for name, page in pages.items())
+    links = "".join(f'<a href="#{name}">{html.escape(page.title)}</a> ' for name, page in pages.items())
     text = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Diffens: preset {plan.preset}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from diffens_core.methods import ABLATIONS, METHODS
 from diffens_core.report import TRUTH
 
-from .plan import Evaluation
+from .plan import Evaluation, Plan
 
 MULTI = ("multi-tpdm", "multi-small", "multi-ours")
 RIVALS = {"ours-tpdm": "tpdm", "ours-small": "tpdm", "ours-tosm": "tosm", "ours-madm": "madm"}
 RIVALS |= {"multi-ours": "multi-tpdm", "multi-small": "multi-tpdm"}
 FUSED = [*RIVALS, *dict.fromkeys(RIVALS.values())]
+
+
+def _nothing(one: Evaluation) -> bool:
+    """What a page needs that is made of the code alone."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Page:
     """
 
     title: str
-    needs: Callable[[Evaluation], bool] = lambda one: False
+    needs: Callable[[Evaluation], bool] = _nothing
     settings: tuple[str, ...] = ()
     network: bool = False
 
@@ -63,6 +68,7 @@ PAGES = {
         "Table S1. Is a fusion better than its average?",
         lambda one: one.method in FUSED and one.steps == 0 and not one.second,
     ),
+    "table_s2_overview": Page("Table S2. Quality and cost at a glance", _method),
     "figure_1_method": Page("Figure 1. The method"),
     "figure_3_comparison": Page("Figure 3. Comparison", _method, ("split",)),
     "figure_4_second_data": Page("Figure 4. A second data set, seen", lambda one: one.second, ("second_split",)),
@@ -84,3 +90,8 @@ PAGES = {
     "figure_s3_calibration": Page("Figure S3. Calibration", _sampled, ("split", "samples", "subjects")),
     "figure_s4_training": Page("Figure S4. Training", _method),
 }
+
+
+def pages_of(plan: Plan) -> dict[str, Page]:
+    """Those that a plan has something for."""
+    return {name: page for name, page in PAGES.items() if page.needs is _nothing or plan.needed(page.needs)}

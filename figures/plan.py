@@ -25,6 +25,7 @@ from diffens_core.experiment import Experiment, open_experiment
 from diffens_core.judges import OWN, segmentation_task
 from diffens_core.methods import method_named
 from diffens_core.places import home
+from diffens_core.presets import preset_named
 from diffens_core.report import TRUTH, evaluation_name, read_reports, with_experts
 from diffens_core.runs import SHIPPED
 
@@ -60,6 +61,7 @@ class Plan:
     second: a second prepared data set, of which `second_split` is translated; empty: `second_phantoms` phantoms of
     another seed where the data are embedded, else none.
     jobs: minutes and GiB that one job of each kind is expected to take.
+    experiments: the file that lists it, in place of experiments.yaml; its name is added to that of the results' folder.
     """
 
     preset: str
@@ -75,6 +77,7 @@ class Plan:
     second_phantoms: int = 0
     evaluations: tuple[Evaluation, ...] = ()
     jobs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    experiments: str = ""
 
     def experiment(self, seed: int = 0, steps: int = 0, second: bool = False, splits: Iterable[str] = ()) -> Experiment:
         """The experiment of some evaluation; nothing is made but for the phantoms of `splits`."""
@@ -95,7 +98,8 @@ class Plan:
     @property
     def out(self) -> Path:
         """Where its results go."""
-        return self.experiment().out
+        out = self.experiment().out
+        return out.with_name(f"{out.name}-{Path(self.experiments).stem}") if self.experiments else out
 
     def folder(self, page: str) -> Path:
         """Where the tables and figures of a page go."""
@@ -185,7 +189,7 @@ class Plan:
 def open_plan(preset: str, settings: str = "", **more) -> Plan:
     """The plan of a preset, with settings in place of its own: `samples=3 subjects=0`, or as arguments.
 
-    `experiments`: a file like experiments.yaml, in place of it. Raises `ConfigError` for a preset that has no plan, an
+    Raises `ConfigError` for a preset that has no plan, an
     unknown setting, method or task, or a wrong type.
     """
     parts = shlex.split(settings)
@@ -193,7 +197,7 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
         raise ConfigError(f"settings are written as name=value, with quotes around spaces, not {settings!r}")
     given = dict(part.split("=", 1) for part in parts) | more
     given = {name: value for name, value in given.items() if value != ""}
-    file = Path(given.pop("experiments", EXPERIMENTS))
+    file = Path(given.get("experiments", EXPERIMENTS))
     presets = yaml.safe_load(file.read_text())
     if preset not in presets:
         raise ConfigError(f"{file}: no plan for preset '{preset}', only for {', '.join(presets)}")
@@ -206,12 +210,17 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
             if not str(value).isdigit():
                 raise ConfigError(f"{file}: {name} must be a whole number, not {value!r}")
             content[name] = int(value)
-    listed = tuple(dict.fromkeys(one for block in content.pop("evaluations", []) for one in _expand(block)))
-    return Plan(preset, evaluations=listed, **content)
+    usual = preset_named(preset).steps
+    listed = [one for block in content.pop("evaluations", []) for one in _expand(block, usual)]
+    first = {one.name: one for one in reversed(listed)}  # named twice: as it is listed first
+    return Plan(preset, evaluations=tuple(first[name] for name in dict.fromkeys(one.name for one in listed)), **content)
 
 
-def _expand(block: Mapping) -> Iterable[Evaluation]:
-    """The evaluations of one line of the list: every method on every task, with every seed and number of steps."""
+def _expand(block: Mapping, usual: int) -> Iterable[Evaluation]:
+    """The evaluations of one line of the list: every method on every task, with every seed and number of steps.
+
+    usual: the preset's number of steps, which needs no evaluation of its own.
+    """
     unknown = set(block) - {"methods", "tasks", "seeds", "steps", "second", "samples"}
     if unknown:
         raise ConfigError(f"unknown key {', '.join(sorted(unknown))} in {dict(block)}")
@@ -219,6 +228,7 @@ def _expand(block: Mapping) -> Iterable[Evaluation]:
     for method, task, seed, steps in product(*every):
         if method != TRUTH:
             method_named(method, task)
+        steps = 0 if steps == usual else steps
         yield Evaluation(method, task, seed, steps, block.get("second", False), block.get("samples", 0))
 
 

@@ -6,7 +6,7 @@ hold a 95 % bootstrap interval over subjects; a column that ends in "paper" is w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -47,6 +47,8 @@ SETS = (
     Column("Frechet, segmenter", "frechet_segmenter", 3),
     Column("FID, 1e-4", "fid_medicalnet50", 2, 1e4, paper="fid"),
 )
+DICE = tuple(Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}") for r in REGIONS)
+PRICE = {"training, core min": 0, "parameters, M": 2, "memory, GiB": 1, "a sample, core s": 1}  # digits
 UNCERTAINTY = (
     Column("std of PSNR", "std_of_psnr", 4, kind="all samples", paper="std_of_psnr"),
     Column("std of SSIM", "std_of_ssim", 5, kind="all samples", paper="std_of_ssim"),
@@ -99,9 +101,8 @@ def _published_name(method: str) -> str:
 
 def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
     """Dice of each region in per cent, HD95 in mm and, where there is a degraded FLAIR, Recovery, by method."""
-    dice = [Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}") for r in REGIONS]
     gaps = [Column(f"HD95 {r.upper()}", f"hd95_{r}", 1) for r in REGIONS]
-    numbers, shown = measured(metrics, task, (*dice, *gaps), paper)
+    numbers, shown = measured(metrics, task, (*DICE, *gaps), paper)
     theirs = published(paper, task) if paper else pd.DataFrame()
     for region in REGIONS:
         title, scores = f"Recovery {region.upper()}", by_subject(metrics, task, f"dice_{region}")
@@ -118,20 +119,21 @@ def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
     return numbers, shown.fillna("")
 
 
-def significance(metrics: pd.DataFrame, rivals: Mapping[str, str], names: Sequence[str]) -> Table:
-    """Each fusion against the average of the same experts, by task, seed and metric; p adjusted within each."""
-    keys, lines = ["task", "fusion", "rival", "seed", "metric"], []
+def significance(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column) -> Table:
+    """Each fusion against the average of the same experts in one metric; p adjusted within each task and seed."""
+    keys, lines = ["task", "fusion", "rival", "seed"], []
     for (task, seed), part in metrics.groupby(["task", "seed"]):
-        for metric in names:
-            values = by_subject(part, task, metric)
-            pairs = {ours: rival for ours, rival in rivals.items() if {ours, rival} <= set(values)}
-            if pairs:
-                found = comparisons(values, pairs).rename_axis("fusion").reset_index()
-                lines.append(found.assign(task=task, seed=seed, metric=metric))
-    columns = [*keys, "difference", "low", "high", "ahead", "subjects", "p", "effect", "needed"]
+        values = by_subject(part, task, column.metric) * column.factor
+        pairs = {ours: rival for ours, rival in rivals.items() if {ours, rival} <= set(values)}
+        if pairs:
+            found = comparisons(values, pairs).rename_axis("fusion").reset_index()
+            lines.append(found.assign(task=task, seed=seed))
+    columns = [*keys, "mean", "rival_mean", "difference", "low", "high", "ahead", "subjects", "p", "effect", "needed"]
     numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys).sort_index()
     shown = pd.DataFrame(index=numbers.index)
-    shown["lead"] = [_lead(line) for line in numbers.itertuples()]
+    shown[column.title] = [_text(value, column.digits) for value in numbers["mean"]]
+    shown["of the rival"] = [_text(value, column.digits) for value in numbers["rival_mean"]]
+    shown["lead"] = [_lead(line, column.digits + 1) for line in numbers.itertuples()]
     shown["ahead on"] = [f"{line.ahead} of {line.subjects}" for line in numbers.itertuples()]
     shown["p"] = [f"{p:.3f}" for p in numbers["p"]]
     shown["effect"] = [f"{effect:+.2f}" for effect in numbers["effect"]]
@@ -153,6 +155,14 @@ def cost_table(found: pd.DataFrame, task: str) -> Table:
     digits = dict(zip(numbers, (1, 1, 2, 2, 2, 2, 0, 2)))
     shown = pd.DataFrame({c: [_text(v, digits[c]) for v in numbers[c]] for c in numbers}, index=numbers.index)
     return _named(numbers), _named(shown)
+
+
+def overview(metrics: pd.DataFrame, found: pd.DataFrame, task: str) -> Table:
+    """Quality and cost of every method in one narrow table: means without intervals, of the core what training took."""
+    quality, _ = measured(metrics, task, IMAGE)
+    numbers = quality[[c.title for c in IMAGE]].join(cost_table(found, task)[0][list(PRICE)])
+    digits = {c.title: c.digits for c in IMAGE} | PRICE
+    return numbers, pd.DataFrame({c: [_text(v, digits[c]) for v in numbers[c]] for c in numbers}, index=numbers.index)
 
 
 def region_panels(numbers: pd.DataFrame, name: str) -> tuple[dict[str, pd.DataFrame], dict[str, list[float]]]:
@@ -203,6 +213,6 @@ def _with_interval(value: float, low: float, high: float, digits: int) -> str:
     return shown if pd.isna(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _lead(line) -> str:
-    shown = f"{line.difference:+.4f}"
-    return shown if pd.isna(line.low) else f"{shown} [{line.low:+.4f}, {line.high:+.4f}]"
+def _lead(line, digits: int) -> str:
+    shown = f"{line.difference:+.{digits}f}"
+    return shown if pd.isna(line.low) else f"{shown} [{line.low:+.{digits}f}, {line.high:+.{digits}f}]"

@@ -13,10 +13,10 @@ from diffens_core.methods import ABLATIONS, METHODS
 from diffens_core.report import TRUTH, with_experts
 from figures import step
 from figures.networks import hyperparameters, layers
-from figures.pages import PAGES
+from figures.pages import PAGES, pages_of
 from figures.plan import Evaluation, open_plan
 from figures.published import published
-from figures.tables import IMAGE, UNCERTAINTY, cost_table, measured, region_panels, segmentation, significance
+from figures.tables import IMAGE, UNCERTAINTY, cost_table, measured, overview, region_panels, segmentation, significance
 from figures.tables import step_panels as panels_of_steps
 from figures.write import latex, markdown, write_table
 
@@ -68,6 +68,22 @@ def test_one_line_more_is_one_evaluation_and_its_trainings_more(home, listed):
     assert set(more.wanted) - set(few.wanted) == {"ours-tpdm-sr-seed0"}
     (new,) = set(more.trainings) - set(few.trainings)
     assert new.startswith("smoke/fusion-sr-ours-tpdm-") and set(few.trainings) < set(more.trainings)
+
+
+def test_the_presets_own_number_of_steps_is_no_evaluation_of_its_own(home, listed):
+    usual = open_plan("smoke").experiment().preset.steps
+    sweep = {"tasks": ["sr"], "samples": 1, "steps": [1, usual], "methods": ["tpdm"]}
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["tpdm"]}, sweep))
+    assert {name: one.samples for name, one in plan.wanted.items()} == {"tpdm-sr-seed0": 0, "tpdm-sr-seed0-steps1": 1}
+
+
+def test_experiments_of_ones_own_have_a_place_and_only_the_pages_that_they_fill(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["tpdm", "ours-tpdm"]}))
+    assert plan.out.name == "smoke-experiments" and plan.experiment().runs == open_plan("smoke").experiment().runs
+    pages = pages_of(plan)
+    assert {"table_1_methods", "table_7_networks", "figure_1_method"} < set(pages)
+    assert not {"table_3_multimodality", "table_6_second_data", "figure_4_second_data"} & set(pages)
+    assert set(pages_of(open_plan("smoke"))) == set(PAGES)
 
 
 def test_a_new_seed_trains_new_methods_but_no_new_judge(home, listed):
@@ -208,15 +224,16 @@ def test_no_recovery_without_a_degraded_flair():
 def test_significance_is_of_pairs_by_task_and_seed():
     lead = {"ours-tpdm": [20.1, 25.2, 30.1], "tpdm": [20.0, 25.0, 30.0]}
     metrics = pd.concat([metrics_of(lead), metrics_of(lead, seed=1), metrics_of({"ours-tosm": [1.0, 2.0]})])
-    numbers, shown = significance(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, ["psnr"])
-    assert list(numbers.index) == [("sr", "ours-tpdm", "tpdm", seed, "psnr") for seed in (0, 1)]
+    numbers, shown = significance(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, IMAGE[0])
+    assert list(numbers.index) == [("sr", "ours-tpdm", "tpdm", seed) for seed in (0, 1)]
+    assert shown["PSNR"].tolist() == ["25.13"] * 2 and shown["of the rival"].tolist() == ["25.00"] * 2
     assert (
         numbers["difference"].tolist() == pytest.approx([2 / 15] * 2) and shown["ahead on"].tolist() == ["3 of 3"] * 2
     )
 
 
 def test_nothing_to_compare_is_an_empty_table(tmp_path):
-    numbers, shown = significance(metrics_of({"tpdm": [1.0, 2.0]}), {"ours-tpdm": "tpdm"}, ["psnr"])
+    numbers, shown = significance(metrics_of({"tpdm": [1.0, 2.0]}), {"ours-tpdm": "tpdm"}, IMAGE[0])
     write_table(numbers, shown, tmp_path / "table")
     assert len(numbers) == 0 and (tmp_path / "table.md").read_text().startswith("| task |")
 
@@ -233,6 +250,16 @@ def test_costs_stand_beside_the_papers():
     numbers, shown = cost_table(found, "sr")
     assert shown.loc["ours-tpdm", "training, core min"] == "10.0" and shown.loc["degraded", "parameters, M"] == ""
     assert numbers.loc["ours-tpdm", "training, GPU days, paper"] == 32
+
+
+def test_quality_and_cost_stand_in_one_row():
+    index = pd.MultiIndex.from_tuples([("tpdm", "sr"), ("degraded", "sr")], names=["method", "task"])
+    found = pd.DataFrame({"core_seconds": [600.0, np.nan], "core_sampling": [4.04, 0.0]}, index=index)
+    metrics = pd.concat([metrics_of({"tpdm": [20.0, 22.0], "degraded": [18.0, 19.0]}, c.metric) for c in IMAGE])
+    _, shown = overview(metrics, found, "sr")
+    assert list(shown.index) == ["degraded", "tpdm"] and shown.loc["tpdm", "PSNR"] == "21.00"
+    assert shown.loc["tpdm", "training, core min"] == "10" and shown.loc["tpdm", "a sample, core s"] == "4.0"
+    assert shown.loc["degraded", "training, core min"] == ""
 
 
 def test_published_tables_are_whole():

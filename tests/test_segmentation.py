@@ -1,6 +1,7 @@
 """The segmenter, its scores by hand and against MONAI, and what is asked of a generated FLAIR."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from diffens_core.experiment import Experiment
 from diffens_core.judges import Judges, open_judges
 from diffens_core.presets import PRESETS
 from diffens_core.recipes import Recipe
+from diffens_core.report import report
 from diffens_core.segmentation import (
     WORST_HD95,
     Segmenter,
@@ -276,3 +278,19 @@ class TestJudges:
         monkeypatch.setattr("diffens_core.judges.data_contrasts", lambda config: about["contrasts"][:2])
         assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own").contrasts == "seg2"
         assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False)) == Judges()
+
+    def test_labels_without_the_contrasts_that_it_reads_are_an_error(self, data, tmp_path):
+        copy = shutil.copytree(data, tmp_path / "data")
+        experiment = Experiment(PRESETS["smoke"], describe_data(copy, SPACING, SHAPE), tmp_path, 0, False)
+        options = {"split": "test", "subjects": 0, "samples": 1, "out": tmp_path / "out"}
+        judges = Judges(self.BrightIsTumour())
+        metrics, _ = report(experiment, "truth", "sr", **options, judges=judges)
+        assert "dice_wt" in set(metrics["metric"])
+        for file in copy.rglob("t1.nii.gz"):
+            file.unlink()
+        with pytest.raises(VolumeError, match="no 'test' subject has labels and"):
+            report(experiment, "truth", "sr", **options, judges=judges)
+        for file in copy.rglob("seg.nii.gz"):
+            file.unlink()
+        metrics, _ = report(experiment, "truth", "sr", **options, judges=judges)  # nothing to judge is no error
+        assert len(metrics) == 0

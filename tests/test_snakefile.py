@@ -26,7 +26,7 @@ def start(home: Path, *options: str, **settings) -> subprocess.Popen:
     """Snakemake on the plan, as far as Table 1, in a process group of its own."""
     file = home / "experiments.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
-    target = home / "figures" / "out" / "smoke" / "pages" / "table_1_methods.ipynb"
+    target = home / "figures" / "out" / "smoke-experiments" / "pages" / "table_1_methods.ipynb"
     command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
     command += ["--config", "preset=smoke", f"experiments={file}", "--", target]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
@@ -43,7 +43,7 @@ def run(home: Path, *options: str, **settings) -> str:
 
 
 def results(home: Path) -> dict[str, bytes]:
-    return {name: (home / "figures" / "out" / "smoke" / name).read_bytes() for name in RESULTS}
+    return {name: (home / "figures" / "out" / "smoke-experiments" / name).read_bytes() for name in RESULTS}
 
 
 @pytest.fixture(scope="module")
@@ -93,4 +93,4 @@ def test_a_step_that_fails_is_named_and_the_rest_goes_on(undisturbed, tmp_path):
         and "steps/sample" in said
         and "method=palette-axial" in said
     )
-    assert (tmp_path / "figures/out/smoke/evaluations/degraded-sr-seed0/metrics.csv").exists()
+    assert (tmp_path / "figures/out/smoke-experiments/evaluations/degraded-sr-seed0/metrics.csv").exists()

@@ -12,7 +12,7 @@
 # are those of the clock, on the GPU where there is one, and of all CPU cores together, which other processes disturb less.
 # The paper's times are of an A100 at 1 mm.
 #
-# This is the one table that differs from run to run.
+# This and Table S2 are the tables that differ from run to run.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
