@@ -119,14 +119,20 @@ def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
     return numbers, shown.fillna("")
 
 
-def significance(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column) -> Table:
-    """Each fusion against the average of the same experts in one metric; p adjusted within each task and seed."""
-    keys, lines = ["task", "fusion", "rival", "seed"], []
+def leads(metrics: pd.DataFrame, rivals: Mapping[str, str], columns: Iterable[Column]) -> dict[str, Table]:
+    """Each method against its rival, such as a fusion against the average of the same experts: a table per metric."""
+    tables = {column.metric: _lead_table(metrics, rivals, column) for column in columns}
+    return {metric: table for metric, table in tables.items() if len(table[0])}
+
+
+def _lead_table(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column) -> Table:
+    """In one metric; p adjusted within each task and seed."""
+    keys, lines = ["task", "method", "rival", "seed"], []
     for (task, seed), part in metrics.groupby(["task", "seed"]):
         values = by_subject(part, task, column.metric) * column.factor
         pairs = {ours: rival for ours, rival in rivals.items() if {ours, rival} <= set(values)}
         if pairs:
-            found = comparisons(values, pairs).rename_axis("fusion").reset_index()
+            found = comparisons(values, pairs).rename_axis("method").reset_index()
             lines.append(found.assign(task=task, seed=seed))
     columns = [*keys, "mean", "rival_mean", "difference", "low", "high", "ahead", "subjects", "p", "effect", "needed"]
     numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys).sort_index()

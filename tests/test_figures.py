@@ -16,7 +16,7 @@ from figures.networks import hyperparameters, layers
 from figures.pages import PAGES, pages_of
 from figures.plan import Evaluation, open_plan
 from figures.published import published
-from figures.tables import IMAGE, UNCERTAINTY, cost_table, measured, overview, region_panels, segmentation, significance
+from figures.tables import IMAGE, UNCERTAINTY, cost_table, leads, measured, overview, region_panels, segmentation
 from figures.tables import step_panels as panels_of_steps
 from figures.write import latex, markdown, write_table
 
@@ -221,10 +221,10 @@ def test_no_recovery_without_a_degraded_flair():
     assert not any("Recovery" in column for column in numbers)
 
 
-def test_significance_is_of_pairs_by_task_and_seed():
+def test_leads_are_of_pairs_by_task_and_seed():
     lead = {"ours-tpdm": [20.1, 25.2, 30.1], "tpdm": [20.0, 25.0, 30.0]}
     metrics = pd.concat([metrics_of(lead), metrics_of(lead, seed=1), metrics_of({"ours-tosm": [1.0, 2.0]})])
-    numbers, shown = significance(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, IMAGE[0])
+    numbers, shown = leads(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, IMAGE)["psnr"]
     assert list(numbers.index) == [("sr", "ours-tpdm", "tpdm", seed) for seed in (0, 1)]
     assert shown["PSNR"].tolist() == ["25.13"] * 2 and shown["of the rival"].tolist() == ["25.00"] * 2
     assert (
@@ -232,10 +232,8 @@ def test_significance_is_of_pairs_by_task_and_seed():
     )
 
 
-def test_nothing_to_compare_is_an_empty_table(tmp_path):
-    numbers, shown = significance(metrics_of({"tpdm": [1.0, 2.0]}), {"ours-tpdm": "tpdm"}, IMAGE[0])
-    write_table(numbers, shown, tmp_path / "table")
-    assert len(numbers) == 0 and (tmp_path / "table.md").read_text().startswith("| task |")
+def test_nothing_to_compare_is_no_table():
+    assert leads(metrics_of({"tpdm": [1.0, 2.0]}), {"ours-tpdm": "tpdm"}, IMAGE) == {}
 
 
 def test_steps_have_the_presets_number_where_none_is_named():

@@ -26,7 +26,7 @@ from IPython.display import display
 from diffens_core.methods import ABLATIONS
 from figures.pages import PAGES
 from figures.plan import open_plan
-from figures.tables import IMAGE, SETS, TASKS, measured, significance
+from figures.tables import IMAGE, SETS, TASKS, leads, measured
 from figures.write import write_table
 
 plan = open_plan(preset, settings, data=data, runs=runs)
@@ -46,6 +46,6 @@ for task in sorted(set(changed["task"]), key=list(TASKS).index):
 
 # %%
 others = {m: "ours-tpdm" for m in sorted(set(metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
-numbers, shown = significance(metrics, others, ("psnr", "ssim"))
-write_table(numbers, shown, plan.folder("table_4_ablations") / "table_4_significance")
-display(shown)
+for metric, (numbers, shown) in leads(metrics, others, IMAGE[:2]).items():
+    write_table(numbers, shown, plan.folder("table_4_ablations") / f"table_4_lead_{metric}")
+    display(shown)

@@ -25,7 +25,7 @@ from IPython.display import display
 
 from figures.pages import PAGES, RIVALS
 from figures.plan import open_plan
-from figures.tables import DICE, IMAGE, SETS, TASKS, measured, segmentation, significance
+from figures.tables import DICE, IMAGE, SETS, TASKS, leads, measured, segmentation
 from figures.write import write_table
 
 plan = open_plan(preset, settings, data=data, runs=runs)
@@ -41,8 +41,6 @@ for task in sorted(set(metrics["task"]), key=list(TASKS).index):
         display(shown)
 
 # %%
-for column in (*IMAGE[:2], *DICE[:2]):
-    numbers, shown = significance(metrics, RIVALS, column)
-    if len(shown):
-        write_table(numbers, shown, plan.folder("table_6_second_data") / f"table_6_lead_{column.metric}")
-        display(shown)
+for metric, (numbers, shown) in leads(metrics, RIVALS, (*IMAGE[:2], *DICE[:2])).items():
+    write_table(numbers, shown, plan.folder("table_6_second_data") / f"table_6_lead_{metric}")
+    display(shown)

@@ -24,7 +24,7 @@ from IPython.display import display
 
 from figures.pages import PAGES, RIVALS
 from figures.plan import open_plan
-from figures.tables import DICE, IMAGE, significance
+from figures.tables import DICE, IMAGE, leads
 from figures.write import write_table
 
 plan = open_plan(preset, settings, data=data, runs=runs)
@@ -32,8 +32,6 @@ metrics, costs = plan.read(PAGES["table_s1_significance"].needs)
 print(plan.about(costs))
 
 # %%
-for column in (*IMAGE, *DICE[:1]):
-    numbers, shown = significance(metrics, RIVALS, column)
-    if len(shown):
-        write_table(numbers, shown, plan.folder("table_s1_significance") / f"table_s1_{column.metric}")
-        display(shown)
+for metric, (numbers, shown) in leads(metrics, RIVALS, (*IMAGE, *DICE[:1])).items():
+    write_table(numbers, shown, plan.folder("table_s1_significance") / f"table_s1_{metric}")
+    display(shown)
