@@ -8,9 +8,9 @@
 
 # %% [markdown]
 # # Table 1. All methods
-# One sample of each method for each subject; means over subjects, in brackets their 95 % bootstrap interval. It is wide
-# because subjects differ; differences between methods, which are known far better, are in Table S1. No row is set in bold:
-# which method is best is a question for that table.
+# Single samples of each method (the mean of a subject's, where several were drawn); means over subjects, in brackets their
+# 95 % bootstrap interval. It is wide because subjects differ; differences between methods, which are known far better, are
+# in Table S1. No row is set in bold: which method is best is a question for that table.
 #
 # The paper's numbers stand beside ours where its setting has the same name. They are of 250 BraTS volumes at 1 mm, after
 # days of training on an A100 for every model, with 50 steps: a column to read beside ours, not to compare with it digit
