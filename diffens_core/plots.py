@@ -419,3 +419,31 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
         axis.grid(axis="y", alpha=0.3)
         axis.margins(x=0.12)
     return figure
+
+
+def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
+    """One panel per named table of paired comparisons: a point with its interval for each pair and seed; zero is level.
+
+    tables: index (method, rival, seed), columns difference, low, high (NaN: no interval).
+    """
+    rows = max(len(table.groupby(level=["method", "rival"])) for table in panels.values())
+    size = (3.6 * len(panels) + 1, 0.62 * rows + 1.5)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
+    for axis, (title, table) in zip(axes[0], panels.items()):
+        seeds = sorted(set(table.index.get_level_values("seed")))
+        pairs = list(dict.fromkeys(zip(table.index.get_level_values("method"), table.index.get_level_values("rival"))))
+        for (method, rival, seed), line in table.iterrows():
+            place = pairs.index((method, rival)) + 0.2 * (seeds.index(seed) - (len(seeds) - 1) / 2)
+            color = sns.color_palette("colorblind")[seed % 10]
+            axis.plot([line["low"], line["high"]], [place, place], color=color, linewidth=1.5)
+            axis.plot(line["difference"], place, "o", color=color, markersize=5, label=f"seed {seed}")
+        axis.axvline(0, color="gray", linestyle="--", linewidth=1)
+        axis.set(yticks=range(len(pairs)), title=title, xlabel=xlabel)
+        axis.set_yticklabels([f"{method}\nover {rival}" for method, rival in pairs], fontsize=8)
+        axis.set_ylim(len(pairs) - 0.5, -0.5)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.title.set_fontsize(9)
+        axis.grid(axis="x", alpha=0.3)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
+    return figure

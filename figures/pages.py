@@ -47,6 +47,11 @@ def _sampled(one: Evaluation) -> bool:
     return _plain(one) and one.method in FUSED and one.method not in MULTI
 
 
+def _fused(one: Evaluation) -> bool:
+    """With every seed."""
+    return one.method in FUSED and one.steps == 0 and not one.second
+
+
 PAGES = {
     "table_1_methods": Page("Table 1. All methods", _method),
     "table_2_segmentation": Page(
@@ -66,7 +71,7 @@ PAGES = {
     "table_8_cost": Page("Table 8. Time and memory", _method),
     "table_s1_significance": Page(
         "Table S1. Is a fusion better than its average?",
-        lambda one: one.method in FUSED and one.steps == 0 and not one.second,
+        _fused,
     ),
     "table_s2_overview": Page("Table S2. Quality and cost at a glance", _method),
     "figure_1_method": Page("Figure 1. The method"),
@@ -89,6 +94,7 @@ PAGES = {
     "figure_s2_steps": Page("Figure S2. Quality against steps", lambda one: one.steps > 0 or _sampled(one)),
     "figure_s3_calibration": Page("Figure S3. Calibration", _sampled, ("split", "samples", "subjects")),
     "figure_s4_training": Page("Figure S4. Training", _method),
+    "figure_s5_leads": Page("Figure S5. Fusions against their averages", _fused),
 }
 
 

@@ -135,7 +135,9 @@ def _lead_table(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column
             found = comparisons(values, pairs).rename_axis("method").reset_index()
             lines.append(found.assign(task=task, seed=seed))
     columns = [*keys, "mean", "rival_mean", "difference", "low", "high", "ahead", "subjects", "p", "effect", "needed"]
-    numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys).sort_index()
+    places = {name: place for place, name in enumerate([*TASKS, *ORDER])}
+    numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys)
+    numbers = numbers.sort_index(key=lambda level: level.map(lambda value: places.get(value, value)))
     shown = pd.DataFrame(index=numbers.index)
     shown[column.title] = [_text(value, column.digits) for value in numbers["mean"]]
     shown["of the rival"] = [_text(value, column.digits) for value in numbers["rival_mean"]]

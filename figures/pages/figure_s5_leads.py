@@ -1,0 +1,39 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Figure S5. Is a fusion better than the average that it fuses?
+# Mean lead over subjects with its 95 % bootstrap interval, a colour per training seed; numbers are in Table S1. Subjects are
+# the same for both, so leads are known far better than means. Fusions of experts of one modality each, which lead by much
+# more, are in Table 3 and Table S1.
+
+# %% tags=["parameters"]
+preset: str = "smoke"  # smoke | demo | gpu | paper
+data: str = ""  # a prepared data set; empty: embedded phantoms
+runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
+settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
+
+# %%
+from diffens_core import plots
+from figures.pages import MULTI, PAGES, RIVALS
+from figures.plan import open_plan
+from figures.tables import IMAGE, TASKS, leads
+from figures.write import write_figure
+
+plan = open_plan(preset, settings, data=data, runs=runs)
+metrics, costs = plan.read(PAGES["figure_s5_leads"].needs)
+print(plan.about(costs))
+
+# %%
+rivals = {ours: rival for ours, rival in RIVALS.items() if ours not in MULTI}
+tables = leads(metrics, rivals, IMAGE[:2])
+for column in (column for column in IMAGE[:2] if column.metric in tables):
+    numbers, _ = tables[column.metric]
+    panels = {TASKS[task]: numbers.xs(task) for task in TASKS if task in numbers.index.get_level_values("task")}
+    figure = plots.leads(panels, f"lead in {column.title}")
+    write_figure(figure, plan.folder("figure_s5_leads") / f"figure_s5_{column.metric}")
