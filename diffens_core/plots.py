@@ -11,11 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from .planes import PLANES
 from .uncertainty import Uncertainty
 
 DPI = 110
+WIDEST = 10.0  # inches: what a notebook shows without shrinking it
 
 
 def middle(mask: np.ndarray) -> tuple[int, int, int]:
@@ -34,17 +36,18 @@ def three_planes(
 ) -> plt.Figure:
     """Each of `volumes` in [-1, 1] as a column of axial, coronal and sagittal cuts; with `truth`, error maps below.
 
-    Errors are absolute, on one scale for all columns, printed on the colour bar.
+    Errors are absolute, on one scale for all columns, printed on the colour bar; the truth itself has none.
     """
     at = at or tuple(n // 2 for n in next(iter(volumes.values())).shape)
     rows = [(plane, kind) for plane in ("axial", "coronal", "sagittal") for kind in ("image", "error")]
     rows = [row for row in rows if truth is not None or row[1] == "image"]
     shapes = [cut(next(iter(volumes.values())), plane, at).shape for plane, _ in rows]
     ratios = [h / w for h, w in shapes]
+    wide = min(1.75, WIDEST / len(volumes))
     figure, axes = plt.subplots(
         len(rows),
         len(volumes),
-        figsize=(1.75 * len(volumes) + 0.6, 1.75 * sum(ratios) + 0.5),
+        figsize=(wide * len(volumes) + 0.6, wide * sum(ratios) + 0.5),
         height_ratios=ratios,
         squeeze=False,
         layout="constrained",
@@ -53,15 +56,17 @@ def three_planes(
     for line, (plane, kind) in zip(axes, rows):
         for axis, volume in zip(line, volumes.values()):
             shown = cut(volume, plane, at)
-            if kind == "error":
+            axis.set(xticks=[], yticks=[])
+            if kind == "error" and np.array_equal(volume, truth):
+                axis.set(frame_on=False)
+            elif kind == "error":
                 shown = np.abs(shown - cut(truth, plane, at))
                 errors = axis.imshow(shown, origin="lower", cmap="magma", vmin=0, vmax=0.5)
             else:
                 axis.imshow(shown, origin="lower", cmap="gray", vmin=-1, vmax=0.8)
-            axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(plane if kind == "image" else "|error|", fontsize=8)
     for axis, name in zip(axes[0], volumes):
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name, fontsize=9 if wide > 1.4 else 7.5)
     if truth is not None:
         figure.colorbar(errors, ax=axes, shrink=0.35, pad=0.01, label="absolute error (volumes span -1 to 1)")
     figure.suptitle(title, fontsize=10)
@@ -147,6 +152,9 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
             axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
             axis.plot(log["step"], smooth, color=color, label=name)
         axis.set(xlabel="optimiser step", ylabel=label, yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)
     return figure
@@ -201,14 +209,18 @@ def latents(image: np.ndarray, channels: np.ndarray, plane: str, at: Sequence[in
     return figure
 
 
-def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None) -> plt.Figure:
-    """Weight of the expert `first` in [0, 1] in three planes (rows), one column per named step."""
+def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None, brain: np.ndarray | None = None) -> plt.Figure:
+    """Weight of the expert `first` in [0, 1] in three planes (rows), one column per named step.
+
+    With `brain`, bool [X, Y, Z], only within it.
+    """
     at = at or tuple(n // 2 for n in next(iter(gates.values())).shape)
     figure, axes = plt.subplots(3, len(gates), figsize=(1.7 * len(gates) + 0.6, 5), layout="constrained", dpi=DPI)
     for row, plane in zip(axes.reshape(3, -1), ("axial", "coronal", "sagittal")):
         for axis, (name, gate) in zip(row, gates.items()):
-            shown = axis.imshow(cut(gate, plane, at), origin="lower", cmap="PuOr", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
+            seen = gate if brain is None else np.where(brain, gate, np.nan)
+            shown = axis.imshow(cut(seen, plane, at), origin="lower", cmap="PuOr_r", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[], frame_on=False)
             if plane == "axial":
                 axis.set_title(name, fontsize=9)
         row[0].set_ylabel(plane, fontsize=9)
@@ -234,7 +246,7 @@ def level_curves(
 ) -> plt.Figure:
     """One panel per named table: a line per column over the index; `marks` adds points. A name keeps its colour.
 
-    Every other line is dashed: where two coincide, both show.
+    Every other line is dashed and above the others: where two coincide, both show.
     """
     marks = marks or {}
     names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
@@ -244,8 +256,8 @@ def level_curves(
     )
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
-            style = "--" if names.index(name) % 2 else "-"
-            axis.plot(table.index, values, style, color=colors[name], label=name)
+            dashed = names.index(name) % 2
+            axis.plot(table.index, values, "--" if dashed else "-", color=colors[name], label=name, zorder=2 + dashed)
         for name, values in marks.get(title, pd.DataFrame()).items():
             axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
         axis.set(xlabel=xlabel, title=title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 
 class Progress:
@@ -38,7 +39,7 @@ class Progress:
             left += f" spent, {_clock((now - since) / (self.done - first) * (self.total - self.done))} left"
         filled = round(20 * self.done / max(1, self.total))
         bar = "█" * filled + "░" * (20 - filled)
-        return f"{self.label} {bar} {self.done}/{self.total} · {left}{' · ' + note if note else ''}"
+        return f"{self.label:<30} {bar} {self.done}/{self.total} · {left}{' · ' + note if note else ''}"
 
     def _show(self, line: str, last: bool) -> None:
         if self.handle:
@@ -48,6 +49,14 @@ class Progress:
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def follow(training: Iterable, label: str, total: int) -> Iterator:
+    """The `Stats` of a training (`train.train`), shown as they come."""
+    bar = Progress(label, total)
+    for stats in training:
+        bar.update(stats.step, f"loss {stats.loss:.4f}")
+        yield stats
 
 
 def _clock(seconds: float) -> str:

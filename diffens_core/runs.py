@@ -30,7 +30,7 @@ from .lifting import SliceNet, VolumeNet
 from .make_a_volume import LatentDiffusion, VolumetricDiffusion
 from .pix2pix import Pix2pix
 from .places import default_runs
-from .progress import Progress
+from .progress import follow
 from .regression import Regression
 from .segmentation import Segmenter
 from .tasks import Task, task_named
@@ -199,9 +199,10 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
     model = _build_on_experts(config, runs)
     options = {"seed": config.seed, "precision": precision, "accelerator": accelerator}
     options["noise_steps"] = config.diffusion.steps
-    bar = Progress(f"training {config.stage} {config.name} ({config.task})", config.train.steps)
-    for stats in train(model, data, config.train, folder, **options):
-        bar.update(stats.step, f"loss {stats.loss:.4f}")
+    kind = "" if config.name.startswith(config.stage) else f"{config.stage} "
+    training = train(model, data, config.train, folder, **options)
+    for _ in follow(training, f"training {kind}{config.name} ({config.task})", config.train.steps):
+        pass
     if accelerator.is_main_process:
         save_weights(folder, model, config)
     accelerator.wait_for_everyone()

@@ -126,7 +126,12 @@ def with_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
     cells = {}
     for name, values in table.items():
         values = values.dropna().to_numpy()
-        low, high = interval(values)
-        shown = f"{values.mean():.{digits}f}" if len(values) else ""
-        cells[name] = shown if np.isnan(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
+        cells[name] = interval_text(values.mean() if len(values) else float("nan"), *interval(values), digits)
     return pd.Series(cells)
+
+
+def interval_text(value: float, low: float, high: float, digits: int) -> str:
+    """`value [low, high]`; without brackets where there is no interval, empty where there is no value."""
+    if np.isnan(value):
+        return ""
+    return f"{value:.{digits}f}" + ("" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]")

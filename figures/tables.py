@@ -15,7 +15,7 @@ from diffens_core.evaluate import subject_means
 from diffens_core.methods import ABLATIONS, METHODS
 from diffens_core.report import TRUTH
 from diffens_core.segmentation import REGIONS
-from diffens_core.statistics import comparisons, interval, recovery_interval
+from diffens_core.statistics import comparisons, interval, interval_text, recovery_interval
 
 from .published import published
 
@@ -84,7 +84,7 @@ def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper:
             low, high = interval(found)
             numbers.loc[method, column.title] = found.mean()
             numbers.loc[method, [f"{column.title} low", f"{column.title} high"]] = low, high
-            shown.loc[method, column.title] = _with_interval(found.mean(), low, high, column.digits)
+            shown.loc[method, column.title] = interval_text(found.mean(), low, high, column.digits)
         if column.paper in theirs and len(values):
             name = f"{column.title}, paper"
             numbers[name] = theirs[column.paper].reindex([_published_name(m) for m in numbers.index]).to_numpy()
@@ -112,7 +112,7 @@ def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
             line = scores[[method, "degraded", TRUTH]].dropna().to_numpy().T
             share, low, high = recovery_interval(*line)
             numbers.loc[method, [title, f"{title} low", f"{title} high"]] = share, low, high
-            shown.loc[method, title] = _with_interval(share, low, high, 0)
+            shown.loc[method, title] = interval_text(share, low, high, 0)
         if f"recovery_{region}" in theirs:
             numbers[f"{title}, paper"] = theirs[f"recovery_{region}"].reindex(numbers.index)
             shown[f"{title}, paper"] = [_text(value, 1) for value in numbers[f"{title}, paper"]]
@@ -214,11 +214,6 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 def _text(value: float, digits: int) -> str:
     return "" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _with_interval(value: float, low: float, high: float, digits: int) -> str:
-    shown = _text(value, digits)
-    return shown if pd.isna(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _lead(line, digits: int) -> str:

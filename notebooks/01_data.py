@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -63,7 +63,8 @@ root = lengthen(experiment.data.root)
 # ```
 
 # %%
-print(json.dumps(json.loads((root / "dataset.json").read_text()), indent=1)[:700])
+about = json.loads((root / "dataset.json").read_text())
+print(*(f"{name}: {value}" for name, value in about.items() if not isinstance(value, (dict, list))), sep="\n")
 read_participants(root).groupby("split").head(2)
 
 # %% [markdown]
@@ -97,8 +98,8 @@ _ = axes[0].legend(frameon=False)
 
 # %% [markdown]
 # ## The measurement
-# `A` replaces each block of 4 x 4 x 4 voxels by its mean. It is linear, symmetric, and idempotent: applying it twice
-# changes nothing. So the nearest volume to `x` that would have been measured as `y` is `x - A x + y`.
+# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. It is linear, symmetric, and idempotent: applying it twice
+# changes nothing. So the nearest volume to $x$ that would have been measured as $y$ is $x - A x + y$.
 
 # %%
 pair = experiment.subjects(split, "sr")[0]
@@ -106,8 +107,8 @@ x0, y = pair.x0[None], pair.y[None, :1]  # y also holds an interpolation of the 
 noisy = x0 + 0.3 * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
 fixed = project(noisy, y)
 print("numbers kept:", downsample(x0).numel(), "of", x0.numel())
-print("A A x - A x:", float((block_average(y) - y).abs().max()))
-print("A project(x, y) - y:", float((block_average(fixed) - y).abs().max()))
+print(f"largest A A x - A x: {(block_average(y) - y).abs().max():.1e}")
+print(f"largest A project(x, y) - y: {(block_average(fixed) - y).abs().max():.1e}")
 
 # %%
 views = {"target": x0, "degraded": y, "target + noise": noisy, "projected": fixed}

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -53,8 +53,9 @@ pair = experiment.subjects("test", task)[0]
 
 # %% [markdown]
 # ## Forward: destroying a volume (Eq. 1)
-# `xt = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps`: at step 0 nearly the target, at step 999 nearly pure noise.
-# One table of `alpha_bar` serves every network of a run.
+# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$$
+#
+# At step 0 this is nearly the target, at step 999 nearly pure noise. One table of $\bar\alpha$ serves every network of a run.
 
 # %%
 model = build(run)
@@ -66,7 +67,7 @@ figure = plots.three_planes({name: xt[0, 0].numpy() for name, xt in levels.items
 # ## The network
 # One U-Net serves 2D and 3D. It reads the noisy slice, the conditions, a brain mask and three coordinates, and it is
 # told the noise level. It predicts `v`, a mixture of noise and target: predicting the noise itself divides small
-# errors by `sqrt(alpha_bar)`, which at high noise is tiny, and then samples look like noise after a short training.
+# errors by $\sqrt{\bar\alpha_t}$, which at high noise is tiny, and then samples look like noise after a short training.
 
 # %%
 count = sum(p.numel() for p in model.parameters())
@@ -93,7 +94,8 @@ truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 conditions = dict(zip(task_named(task).conditions, pair.y.numpy()))
 views = {"truth": truth, **conditions, method: volume}
 figure = plots.three_planes(views, truth, plots.middle(brain), f"{pair.subject}, preset {preset}")
-print({name: round(value, 3) for name, value in image_metrics(volume, truth, brain).items() if name in METRICS})
+found = image_metrics(volume, truth, brain)
+print(", ".join(f"{name} {found[name]:.3f}" for name in METRICS))
 
 # %% [markdown]
 # ## Slices that do not know each other

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -14,9 +14,9 @@
 # Two 2D models disagree wherever one sees what the other cannot. A plain average (TPDM) believes both equally,
 # everywhere. Here a 3D network reads both and learns
 #
-# `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6):
+# $$\hat\epsilon = \sum_p w_p\, \epsilon_p + \lambda r \qquad \text{(Eq. 6)}$$
 #
-# a gate `w` that says whom to trust at each voxel, and a residual `r` for what neither knows. Both start at zero
+# a gate $w$ that says whom to trust at each voxel, and a residual $r$ for what neither knows. Both start at zero
 # output, so training starts at exactly the average and can only learn to leave it.
 #
 # | preset | what runs | time | memory |
@@ -86,7 +86,7 @@ with torch.inference_mode():
 # ## Train (Eq. 5)
 # On patches, which are cheap, then on whole volumes. The 3D network works within the patch; the experts see the whole
 # slices through it. Were the slices cut too, the experts' normalisation layers would see other statistics: in cubes of
-# 48^3 their errors doubled, and a fusion that learnt to correct those was 0.9 dB *worse* than the average later on.
+# $48^3$ voxels their errors doubled, and a fusion that learnt to correct those was 0.9 dB *worse* than the average later on.
 #
 # The residual is small, and the 3D network gives it in a small unit: otherwise the first steps of the zero-initialised
 # last layer overshoot, and the training is spent on the way back.
@@ -98,7 +98,8 @@ figure = plots.training_curves({method: experiment.log(run)})
 # %% [markdown]
 # ## What it learnt
 # One step, at several noise levels: the error of the implied clean volume, for each expert, their average, and the
-# fusion. At little noise the planes err differently, and averaging helps most; at high noise both miss the same detail.
+# fusion. At preset `demo` the planes err differently at little noise, and averaging helps most; at high noise both miss the
+# same detail.
 
 # %%
 device = next(fusion.parameters()).device

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -70,24 +70,24 @@ shown = {f"t = {s.t}": (s.xt[0, 0].cpu().numpy(), s.x0_hat[0, 0].cpu().numpy()) 
 figure = plots.trajectory(shown)
 
 # %% [markdown]
-# The estimate is good long before the sample is clean: most of the walk only settles detail.
+# At preset `demo` the estimate is good long before the sample is clean: most of the walk only settles detail.
 #
 # ## Whom the gate trusts
 # The weight of the first plane's expert at the states of the trajectory: 0.5 is TPDM's plain average.
 
 # %%
-times = timesteps(fusion.schedule, steps)
+times, brain = timesteps(fusion.schedule, steps), pair.brain.numpy()
 gates = {}
 with torch.inference_mode(), autocast(device):
     for i in picked:
         xt = noise if i == 0 else projected[i - 1].xt
         fused = fusion.fuse(xt, y, torch.tensor([times[i]], device=device))
         gates[f"t = {times[i]}"] = fused.gate[0, 0].float().cpu().numpy()
-figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(pair.brain.numpy()))
+figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(brain), brain)
 
 # %% [markdown]
 # ## What the projection does
-# How far the estimates are from what was measured, `A x0_hat = y`, with and without the projection.
+# How far the estimates are from what was measured, $A \hat x_0 = y$, with and without the projection.
 
 # %%
 errors = {
@@ -97,17 +97,17 @@ errors = {
 figure = plots.error_curves(errors, times)
 
 # %%
-truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
+truth = pair.x0[0].numpy()
 ends = {"projected": projected[-1].x0_hat[0, 0].cpu().numpy(), "free": free[-1].x0_hat[0, 0].cpu().numpy()}
 for name, volume in ends.items():
     found = image_metrics(volume, truth, brain)
-    print(name, {metric: round(found[metric], 3) for metric in METRICS})
+    print(f"{name}: " + ", ".join(f"{metric} {found[metric]:.3f}" for metric in METRICS))
 views = {"truth": truth, "degraded": pair.y[0].numpy(), **ends}
 figure = plots.three_planes(views, truth, plots.middle(brain), pair.subject)
 
 # %% [markdown]
 # ## Look around
-# A live kernel lets you move through the slices.
+# A live kernel lets you move through the slices. (After reopening the notebook run this cell again.)
 
 # %% tags=["skip-execution"]
 browse(views)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -24,7 +24,7 @@
 # | `demo` | nothing with the defaults: all of it comes with the package for `seed` 0 and task `sr`. Else experts (5 minutes each on one CPU core) and fusions (10 to 20 each) | 5 minutes on two cores | 4 GB (estimated) |
 # | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
 #
-# With `methods` set to `tpdm,tpdm-alternate,tosm,ours-tpdm`, `demo` trains one expert: 5 minutes.
+# The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.
 
 # %%
 import sys
@@ -127,10 +127,10 @@ results_table(metrics, planes + averages).style.format("{:.3f}")
 # %% [markdown]
 # ## Averaging scores, or averaging samples
 # MADM does not average what the experts *predict*. Each expert takes its own ancestral step, with its own fresh noise
-# of standard deviation `sigma`, and the P resulting *samples* are averaged (`madm-samples`). The average of P
+# of standard deviation $\sigma$, and the P resulting *samples* are averaged (`madm-samples`). The average of P
 # independent noises has only 1 / P of their variance. So the next state has less noise than the schedule says:
 #
-# `(1 - alpha_bar - sigma^2) + sigma^2 / P` instead of `1 - alpha_bar`,
+# $$(1 - \bar\alpha_t - \sigma^2) + \sigma^2 / P \quad\text{instead of}\quad 1 - \bar\alpha_t,$$
 #
 # and as the next step starts from there, the lack adds up. It depends on the sampling alone, so the three 2D experts of
 # TOSM show it as well as slabs do.
@@ -151,7 +151,7 @@ with torch.inference_mode(), autocast(device):
     walks = {"scores averaged": list(scores), "samples averaged": list(apart)}
 
 # %% [markdown]
-# The noise in a state is what is left of it without its share of the clean estimate: `xt - sqrt(alpha_bar) x0_hat`.
+# The noise in a state is what is left of it without its share of the clean estimate: $x_t - \sqrt{\bar\alpha_t}\, \hat x_0$.
 # The dashed lines are what the schedule says, and what the formula says when it is applied step by step.
 
 # %%
@@ -194,7 +194,7 @@ results_table(metrics, planes + chosen).style.format("{:.3f}")
 
 # %%
 truth = pair.x0[0].numpy()
-picked = [name for name in chosen if name.startswith("ours") or "-" not in name][:6]
+picked = [name for name in chosen if name.startswith("ours") or "-" not in name]
 shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for name in picked}}
 figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}: one sample each")
 
@@ -253,15 +253,19 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from diffens_core.progress import follow
 from diffens_core.train import train
 
 training, noise_steps = experiment.subjects("train", task, keep=True), experts[0].schedule.steps
+
+# %%
 for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items():
     recipe = setting.expert(expert.plane).train
     recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
     with TemporaryDirectory() as folder:
         options = {"noise_steps": noise_steps, "seed": seed}
-        stats = list(train(expert, training, recipe, Path(folder), **options))
+        steps = train(expert, training, recipe, Path(folder), **options)
+        stats = list(follow(steps, f"training {name}", borrowed_steps))
     print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
 
 # %% [markdown]
@@ -286,7 +290,8 @@ recipe = experiment.preset.training((phase,), ema=0.9)
 for name, fusion in fusions.items():
     with TemporaryDirectory() as folder:
         options = {"noise_steps": noise_steps, "seed": seed}
-        stats = list(train(fusion, training, recipe, Path(folder), **options))
+        steps = train(fusion, training, recipe, Path(folder), **options)
+        stats = list(follow(steps, f"training {name}", borrowed_steps))
     print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
 
 # %%
@@ -311,7 +316,7 @@ results_table(found, list(models)).style.format("{:.3f}")
 # %%
 from diffens_core.methods import ABLATIONS
 
-print(*ABLATIONS, sep="\n")
+print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm")), sep="\n")
 
 # %% [markdown]
 # - `no-projection`: samples need not agree with what was measured. It acts in sampling alone, so nothing is trained.
@@ -321,7 +326,7 @@ print(*ABLATIONS, sep="\n")
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
 # - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.
 #
-# All but the first train a fusion of their own on the same experts: about 10 minutes each at `demo`.
+# All but `no-projection` train a fusion of their own on the same experts: about 10 minutes each at `demo`.
 
 # %%
 wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]

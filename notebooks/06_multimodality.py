@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -99,7 +99,7 @@ print(f"{gates_of}: {trained:,} parameters trained on both conditions, {frozen:,
 device = next(model.parameters()).device
 x0, y, gates, errors = pair.x0[None].to(device), pair.y[None].to(device), {}, {}
 with torch.inference_mode():
-    for level in (50, 200, 400, 600, 800, 950):
+    for level in (950, 800, 600, 400, 200, 50):
         t = torch.tensor([level], device=device)
         draw = torch.randn(x0.shape, generator=torch.Generator().manual_seed(level)).to(device)
         xt = model.schedule.add_noise(x0, draw, t)

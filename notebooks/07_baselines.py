@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -153,6 +153,7 @@ from pathlib import Path
 
 from diffens_core.places import home
 from diffens_core.report import report
+from diffens_core.samples import Samples
 
 folder = Path(out) if out else home() / "figures" / "out" / preset / "07_baselines"
 options, reports = {"split": "test", "subjects": subjects, "samples": samples}, {}
@@ -185,17 +186,18 @@ metrics = pd.concat([found for found, _ in reports.values()])
 table = results_table(metrics, chosen).drop(columns=["ssim_brain"], level=1)
 costs = pd.DataFrame({name: cost for name, (_, cost) in reports.items()}).T
 costs = costs.reindex(columns=["seconds", "parameters", "memory", "sampling"])
-costs.columns = pd.MultiIndex.from_product([["training", "sample"], costs.columns])[[0, 1, 2, 7]]
-formats = dict.fromkeys(table.columns, "{:.3f}") | dict.fromkeys(costs.columns, "{:.2f}")
-formats |= {("training", "seconds"): "{:,.0f}", ("training", "parameters"): "{:,.0f}"}
-pd.concat([table, costs], axis=1).style.format(formats, na_rep="")
+costs.columns = ["training, s", "parameters", "memory, GiB", "a sample, s"]
+table.columns = [metric if kind == "single sample" else f"{metric}, {kind}" for kind, metric in table.columns]
+formats = dict.fromkeys(table, "{:.3f}") | dict.fromkeys(costs, "{:.2f}")
+formats |= {"training, s": "{:,.0f}", "parameters": "{:,.0f}"}
+table.join(costs).style.format(formats, na_rep="")
 
 # %% [markdown]
 # ## In three planes
 # First the methods with one answer, then those that draw samples.
 
 # %%
-volumes = {name: experiment.translate(name, task, pair, samples).numpy()[:, 0] for name in chosen}
+volumes = {name: Samples(experiment, name, task).of(pair, samples).numpy()[:, 0] for name in chosen}
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 one = [name for name in chosen if len(volumes[name]) == 1]
 shown = {"truth": truth, **{name: volumes[name][0] for name in one}}

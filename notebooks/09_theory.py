@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -48,9 +48,11 @@ from accelerate import Accelerator
 from diffens_core import plots, theory
 from diffens_core.config import FusionConfig, Phase, TrainConfig, UNetConfig
 from diffens_core.fusion import Fusion
+from diffens_core.progress import follow
 from diffens_core.sampler import ddim
 from diffens_core.train import train
 
+# %%
 shape, ddim_steps = ((4, 4, 4), 10) if preset == "smoke" else ((10, 6, 10), 50)
 training_steps = {"smoke": 10, "demo": 300, "gpu": 1500, "paper": 1500}[preset]
 
@@ -73,10 +75,12 @@ figure = plots.cuts({f"volume {k + 1}": draw[0].numpy() for k, draw in enumerate
 
 # %% [markdown]
 # ## Three who look at the same noise
-# `xt = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps` is Gaussian too, with covariance
-# `C = alpha_bar Sigma + (1 - alpha_bar) I`, and the best guess of the noise is linear:
+# $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$ is Gaussian too, with covariance
+# $C = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I$, and the best guess of the noise is linear:
 #
-# `E[eps | xt] = sqrt(1 - alpha_bar) C^-1 xt` (the **joint** denoiser: what an ideal 3D model would answer).
+# $$\mathbb{E}[\epsilon \mid x_t] = \sqrt{1 - \bar\alpha_t}\; C^{-1} x_t$$
+#
+# This is the **joint** denoiser: what an ideal 3D model would answer.
 #
 # A perfect 2D model answers the same formula with the covariance of its slice alone. This is the best that *any* 2D
 # model can do, however large, however long trained. Here is what each makes of one noisy volume.
@@ -114,7 +118,8 @@ pd.DataFrame(size).loc[["joint", *names, "average"]].style.format("{:.3f}")
 # cannot repair this. They can choose the bolder guess; they cannot go beyond both.
 #
 # ## How far off, at each noise level
-# The expected squared error of a linear guess `L xt` exceeds that of the joint `J xt` by `tr((L - J) C (L - J)^T)`.
+# The expected squared error of a linear guess $L x_t$ exceeds that of the joint $J x_t$ by
+# $\operatorname{tr}\,(L - J)\, C\, (L - J)^\top$.
 # Left: by how many per cent the root-mean-square error exceeds the least possible. (It is the same in `eps`, `v`
 # and `x0`: the units differ by a factor that depends on `t` alone.) Right: how much of the average's excess is left.
 #
@@ -234,7 +239,7 @@ for name, lam in {"learned gate": 0.0, "learned fusion": 20.0}.items():
     options = {"noise_steps": analysis.schedule.steps, "seed": seed, "precision": "float32"}
     with TemporaryDirectory() as folder:
         steps = train(learned[name], volumes, training, Path(folder), accelerator=cpu, **options)
-        losses[name] = [stats.loss for stats in steps]
+        losses[name] = [stats.loss for stats in follow(steps, f"training {name}", training_steps)]
 
 # %% [markdown]
 # The loss hardly shows what happens: most of it is the error that nobody can avoid.
@@ -263,6 +268,9 @@ for step in levels:
 found = pd.DataFrame(found)
 marks = [100 * ((1 + found.div(table["least"], axis=0)) ** 0.5 - 1), found.div(table["average"], axis=0)]
 figure = plots.level_curves(panels, dict(zip(panels, marks)))
+figure.axes[1].set_ylim(-0.05, 1.6)
+beyond = found.div(table["average"], axis=0).stack().loc[lambda share: share > 1.6]
+print("beyond the right panel:", *(f"{name} at t = {step}: {share:.1f}" for (step, name), share in beyond.items()))
 
 # %% [markdown]
 # The learned gate lies on the best voxelwise gate: it found it. (It may also vary with `xt` and come nearer to

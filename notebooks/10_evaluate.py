@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -28,7 +28,7 @@
 # |---|---|---|---|
 # | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 2 minutes | 2 GB |
 # | `demo` | six held-out phantoms; a small segmenter of FLAIR is trained first, for its features | 25 minutes on one core once, then 5 | 4 GB |
-# | `gpu` | 1 mm | a minute per method and subject (estimated) | 24 GB |
+# | `gpu`, `paper` | 1 mm, after training | a minute per method and subject (estimated) | 24 GB |
 #
 # Samples are kept beside the runs (`samples-...`): run this again, with more subjects or methods, and only what is new
 # is drawn.
@@ -85,7 +85,7 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 
 # %% [markdown]
 # ## The usual numbers, with intervals
-# Mean over subjects, and a 95 % bootstrap interval of it. With six subjects it is wide, because subjects differ: the
+# Mean over subjects, and a 95 % bootstrap interval of it (for three subjects or more). With six subjects it is wide, because subjects differ: the
 # interval says where the mean of *other* subjects would be. It does not say which method is better; the subjects are
 # the same for all, so differences are known far better than means (next section).
 #
@@ -119,7 +119,7 @@ from diffens_core.statistics import comparisons
 
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
 tests = {metric: comparisons(by_subject(metric), pairs) for metric in ("psnr", "ssim", "psnr_brain")}
-pd.concat(tests).style.format(precision=3)
+pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
 # ## Where is it good?
@@ -169,7 +169,7 @@ from diffens_core.distributions import too_few
 
 sets = metrics[metrics["subject"] == "all"].pivot(index="method", columns="metric", values="value").reindex(chosen)
 print(too_few(values["psnr"].groupby("subject").ngroups - 1))
-print(judges.digests)
+print("judges:", ", ".join(f"{name} {digest[:12]}" for name, digest in judges.digests.items()))
 sets.style.format("{:.4g}")
 
 # %% [markdown]

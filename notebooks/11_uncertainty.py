@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -17,9 +17,9 @@
 #
 # | preset | what it does | time | memory |
 # |---|---|---|---|
-# | `smoke` | three samples of 4 mm phantoms: shows that it runs | a minute | 2 GB |
+# | `smoke` | 4 mm phantoms, trains first: shows that it runs | a minute | 2 GB |
 # | `demo` | five samples of three held-out phantoms, two methods | 4 minutes on two cores | 3 GB |
-# | `gpu` | five samples at 1 mm | a minute per method and subject (estimated) | 24 GB |
+# | `gpu`, `paper` | five samples at 1 mm, after training | a minute per method and subject (estimated) | 24 GB |
 
 # %%
 import sys
@@ -99,9 +99,9 @@ from diffens_core.evaluate import subject_means
 values = subject_means(metrics).droplevel("task").unstack("metric")
 together = values.xs("all samples", level="kind").groupby("method").mean().reindex(chosen)
 single = values.xs("single sample", level="kind").groupby("method").mean().reindex(chosen)
-columns = ["mace", "mace_brain", "std_of_psnr", "std_of_ssim"]
-table = pd.concat([single[["psnr", "ssim"]], together[columns]], axis=1)
-table.assign(**{"mace, 1e-4": 1e4 * table["mace"]}).drop(columns="mace").style.format("{:.4f}")
+spread = together[["std_of_psnr", "std_of_ssim"]]
+maces = (1e4 * together[["mace", "mace_brain"]]).rename(columns="{}, 1e-4".format)
+single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces, "{:.1f}"), precision=4)
 
 # %% [markdown]
 # ## Calibration

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -98,7 +98,7 @@ figure.savefig(folder / "segmentation.png")
 
 # %% [markdown]
 # ## Dice, distance
-# Dice with a 95 % bootstrap interval over subjects; the Hausdorff distance (95th percentile, mm) as the mean. A region
+# Dice with a 95 % bootstrap interval over subjects (for three or more); the Hausdorff distance (95th percentile, mm) as the mean. A region
 # that neither has counts as Dice 1 and 0 mm; one that only one side has as 0 and 373 mm (the rule of BraTS).
 
 # %%
@@ -124,13 +124,13 @@ table.join(distances.round(1))
 # degrading costs nothing to speak of there is nothing to recover, and no number.
 
 # %%
-from diffens_core.statistics import recovery_interval
+from diffens_core.statistics import interval_text, recovery_interval
 
 rows = {}
 for name in chosen[2:] if task != "mt" else []:
     for metric, columns in scores.items():
         value, low, high = recovery_interval(columns[name], columns["degraded"], columns[TRUTH])
-        rows.setdefault(name, {})[metric] = f"{value:.0f} [{low:.0f}, {high:.0f}]"
+        rows.setdefault(name, {})[metric] = interval_text(value, low, high, digits=0)
 pd.DataFrame(rows).T
 
 # %% [markdown]
@@ -144,7 +144,7 @@ from diffens_core.statistics import comparisons
 
 rivals = {method: chosen[k] for k, method in enumerate(chosen[2:], 1)}  # each against the one before it
 tests = {metric: comparisons(columns, rivals) for metric, columns in scores.items()}
-pd.concat(tests).style.format(precision=3)
+pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
 # ## Exercises
