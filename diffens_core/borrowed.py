@@ -22,29 +22,36 @@ class Borrowed(nn.Module):
     taps: modules within it whose outputs are the feature maps, `taps[k]` at 1 / 2^k of the image; none: it takes part
     with its prediction alone, and the fusion needs `features=False`.
 
-    Raises `ValueError` where a tap's output has another size than its place in the list says.
+    Raises `ValueError` where a tap's output has another size than its place in the list says, or the model puts out
+    more than one channel (such as a learned variance).
     """
 
     def __init__(self, model: nn.Module, channels: int, multiple: int, taps: Sequence[nn.Module] = ()):
         super().__init__()
         self.model, self.channels, self.multiple = model, channels, multiple
-        self._seen: dict[int, torch.Tensor] = {}
-        for level, module in enumerate(taps):
-            module.register_forward_hook(lambda _, __, out, level=level: self._seen.__setitem__(level, out))
-        self.widths = self._measure(len(taps))
+        self.taps = tuple(taps)
+        self.widths = self._measure()
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """x: [N, at least `channels`, h, w]; t: [N] int64. Returns [N, 1, h, w] and `feats[k]` at 1 / 2^k."""
-        out = self.model(x[:, : self.channels], t)
+        feats = [torch.empty(0)] * len(self.taps)
+        hooks = [
+            module.register_forward_hook(lambda _, __, out, level=level: feats.__setitem__(level, out))
+            for level, module in enumerate(self.taps)
+        ]
+        try:
+            out = self.model(x[:, : self.channels], t)
+        finally:
+            for hook in hooks:
+                hook.remove()
         out = out if torch.is_tensor(out) else out.sample
-        feats = [self._seen.pop(level) for level in range(len(self._seen))]
+        if out.shape[1] != 1:
+            raise ValueError(f"an expert predicts one channel, this model puts out {out.shape[1]}")
         return out, feats
 
     @torch.no_grad()
-    def _measure(self, levels: int) -> list[int]:
+    def _measure(self) -> list[int]:
         """The widths of the feature maps, from one small image."""
-        if not levels:
-            return []
         size, mode = 8 * self.multiple, self.model.training
         example = next(self.model.parameters())
         _, feats = self.eval()(
@@ -52,6 +59,6 @@ class Borrowed(nn.Module):
         )
         self.train(mode)
         sizes = [tuple(f.shape[2:]) for f in feats]
-        if sizes != [(size >> level,) * 2 for level in range(levels)]:
+        if sizes != [(size >> level,) * 2 for level in range(len(self.taps))]:
             raise ValueError(f"taps must go from the finest feature map to the coarsest, halving; these have {sizes}")
         return [f.shape[1] for f in feats]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 from .schedule import PREDICTIONS, Schedule
+from .tasks import SEGMENTATIONS, TASKS
 
 
 class ConfigError(ValueError):
@@ -85,6 +87,8 @@ class FusionConfig:
     def __post_init__(self):
         _one_of("gate", self.gate, ("softmax", "affine", "uniform"))
         _one_of("prediction", self.prediction, PREDICTIONS)
+        if not math.isfinite(self.lam):
+            raise ConfigError(f"lam must be a number, not {self.lam}")
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,6 @@ class DataConfig:
     shape: tuple[int, ...]
 
 
-TRANSLATIONS, SEGMENTATIONS = ("sr", "mt", "both"), ("seg4", "seg2", "seg1")  # tasks
-
 # What a run trains, and whether it works on the slices of a plane (None: either) and builds on other runs.
 STAGES = {
     "expert": (True, False),  # a 2D diffusion model
@@ -247,7 +249,7 @@ class RunConfig:
 
     def __post_init__(self):
         _one_of("stage", self.stage, STAGES)
-        _one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TRANSLATIONS)
+        _one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TASKS)
         _one_of("prediction", self.prediction, PREDICTIONS)
         _at_least("slab", self.slab, 0)
         sliced, builds = STAGES[self.stage]

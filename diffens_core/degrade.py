@@ -45,7 +45,7 @@ def project(x0_hat: torch.Tensor, y_lr: torch.Tensor, factor: int = FACTOR) -> t
     return x0_hat - block_average(x0_hat, factor) + y_lr
 
 
-def measurement_error(x0_hat: torch.Tensor, y_lr: torch.Tensor) -> float:
+def measurement_rms(x0_hat: torch.Tensor, y_lr: torch.Tensor) -> float:
     """Root-mean-square difference between `A x0_hat` and what was measured; both [B, 1, X, Y, Z]."""
     return float((block_average(x0_hat) - y_lr).square().mean().sqrt())
 

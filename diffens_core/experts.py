@@ -76,7 +76,8 @@ def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 class Average(nn.Module):
     """Denoisers combined by a rule: TPDM for two planes, TOSM for three, MADM for three of 2.5D slabs.
 
-    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run.
+    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run. Raises `ValueError` where the rule
+    is for another number of experts.
     """
 
     def __init__(self, experts: Sequence[nn.Module], rule: Callable[[int], Sequence[float]] | None = None):
@@ -89,7 +90,10 @@ class Average(nn.Module):
         """`eps` [B, 1, X, Y, Z]; all of `t` [B] must be the same step, as they are in sampling."""
         if (t != t[0]).any():
             raise ValueError("a rule weighs experts by the sampling step: all steps of a batch must be the same")
-        used = [(expert, weight) for expert, weight in zip(self.experts, self.rule(int(t[0]))) if weight]
+        weights = self.rule(int(t[0]))
+        if len(weights) != len(self.experts):
+            raise ValueError(f"the rule weighs {len(weights)} experts, not {len(self.experts)}")
+        used = [(expert, weight) for expert, weight in zip(self.experts, weights) if weight]
         weights = torch.tensor([weight for _, weight in used], device=xt.device).reshape(1, -1, 1, 1, 1)
         return combine(torch.stack([expert(xt, y, t, coords) for expert, _ in used]), weights)
 
@@ -108,10 +112,12 @@ class SampleAverage(nn.Module):
 
 
 class RandomPlane(nn.Module):
-    """Two experts of which one, at random, speaks in each step of each sample (`random`)."""
+    """Two experts of which one, at random, speaks in each step of each sample (`random`); `p`: how often the second."""
 
     def __init__(self, experts: Sequence[nn.Module], p: float):
         super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"a probability lies between 0 and 1, not at {p}")
         self.experts, self.p = nn.ModuleList(experts), p
         self.schedule = same_schedule(experts)
 
@@ -130,8 +136,8 @@ def alternate(every: int, times: Sequence[int]) -> Callable[[int], Sequence[floa
     """TPDM's rule for two experts: the second one in every `every`-th of the sampling `times`, else the first."""
     if every < 2:
         raise ValueError(f"alternate(every) needs at least 2, not {every}: with 1 the first expert is never used")
-    order = {t: index for index, t in enumerate(times)}
-    return lambda t: [0.0, 1.0] if order[t] % every == every - 1 else [1.0, 0.0]
+    order = list(times)  # `index` names the step that is not among them
+    return lambda t: [0.0, 1.0] if order.index(t) % every == every - 1 else [1.0, 0.0]
 
 
 def random(p: float, times: Sequence[int], generator: torch.Generator | None) -> Callable[[int], Sequence[float]]:
@@ -142,7 +148,9 @@ def random(p: float, times: Sequence[int], generator: torch.Generator | None) ->
 
 
 def same_schedule(models: Sequence[nn.Module]) -> Schedule:
-    """The schedule that all `models` share; raises `ValueError` where one was trained with another."""
+    """The schedule that all `models` share; raises `ValueError` for none, or one of another."""
+    if not models:
+        raise ValueError("there are no models to combine")
     first = models[0].schedule
     if any(model.schedule != first for model in models):
         raise ValueError("these models were trained with different noise schedules and cannot be combined")

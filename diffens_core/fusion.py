@@ -74,10 +74,15 @@ def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
 def check_levels(expert: nn.Module, net: UNet) -> None:
     """Raise `ValueError` where feature maps of an expert would not lie on the grids of the 3D network."""
     levels = len(expert.net.widths) if isinstance(expert, SliceExpert) else 0
-    if levels != len(net.widths) or expert.net.multiple != net.multiple:
+    if levels != len(net.widths):
         raise ValueError(
             f"an expert has feature maps of {levels} levels, the 3D network has {len(net.widths)}: "
             "give both as many, or set features=False"
+        )
+    if expert.net.multiple != net.multiple:
+        raise ValueError(
+            f"an expert takes images of multiples of {expert.net.multiple}, the 3D network volumes of multiples of "
+            f"{net.multiple}: their feature maps would not lie on each other; set features=False"
         )
 
 

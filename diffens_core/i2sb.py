@@ -17,14 +17,16 @@ from .inputs import network_inputs
 from .lifting import SliceNet, VolumeNet
 from .sampler import Projection, Step
 
-BETA_FIRST, BETA_MIDDLE = 1e-4, 0.3  # of 1000 steps: beta rises from 1e-4 to 0.3 / 1000 and falls again
+BETA_FIRST, BETA_MAX = 1e-4, 0.3  # of 1000 steps: the root of beta would rise evenly from 1e-4 to 0.3 / 1000, but
+# turns half-way, at 1.87e-4, and falls again as it rose
 
 
 class BridgeSchedule:
     """Symmetric noise between two ends. sigma, sigma_bar: [T] float64, gathered since `x0` and left until `x1`."""
 
     def __init__(self, steps: int = 1000):
-        half = torch.linspace(BETA_FIRST**0.5, (BETA_MIDDLE / 1000) ** 0.5, steps // 2, dtype=torch.float64) ** 2
+        rising = torch.linspace(BETA_FIRST**0.5, (BETA_MAX / 1000) ** 0.5, steps, dtype=torch.float64) ** 2
+        half = rising[: steps // 2]
         beta = torch.cat([half, half.flip(0)]) * 1000 / steps
         self.steps = len(beta)
         self.sigma = beta.cumsum(0).sqrt()

@@ -191,8 +191,11 @@ def across_slices(layer: nn.Module, maps: torch.Tensor, slices: int) -> torch.Te
 def window_starts(depth: int, window: int, overlap: int) -> list[int]:
     """First slices of the windows over `depth` slices; the last window ends with the last slice.
 
-    Neighbouring windows share `overlap` slices or more. A volume that is no longer than a window is one.
+    Neighbouring windows share `overlap` slices or more. A volume that is no longer than a window is one. Raises
+    `ValueError` for an overlap that leaves no way forward.
     """
+    if not 0 <= overlap < window:
+        raise ValueError(f"windows of {window} slices cannot overlap by {overlap}: it takes 0 to {window - 1}")
     last = max(0, depth - window)
     return [*range(0, last, window - overlap), last]
 

@@ -118,11 +118,19 @@ def patches_only(s: Setting) -> dict:
 
 
 def volumes_only(s: Setting) -> dict:
-    """On whole volumes from the start, with as many voxels for the 3D network as in all phases together."""
+    """On whole volumes from the start, at the learning rate that a start has.
+
+    The 3D network sees as many voxels as in all phases together.
+    """
     whole = [phase for phase in s.preset.fusion_train if not phase.patch][-1]
-    parts = [p.steps * math.prod(map(min, p.patch, s.preset.shape)) for p in patches_only(s)["phases"]]
-    steps = whole.steps + round(sum(parts) / math.prod(s.preset.shape))
-    return {"phases": [replace(whole, steps=steps)]}
+    parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in patches_only(s)["phases"]]
+    steps = whole.steps + round(sum(parts) / (whole.batch * math.prod(s.preset.shape)))
+    return {"phases": [replace(whole, steps=steps, lr=s.preset.fusion_train[0].lr)]}
+
+
+def patches_only_without_features(s: Setting) -> dict:
+    """Two changes at once, as the paper's Table 4 has them."""
+    return patches_only(s) | {"features": False}
 
 
 def ablation(name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
@@ -171,12 +179,16 @@ ABLATIONS: dict[str, Method] = {
     "ours-tpdm+patches-only": ablation("patches-only", patches_only),
     "ours-tpdm+volumes-only": ablation("volumes-only", volumes_only),
     "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
+    "ours-tpdm+patches-only+no-features": ablation("patches-only+no-features", patches_only_without_features),
     "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
     "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
     "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),
     "ours-tpdm+no-coordinates": ablation("no-coordinates", lambda s: {"coordinates": False}),
     "ours-tpdm+one-plane": ablation("one-plane", lambda s: {}, lambda s: two_planes(s)[:1]),
 }
+ABLATIONS["ours-tpdm+patches-only+no-features+no-projection"] = replace(
+    ABLATIONS["ours-tpdm+patches-only+no-features"], project=False
+)
 
 
 def method_named(name: str, task: str) -> Method:

@@ -52,18 +52,31 @@ class Schedule:
         return (xt - signal * x0) / noise
 
     def eps_from(self, prediction: str, out: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Noise from a network's output; `v = signal eps - noise x0` (Salimans and Ho 2022)."""
+        """Noise from a network's output; `v = signal eps - noise x0` (Salimans and Ho 2022).
+
+        Raises `ValueError` for a prediction that is not one of `PREDICTIONS`.
+        """
         signal, noise = self.signal_and_noise(t, xt)
-        if prediction == "eps":
-            return out
-        return signal * out + noise * xt if prediction == "v" else (xt - signal * out) / noise
+        match prediction:
+            case "eps":
+                return out
+            case "v":
+                return signal * out + noise * xt
+            case "x0":
+                return (xt - signal * out) / noise
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
 
     def prediction_from(self, prediction: str, eps: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """The inverse of `eps_from`: what a network should have put out to mean `eps`."""
+        """The inverse of `eps_from`: what a network should have put out to mean `eps`; raises as it does."""
         signal, noise = self.signal_and_noise(t, xt)
-        if prediction == "eps":
-            return eps
-        return (eps - noise * xt) / signal if prediction == "v" else (xt - noise * eps) / signal
+        match prediction:
+            case "eps":
+                return eps
+            case "v":
+                return (eps - noise * xt) / signal
+            case "x0":
+                return (xt - noise * eps) / signal
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
 
     def eps_per_output(self, prediction: str, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """d eps / d output, [B, 1, ...]: what one unit of a residual in the predicted quantity adds to `eps`."""

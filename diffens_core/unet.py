@@ -142,6 +142,11 @@ class UNet(nn.Module):
 
         Returns the output [B, channels_out, *spatial] and the decoder's feature maps, feats[k] at 1 / 2^k.
         """
+        if x.shape[1] != self.stem.in_channels:
+            raise ValueError(
+                f"the network reads {self.stem.in_channels} channels, not {x.shape[1]}: are these the conditions that "
+                "it was trained on?"
+            )
         if any(size % self.multiple for size in x.shape[2:]):
             raise ValueError(f"spatial sizes {tuple(x.shape[2:])} are not multiples of {self.multiple}")
         embedding = self.time(timestep_embedding(t, self.base))

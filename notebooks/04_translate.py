@@ -40,7 +40,7 @@ steps: int = 8  # sampling steps
 import torch
 
 from diffens_core import plots
-from diffens_core.degrade import measurement_error
+from diffens_core.degrade import measurement_rms
 from diffens_core.device import autocast
 from diffens_core.evaluate import METRICS
 from diffens_core.experiment import open_experiment
@@ -91,7 +91,7 @@ figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(brain)
 
 # %%
 errors = {
-    name: [measurement_error(state.x0_hat, y[:, :1]) for state in states]
+    name: [measurement_rms(state.x0_hat, y[:, :1]) for state in states]
     for name, states in {"projected": projected, "free": free}.items()
 }
 figure = plots.error_curves(errors, times)
@@ -115,5 +115,5 @@ browse(views)
 # %% [markdown]
 # ## Exercises
 # 1. The projection costs nothing. Why does it help a short training more than a long one?
-# 2. Clamp after the projection instead of before it, and plot `measurement_error` again. What broke?
+# 2. Clamp after the projection instead of before it, and plot `measurement_rms` again. What broke?
 # 3. Halve and double `steps`. Which metric moves, and in which direction?

@@ -85,25 +85,38 @@ def test_the_bridges_posterior_is_that_of_bayes(t, before):
     assert (float(schedule.back(*tensors[:2], t, before, tensors[2])) - found) ** 2 == pytest.approx(variance, rel=1e-6)
 
 
+def test_the_bridges_noise_is_that_of_the_authors():
+    """The root of beta rises evenly over 1000 steps from 1e-4 to 3e-4, but turns half-way."""
+    schedule = BridgeSchedule()
+    beta = np.diff(schedule.sigma.numpy() ** 2, prepend=0.0)
+    roots = np.sqrt(1e-4) + np.arange(500) / 999 * (np.sqrt(3e-4) - np.sqrt(1e-4))
+    np.testing.assert_allclose(beta, [*roots**2, *roots[::-1] ** 2], rtol=1e-9)
+    assert beta.max() == pytest.approx(1.865e-4, rel=1e-3) and schedule.sigma[-1] == pytest.approx(0.376, abs=1e-3)
+
+
 class Oracle(Bridge):
-    """Knows the target."""
+    """Knows the target, notes what it is asked, and starts at the second condition."""
 
     def __init__(self, x0, stochastic):
-        super().__init__(None, 0, BridgeSchedule(), stochastic)
-        self.x0 = x0
+        super().__init__(None, 1, BridgeSchedule(), stochastic)
+        self.x0, self.asked = x0, []
 
     def forward(self, xt, y, t, coords=None):
+        self.asked.append((int(t[0]), xt))
         return self.x0
 
 
 @pytest.mark.parametrize("stochastic", [True, False])
 def test_with_a_perfect_network_the_bridge_arrives_at_the_target_from_the_condition(stochastic):
-    x0, y, _ = make_inputs((4, 4, 4))
-    x0 = x0.clamp(-1, 1)
-    steps = list(trajectory(Oracle(x0, stochastic), y, None, 5, generator=torch.Generator().manual_seed(0)))
+    x0, y, _ = make_inputs((4, 4, 4), conditions=2)
+    x0, oracle = x0.clamp(-1, 1), Oracle(x0.clamp(-1, 1), stochastic)
+    steps = list(trajectory(oracle, y, None, 5, generator=torch.Generator().manual_seed(0)))
+    assert [t for t, _ in oracle.asked] == [step.t for step in steps] == [999, 799, 599, 400, 200]
+    states = [y[:, 1:], *(step.xt for step in steps[:-1])]
+    assert all(torch.equal(xt, state) for (_, xt), state in zip(oracle.asked, states, strict=True))
     torch.testing.assert_close(steps[-1].x0_hat, x0)
     torch.testing.assert_close(steps[-1].xt, x0, atol=0.02, rtol=0)
-    first = BridgeSchedule().between(x0, y, torch.tensor([799]), None)
+    first = BridgeSchedule().between(x0, y[:, 1:], torch.tensor([799]), None)
     spread = (steps[0].xt - first).abs().mean()
     assert (spread > 0.05) == stochastic, "noise where there should be none, or none where there should be"
     with pytest.raises(ValueError, match="steps must lie between 1 and 999"):
@@ -122,7 +135,29 @@ def test_the_bridges_loss_is_that_of_the_noise_in_units_of_sigma():
     torch.testing.assert_close(loss, (out - (xt - batch.x0) / sigma).square().mean(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_a_bridge_is_trained_with_noise_and_ot_ode_without(stochastic):
+    batch = make_batch(conditions=2)
+    oracle = Oracle(batch.x0, stochastic)
+    assert float(oracle.loss(batch, TRAIN, None)) == 0.0
+    ((_, xt),) = oracle.asked
+    noise = batch.eps if stochastic else None
+    torch.testing.assert_close(xt, oracle.schedule.between(batch.x0, batch.y[:, 1:], batch.t, noise))
+
+
 # pix2pix
+
+
+def test_each_player_minimises_its_own_loss():
+    model = Pix2pix(Regression(make_body(1 + 4, "axial")), 1, 4)
+    assert model.objectives() == {"generator.": model.generator_loss, "discriminator.": model.discriminator_loss}
+    assert L1_WEIGHT == 100.0
+
+
+@torch.no_grad()
+def test_the_discriminator_judges_a_target_by_its_condition():
+    model, batch = Pix2pix(Regression(make_body(1 + 4, "axial")), 1, 4), make_batch((24, 24, 2))
+    assert not torch.allclose(model.judge(batch.y, batch.x0), model.judge(batch.y.flip(0), batch.x0), atol=1e-4)
 
 
 class Constant(torch.nn.Module):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import zoom
 
-from diffens_core.degrade import block_average, downsample, interpolate_cubic, measurement_error, project, repeat
+from diffens_core.degrade import block_average, downsample, interpolate_cubic, measurement_rms, project, repeat
 from diffens_core.tasks import task_named
 
 shapes = st.tuples(*[st.integers(1, 13)] * 3)
@@ -84,8 +84,8 @@ def test_cubic_equals_scipys_zoom():
     np.testing.assert_allclose(interpolate_cubic(y)[0, 0].numpy(), expected, atol=1e-5)
 
 
-def test_measurement_error_is_what_the_projection_removes():
+def test_measurement_rms_is_what_the_projection_removes():
     x = volume((8, 8, 8))
     y = block_average(volume((8, 8, 8), 1))
-    assert measurement_error(block_average(x) + 0.5, block_average(x)) == pytest.approx(0.5, abs=1e-6)
-    assert measurement_error(x, y) > 0.1 and measurement_error(project(x, y), y) < 1e-6
+    assert measurement_rms(block_average(x) + 0.5, block_average(x)) == pytest.approx(0.5, abs=1e-6)
+    assert measurement_rms(x, y) > 0.1 and measurement_rms(project(x, y), y) < 1e-6

@@ -1,5 +1,7 @@
 """2.5D slabs, the rules that average experts, experts that read their own conditions, and borrowed networks."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_inputs, wake
@@ -7,7 +9,16 @@ from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_input
 from diffens_core.borrowed import Borrowed
 from diffens_core.config import ConfigError, FusionConfig, UNetConfig
 from diffens_core.data import PreparedData
-from diffens_core.experts import Average, RandomPlane, SampleAverage, SliceExpert, alternate, channels_in, random
+from diffens_core.experts import (
+    Average,
+    RandomPlane,
+    SampleAverage,
+    SliceExpert,
+    alternate,
+    average,
+    channels_in,
+    random,
+)
 from diffens_core.fusion import Fusion
 from diffens_core.inputs import coordinates, with_neighbours
 from diffens_core.planes import PLANES
@@ -113,6 +124,13 @@ def test_an_average_weighs_as_its_rule_says_and_runs_no_expert_in_vain():
     experts[1].register_forward_hook(lambda *_: pytest.fail("an expert of weight 0 was run"))
     mixed = Average(experts, lambda t: [0.25, 0.0, 0.75])(*inputs)
     torch.testing.assert_close(mixed, 0.25 * answers[0] + 0.75 * answers[2])
+    for rule in (average(2), alternate(2, [999, 500])):
+        with pytest.raises(ValueError, match="weighs 2 experts, not 3|not in list"):
+            Average(experts, rule)(*inputs)
+    with pytest.raises(ValueError, match="no models"):
+        Average([])
+    with pytest.raises(ValueError, match="between 0 and 1, not at 2"):
+        RandomPlane(experts[:2], 2)
     with pytest.raises(ValueError, match="the same"):
         xt, y, t = make_inputs((4, 4, 4), batch=2)
         Average(experts)(xt, y, torch.tensor([3, 4]))
@@ -127,6 +145,14 @@ def test_averaging_samples_of_one_expert_is_ancestral_sampling():
     for a, b in zip(ours, ancestral):
         torch.testing.assert_close(a.xt, b.xt)
         torch.testing.assert_close(a.x0_hat, b.x0_hat)
+
+
+@torch.no_grad()
+def test_all_experts_take_part_where_samples_are_averaged():
+    experts, (xt, y, _) = [make_expert(plane, seed=seed) for seed, plane in enumerate(PLANES)], make_inputs((6, 6, 6))
+    (step,) = trajectory(SampleAverage(experts), y, xt, 1)
+    alone = [next(ddim(expert, y, xt, 1)).x0_hat for expert in experts]
+    torch.testing.assert_close(step.x0_hat, torch.stack(alone).mean(0))
 
 
 class Exact(torch.nn.Module):
@@ -249,6 +275,45 @@ def test_a_network_of_another_library_becomes_an_expert(make):
     model(xt, y, t).square().sum().backward()
     assert model.adapters[0].readout.weight.grad.abs().max() > 0, "their feature maps do not reach the residual"
     assert all(p.grad is None for p in theirs.parameters())
+
+
+def test_a_copy_of_a_borrowed_network_has_feature_maps_of_its_own():
+    theirs = wake(diffusers_net().eval())
+    net = Borrowed(theirs, channels=2, multiple=2, taps=[block.resnets[-1] for block in reversed(theirs.up_blocks)])
+    copy, (x, t) = deepcopy(net), (torch.randn(1, 2, 8, 8), torch.tensor([5]))
+    wake(copy, seed=1)
+    with torch.no_grad():
+        for parameter in copy.parameters():
+            parameter.mul_(1.5)
+        ours, theirs = net(x, t)[1], copy(x, t)[1]
+    assert [f.shape for f in ours] == [f.shape for f in theirs] and not torch.allclose(ours[0], theirs[0])
+
+
+def test_an_output_that_is_not_a_prediction_is_refused():
+    from diffusers import UNet2DModel
+
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    sizes = {"block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+    with pytest.raises(ValueError, match="predicts one channel, this model puts out 2"):
+        Borrowed(UNet2DModel(in_channels=2, out_channels=2, **sizes, **blocks), channels=2, multiple=2)
+    expert = SliceExpert(Borrowed(diffusers_net(), channels=2, multiple=2), "axial", Schedule(), "epsilon")
+    with pytest.raises(ValueError, match="prediction must be one of v, eps, x0, not 'epsilon'"):
+        expert(*make_inputs((8, 8, 2)))
+
+
+def test_what_does_not_fit_is_named():
+    expert = make_expert()
+    with pytest.raises(ValueError, match="reads 6 channels, not 7: are these the conditions"):
+        expert(*make_inputs((8, 8, 8), conditions=2))
+    with pytest.raises(ValueError, match="0 neighbours on either side or more, not -1"):
+        with_neighbours(torch.zeros(1, 1, 4, 4, 4), 2, -1)
+    with pytest.raises(ConfigError, match="lam must be a number, not nan"):
+        FusionConfig(lam=float("nan"))
+    theirs = diffusers_net()
+    taps = [block.resnets[-1] for block in reversed(theirs.up_blocks)]
+    coarse = SliceExpert(Borrowed(theirs, channels=2, multiple=4, taps=taps), "axial", Schedule(), "eps")
+    with pytest.raises(ValueError, match="multiples of 4, the 3D network volumes of multiples of 2"):
+        Fusion([coarse, expert], 1, NET, FusionConfig())
 
 
 def test_taps_in_the_wrong_order_are_refused():

@@ -113,6 +113,12 @@ def test_windows_cover_every_slice_and_overlap(depth, window, data):
     assert all(end - start >= overlap for start, end in zip(starts[1:], ends))
 
 
+@pytest.mark.parametrize("window, overlap", [(3, 4), (4, 4), (4, -1)])
+def test_windows_that_leave_no_way_forward_are_refused(window, overlap):
+    with pytest.raises(ValueError, match=f"windows of {window} slices cannot overlap by {overlap}"):
+        window_starts(9, window, overlap)
+
+
 @torch.no_grad()
 def test_one_window_is_the_plain_pass_and_windows_are_averaged():
     """What overlapping windows answer is the mean over those that hold a slice, each computed alone."""

@@ -1,6 +1,7 @@
 """The registry: every name trains and translates, runs are shared by hash, options do not orphan old runs."""
 
 import json
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -10,6 +11,7 @@ from tiny import NET, SHAPE, SPACING
 
 from diffens_core import cli, methods
 from diffens_core.config import ConfigError, FusionConfig, Phase, RunConfig, UNetConfig, from_dict, to_dict
+from diffens_core.cost import read_cost
 from diffens_core.data import describe_data
 from diffens_core.evaluate import METRICS
 from diffens_core.experiment import Experiment
@@ -107,6 +109,7 @@ def test_shipped_runs_are_still_found_after_new_options_came(tmp_path):
     for path in SHIPPED.glob("*/*/config.json"):
         config = from_dict(RunConfig, json.loads(path.read_text()))
         assert path.parent.name.endswith(config.identity) and find(config, tmp_path) == path.parent
+        assert {"seconds", "core_seconds", "parameters", "memory"} <= set(read_cost(path.parent)), path.parent.name
         assert ("slab" in to_dict(config)) == (config.slab != 0)
         assert replace(config, slab=config.slab + 1).identity != config.identity
 
@@ -119,15 +122,68 @@ def test_ablations_change_what_they_say_and_nothing_else(setting):
     assert not found["no-features"].fusion.features and not found["no-coordinates"].fusion.coordinates
     assert found["patches-only"].train.phases == plain.train.phases[:1]
     (whole,) = found["volumes-only"].train.phases
-    assert whole.patch is None and whole.steps > plain.train.phases[1].steps
+    patches, last = plain.train.phases
+    assert whole.patch is None and whole.lr == patches.lr
+    shape = setting.preset.shape
+    sizes = [math.prod(map(min, p.patch, shape)) if p.patch else math.prod(shape) for p in (patches, last, whole)]
+    voxels = [p.steps * p.batch * size for p, size in zip((patches, last, whole), sizes)]
+    assert voxels[2] == pytest.approx(voxels[0] + voxels[1], abs=whole.batch * sizes[2])
+    both = found["patches-only+no-features"]
+    assert both.train == found["patches-only"].train and both.fusion == found["no-features"].fusion
     assert [len(run.experts) for run in found.values()].count(1) == 1 == len(found["one-plane"].experts)
     for name, run in found.items():
         assert run.identity != plain.identity and run.name == f"ours-tpdm+{name}"
         assert set(run.experts) <= set(plain.experts)
 
 
+EXPERTS = {
+    "tpdm": [("axial", 0), ("sagittal", 0)],
+    "tosm": [("axial", 0), ("sagittal", 0), ("coronal", 0)],
+    "madm": [("axial", 2), ("sagittal", 2), ("coronal", 2)],
+}
+
+
+@pytest.mark.parametrize(
+    "name, rival",
+    [(name, name) for name in EXPERTS]
+    + [("tpdm-alternate", "tpdm"), ("tpdm-random", "tpdm"), ("madm-samples", "madm")]
+    + [("ours-tpdm", "tpdm"), ("ours-small", "tpdm"), ("ours-tosm", "tosm"), ("ours-madm", "madm")],
+)
+def test_a_name_means_the_experts_of_its_paper(setting, name, rival):
+    runs = METHODS[name].runs(setting)
+    experts = runs[0].experts if name.startswith("ours") else runs
+    assert [(run.plane, run.slab) for run in experts] == EXPERTS[rival]
+    assert {run.task for run in experts} == {setting.task}
+
+
+def test_a_name_means_the_network_of_its_paper(setting):
+    runs = {name: METHODS[name].runs(setting)[0] for name in METHODS if METHODS[name].runs(setting)}
+    full, small, preset = runs["ours-tpdm"], runs["ours-small"], setting.preset
+    assert full.unet == preset.fusion and full.fusion == preset.fusion_config == FusionConfig()
+    assert small.unet == preset.small != preset.fusion and small.fusion == replace(FusionConfig(), features=False)
+    assert not runs["i2sb"].ode and runs["i2sb-ode"].ode
+    assert build(runs["i2sb"]).stochastic and not build(runs["i2sb-ode"]).stochastic
+    planes = {
+        name: runs[name].plane for name in ("unet-2d", "unet-3d", "pix2pix-2d", "pix2pix-3d", "i2sb", "palette-3d")
+    }
+    assert [name for name, plane in planes.items() if plane is None] == ["unet-3d", "pix2pix-3d", "palette-3d"]
+    stages = {
+        "unet": "regression",
+        "pix2pix": "pix2pix",
+        "i2sb": "bridge",
+        "palette-3d": "volume",
+        "make": "volumetric",
+    }
+    for start, stage in stages.items():
+        assert {run.stage for name, run in runs.items() if name.startswith(start)} == {stage}
+    multi = METHODS["multi-ours"].runs(replace(setting, task="both"))[0]
+    wanted = [(task, plane) for task in ("sr", "mt") for plane in preset.planes]
+    assert [(run.task, run.plane) for run in multi.experts] == wanted
+
+
 def after_plus(name: str) -> str:
-    return name.split("+")[1] if name.startswith("ours-tpdm+") and not name.endswith("no-projection") else ""
+    own = name.startswith("ours-tpdm+") and not name.endswith("no-projection")
+    return name.removeprefix("ours-tpdm+") if own else ""
 
 
 def test_preset_paper_has_the_papers_baselines(prepared):

@@ -18,7 +18,16 @@ from diffens_core.config import Phase, TrainConfig, UNetConfig
 from diffens_core.data import PreparedData, spread_step
 from diffens_core.schedule import Schedule
 from diffens_core.tasks import task_named
-from diffens_core.train import MovingAverage, TrainingError, denoising_loss, learning_rate, loss_box, phase_at, train
+from diffens_core.train import (
+    MovingAverage,
+    State,
+    TrainingError,
+    denoising_loss,
+    learning_rate,
+    loss_box,
+    phase_at,
+    train,
+)
 
 
 def test_training_writes_the_whole_run_folder(prepared, tmp_path):
@@ -144,6 +153,26 @@ def test_learning_rate_warms_up_and_decays_in_each_phase():
     constant = TrainConfig((Phase(10, 1, 1.0), Phase(20, 1, 0.1)))
     assert [learning_rate(constant, s) for s in (0, 9, 10, 29)] == [1.0, 1.0, 0.1, 0.1]
     assert phase_at(config, 10) == (config.phases[1], 0)
+    tail = TrainConfig((Phase(10, 1, 1.0),), decay="tail")
+    assert [learning_rate(tail, s) for s in (0, 4, 5, 6, 9)] == pytest.approx([1, 1, 1, 0.8, 0.2])
+    steps = TrainConfig((Phase(3000, 1, 1.0),), decay="exponential")
+    assert [learning_rate(steps, s) for s in (0, 999, 1000, 2999)] == pytest.approx([1, 1, 0.99, 0.99**2])
+
+
+def test_the_norm_and_the_optimiser_are_those_of_the_configuration(prepared):
+    denoiser = make_expert()
+    batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(1), (8, 8, 1), 0, 5, 1000)
+    with torch.no_grad():
+        xt = denoiser.schedule.add_noise(batch.x0, batch.eps, batch.t)
+        wrong = denoiser(xt, batch.y, batch.t, batch.coords) - batch.eps
+        found = {
+            norm: denoising_loss(denoiser, batch, dataclasses.replace(train_for("eps"), norm=norm))
+            for norm in ("l1", "l2")
+        }
+    assert float(found["l1"]) == pytest.approx(float(wrong.abs().mean()), rel=1e-4)
+    assert float(found["l2"]) == pytest.approx(float(wrong.square().mean()), rel=1e-4)
+    (optimizer,) = State(denoiser, dataclasses.replace(train_for("eps"), beta1=0.5)).optimizers
+    assert optimizer.defaults["betas"] == (0.5, 0.999)
 
 
 def test_moving_average_warms_up():

@@ -9,10 +9,10 @@
 # %% [markdown]
 # # Table 4. Ablations
 # `ours-tpdm` with one thing changed: without the projection onto what was measured; without the last phase on whole
-# volumes; without the 2D models' feature maps; with the gate alone or the residual alone. `ours-small` has half the width
-# and no feature maps.
+# volumes; without the 2D models' feature maps; with the gate alone or the residual alone; two or three of these at once, as
+# in two rows of the paper. `ours-small` has half the width and no feature maps.
 #
-# The paper's rows are on 250 BraTS volumes; two of its six change two or three things at once and have no counterpart.
+# The paper's rows are on 250 BraTS volumes.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
