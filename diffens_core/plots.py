@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from .planes import PLANES
 from .uncertainty import Uncertainty
@@ -153,8 +153,9 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
             axis.plot(log["step"], smooth, color=color, label=name)
         axis.set(xlabel="optimiser step", ylabel=label, yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
+        axis.yaxis.set_minor_formatter("")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)
     return figure
