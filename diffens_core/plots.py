@@ -455,6 +455,7 @@ def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
         axis.set_yticklabels([f"{method}\nover {rival}" for method, rival in pairs], fontsize=8)
         axis.set_ylim(len(pairs) - 0.5, -0.5)
         axis.tick_params(axis="x", labelsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(6))
         axis.title.set_fontsize(9)
         axis.grid(axis="x", alpha=0.3)
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
