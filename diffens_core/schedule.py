@@ -64,7 +64,7 @@ class Schedule:
                 return signal * out + noise * xt
             case "x0":
                 return (xt - signal * out) / noise
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
+        raise unknown(prediction)
 
     def prediction_from(self, prediction: str, eps: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The inverse of `eps_from`: what a network should have put out to mean `eps`; raises as it does."""
@@ -76,9 +76,14 @@ class Schedule:
                 return (eps - noise * xt) / signal
             case "x0":
                 return (xt - noise * eps) / signal
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
+        raise unknown(prediction)
 
     def eps_per_output(self, prediction: str, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """d eps / d output, [B, 1, ...]: what one unit of a residual in the predicted quantity adds to `eps`."""
         signal, noise = self.signal_and_noise(t, xt)
         return {"eps": torch.ones_like(signal), "v": signal, "x0": -signal / noise}[prediction]
+
+
+def unknown(prediction: str) -> ValueError:
+    """What to raise for a prediction that is not one of `PREDICTIONS`."""
+    return ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")

@@ -125,7 +125,7 @@ from diffens_core.uncertainty import FRACTIONS, LEVELS, calibration_curve, spars
 
 inside = {name: [] for name in chosen}
 for name in chosen:
-    for index in range(min(subjects, len(pairs)) if subjects else len(pairs)):
+    for index in pairs.first(subjects):
         other = pairs[index]
         spread = uncertainty(drawn[name].of(other, samples)[:, 0], other.x0[0])
         inside[name].append(torch.stack([spread.std[other.brain], spread.error[other.brain]]))
