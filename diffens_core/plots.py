@@ -243,7 +243,10 @@ def error_curves(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) ->
 
 
 def level_curves(
-    panels: Mapping[str, pd.DataFrame], marks: Mapping[str, pd.DataFrame] | None = None, xlabel: str = "step t"
+    panels: Mapping[str, pd.DataFrame],
+    marks: Mapping[str, pd.DataFrame] | None = None,
+    xlabel: str = "step t",
+    ylabel: str = "",
 ) -> plt.Figure:
     """One panel per named table: a line per column over the index; `marks` adds points. A name keeps its colour.
 
@@ -264,6 +267,7 @@ def level_curves(
         axis.set(xlabel=xlabel, title=title)
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel(ylabel)
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=8)
     return figure

@@ -32,5 +32,6 @@ panels = {}
 for task, methods in methods_by_task(plan, PAGES["figure_s3_calibration"].needs, among).items():
     panels[task] = Gallery(plan, task, methods).calibration(plan.samples)
 if panels:
-    figure = plots.level_curves(panels, xlabel="confidence of the interval")
+    labels = {"xlabel": "confidence of the interval", "ylabel": "share of brain voxels within"}
+    figure = plots.level_curves(panels, **labels)
     write_figure(figure, plan.folder("figure_s3_calibration") / "figure_s3_calibration")
