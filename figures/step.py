@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import TextIO
 
 import papermill
+from traitlets.config import Config
 
 from diffens_core.places import home
 
 STEPS = Path(__file__).parent
+# Kernels that start in the same moment may choose the same TCP port, and one of them dies; socket files are never shared.
+TRANSPORT = Config({"KernelManager": {"transport": "tcp" if os.name == "nt" else "ipc"}})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,9 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with open(args.log, "w") as log, _all_output_to(log):
             options = {"kernel_name": "python3", "cwd": home(), "stdout_file": log, "stderr_file": log}
-            papermill.execute_notebook(
-                STEPS / f"{args.notebook}.ipynb", failed, parameters, **options, progress_bar=False
-            )
+            options |= {"config": TRANSPORT, "progress_bar": False}
+            papermill.execute_notebook(STEPS / f"{args.notebook}.ipynb", failed, parameters, **options)
     except Exception as error:
         print(_message(args.notebook, parameters, error, failed, args.log), file=sys.stderr)
         return 1

@@ -44,7 +44,8 @@ IMAGE = (
 )
 SETS = (
     Column("MMD, linear, voxels", "mmd_linear_voxels", 1, paper="mmd"),
-    Column("Frechet, segmenter", "frechet_segmenter", 3),
+    Column("MMD, RBF, segmenter", "mmd_rbf_segmenter", 3),
+    Column("Frechet, segmenter, 1e-6", "frechet_segmenter", 2, 1e6),
     Column("FID, 1e-4", "fid_medicalnet50", 2, 1e4, paper="fid"),
 )
 DICE = tuple(Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}") for r in REGIONS)
