@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 import papermill
@@ -20,8 +21,6 @@ from traitlets.config import Config
 from diffens_core.places import home
 
 STEPS = Path(__file__).parent
-# Kernels that start in the same moment may choose the same TCP port, and one of them dies; socket files are never shared.
-TRANSPORT = Config({"KernelManager": {"transport": "tcp" if os.name == "nt" else "ipc"}})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,15 +36,22 @@ def main(argv: list[str] | None = None) -> int:
     for path in (args.executed, args.log):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(args.log, "w") as log, _all_output_to(log):
+        with open(args.log, "w") as log, _all_output_to(log), TemporaryDirectory() as sockets:
             options = {"kernel_name": "python3", "cwd": home(), "stdout_file": log, "stderr_file": log}
-            options |= {"config": TRANSPORT, "progress_bar": False}
+            options |= {"config": _own_sockets(Path(sockets)), "progress_bar": False}
             papermill.execute_notebook(STEPS / f"{args.notebook}.ipynb", failed, parameters, **options)
     except Exception as error:
         print(_message(args.notebook, parameters, error, failed, args.log), file=sys.stderr)
         return 1
     os.replace(failed, args.executed)
     return 0
+
+
+def _own_sockets(folder: Path) -> Config:
+    """Lets a kernel talk over socket files: of two that start together and choose the same TCP port one dies."""
+    if os.name == "nt":
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "connection_file": str(folder / "kernel.json")}})
 
 
 @contextmanager
