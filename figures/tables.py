@@ -144,7 +144,7 @@ def _lead_table(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column
     shown["of the rival"] = [_text(value, column.digits) for value in numbers["rival_mean"]]
     shown["lead"] = [_lead(line, column.digits + 1) for line in numbers.itertuples()]
     shown["ahead on"] = [f"{line.ahead} of {line.subjects}" for line in numbers.itertuples()]
-    shown["p"] = [f"{p:.3f}" for p in numbers["p"]]
+    shown["p"] = ["<0.001" if p < 0.001 else f"{p:.3f}" for p in numbers["p"]]
     shown["effect"] = [f"{effect:+.2f}" for effect in numbers["effect"]]
     shown["subjects needed"] = [f"{n:.0f}" if n < 1e5 else "more than 100000" for n in numbers["needed"]]
     return numbers, shown
