@@ -431,7 +431,7 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
         for value in bounds.get(title, ()):
             axis.axhline(value, color="gray", linestyle="--", linewidth=1)
         axis.set(xticks=range(len(table)), title=title, ylabel=ylabel if axis is axes[0, 0] else "")
-        axis.set_xticklabels(table.index, rotation=40, ha="right", fontsize=8)
+        axis.set_xticklabels(table.index, rotation=90, fontsize=8)
         axis.title.set_fontsize(9)
         axis.grid(axis="y", alpha=0.3)
         axis.margins(x=0.12)
