@@ -60,6 +60,7 @@ class Plan:
 
     second: a second prepared data set, of which `second_split` is translated; empty: `second_phantoms` phantoms of
     another seed where the data are embedded, else none.
+    sets: 1 compares sets of volumes on features of a network that is trained for it; 0: too few volumes to be worth it.
     jobs: minutes and GiB that one job of each kind is expected to take.
     experiments: the file that lists it, in place of experiments.yaml; its name is added to that of the results' folder.
     """
@@ -73,6 +74,7 @@ class Plan:
     samples: int = 1
     segmenter: str = OWN
     medicalnet: str = ""
+    sets: int = 1
     second_split: str = "test"
     second_phantoms: int = 0
     evaluations: tuple[Evaluation, ...] = ()
@@ -137,7 +139,7 @@ class Plan:
         if self.segmenter != OWN:
             return ()
         experiment = self.experiment_of(evaluation)
-        tasks = [segmentation_task(experiment), *(["seg1"] if evaluation.method != TRUTH else [])]
+        tasks = [segmentation_task(experiment), *(["seg1"] if self.sets and evaluation.method != TRUTH else [])]
         return tuple(experiment.segmenter_run(task) for task in tasks)
 
     def weights(self, runs: Iterable[RunConfig]) -> list[str]:

@@ -14,7 +14,7 @@ from diffens_core.report import TRUTH, with_experts
 from figures import step
 from figures.networks import hyperparameters, layers
 from figures.pages import PAGES, pages_of
-from figures.plan import Evaluation, open_plan
+from figures.plan import EXPERIMENTS, Evaluation, open_plan
 from figures.published import published
 from figures.tables import IMAGE, UNCERTAINTY, cost_table, leads, measured, overview, region_panels, segmentation
 from figures.tables import step_panels as panels_of_steps
@@ -49,6 +49,12 @@ def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
     assert overview.notna().all(axis=None) and overview["jobs"].min() > 0
     assert all(sum(page.needs(one) for one in plan.wanted.values()) for name, page in PAGES.items() if needs_any(name))
     assert not (home / "runs").exists()  # a plan is only a plan
+
+
+@pytest.mark.parametrize("name", ["comparison", "own_data"])
+def test_the_other_lists_are_plans_whose_jobs_are_all_estimated(home, name):
+    overview = open_plan("demo", experiments=str(EXPERIMENTS.with_name(f"{name}.yaml"))).overview(len(PAGES))
+    assert overview.notna().all(axis=None) and overview["jobs"].min() > 0
 
 
 def needs_any(page):
@@ -93,6 +99,11 @@ def test_a_new_seed_trains_new_methods_but_no_new_judge(home, listed):
         "segmentation-seg1-segmenter",
         "segmentation-seg4-segmenter",
     ]
+
+
+def test_without_distances_between_sets_no_network_is_trained_for_them(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["degraded"]}, sets=0))
+    assert [run.task for run in plan.trainings.values()] == ["seg4"]
 
 
 def test_steps_and_the_second_set_train_nothing_more(home, listed):

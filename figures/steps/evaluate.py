@@ -21,6 +21,7 @@ subjects: int = 0  # how many of them; 0: all
 samples: int = 1  # of each subject
 segmenter: str = "own"  # own, a file of a published one, or none
 medicalnet: str = ""  # the file resnet_50_23dataset.pth, or download; empty: no FID
+sets: int = 1  # 0: no distances between sets on features of a network trained here
 data: str = ""  # a prepared data set; empty: embedded phantoms
 on: str = ""  # another prepared data set to translate
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
@@ -36,7 +37,7 @@ from diffens_core.report import TRUTH, report
 from figures.plan import NONE
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
-judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=method != TRUTH)
+judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=bool(sets) and method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
 metrics, cost = report(experiment, method, task, out=Path(out), **options)
 summary(metrics)
