@@ -25,13 +25,15 @@ def _nothing(one: Evaluation) -> bool:
 class Page:
     """title: as in the report; needs: which evaluations it reads; settings: of the plan, that change what it shows.
 
-    network: whether it runs one, and so wants what sampling has.
+    network: whether it runs one, and so wants what sampling has. only_with: what there must be some of for a page to
+    say anything, where that is not all it reads.
     """
 
     title: str
     needs: Callable[[Evaluation], bool] = _nothing
     settings: tuple[str, ...] = ()
     network: bool = False
+    only_with: Callable[[Evaluation], bool] = lambda one: True
 
 
 def _plain(one: Evaluation) -> bool:
@@ -64,6 +66,7 @@ PAGES = {
     "table_4_ablations": Page(
         "Table 4. Ablations",
         lambda one: _plain(one) and (one.method in ABLATIONS or one.method in ("tpdm", "ours-tpdm", "ours-small")),
+        only_with=lambda one: one.method in ABLATIONS,
     ),
     "table_5_uncertainty": Page("Table 5. Uncertainty", _sampled),
     "table_6_second_data": Page("Table 6. A second data set", lambda one: one.second),
@@ -91,7 +94,11 @@ PAGES = {
         ("split",),
         network=True,
     ),
-    "figure_s2_steps": Page("Figure S2. Quality against steps", lambda one: one.steps > 0 or _sampled(one)),
+    "figure_s2_steps": Page(
+        "Figure S2. Quality against steps",
+        lambda one: one.steps > 0 or _sampled(one),
+        only_with=lambda one: one.steps > 0,
+    ),
     "figure_s3_calibration": Page("Figure S3. Calibration", _sampled, ("split", "samples", "subjects")),
     "figure_s4_training": Page("Figure S4. Training", _method),
     "figure_s5_leads": Page("Figure S5. Fusions against their averages", _fused),
@@ -100,4 +107,8 @@ PAGES = {
 
 def pages_of(plan: Plan) -> dict[str, Page]:
     """Those that a plan has something for."""
-    return {name: page for name, page in PAGES.items() if page.needs is _nothing or plan.needed(page.needs)}
+
+    def has_something(page: Page) -> bool:
+        return page.needs is _nothing or bool(plan.needed(lambda one: page.needs(one) and page.only_with(one)))
+
+    return {name: page for name, page in PAGES.items() if has_something(page)}

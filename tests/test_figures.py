@@ -89,6 +89,7 @@ def test_experiments_of_ones_own_have_a_place_and_only_the_pages_that_they_fill(
     pages = pages_of(plan)
     assert {"table_1_methods", "table_7_networks", "figure_1_method"} < set(pages)
     assert not {"table_3_multimodality", "table_6_second_data", "figure_4_second_data"} & set(pages)
+    assert not {"table_4_ablations", "figure_s2_steps"} & set(pages)  # which would repeat what others show
     assert set(pages_of(open_plan("smoke"))) == set(PAGES)
 
 
