@@ -62,6 +62,7 @@ PAGES = {
     "table_3_multimodality": Page(
         "Table 3. Experts of one modality each, fused",
         lambda one: _method(one) and one.task == "both" and one.method in (*MULTI, "tpdm", "ours-tpdm"),
+        only_with=lambda one: one.method in MULTI,
     ),
     "table_4_ablations": Page(
         "Table 4. Ablations",

@@ -8,7 +8,8 @@
 
 # %% [markdown]
 # # Table 2. Is the tumour still found?
-# A segmentation network reads four contrasts; in place of the true FLAIR it is given each method's. Dice in per cent, the
+# A segmentation network reads four contrasts (FLAIR and T1ce alone where some subjects have no other); in place of the
+# true FLAIR it is given each method's. Dice in per cent, the
 # 95 % Hausdorff distance in mm, and Recovery: the share of the Dice lost by degrading the FLAIR that a method gets back.
 # Recovery is a ratio of small differences: its interval says whether it means anything.
 #
