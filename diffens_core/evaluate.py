@@ -64,6 +64,15 @@ def subject_means(metrics: pd.DataFrame) -> pd.Series:
     return metrics.assign(kind=kind).groupby(["method", "task", "kind", "metric", "subject"])["value"].mean()
 
 
+def by_subject(metrics: pd.DataFrame, metric: str, methods: Sequence[str], kind: str = "single sample") -> pd.DataFrame:
+    """One metric of one task: a row per subject, a column for each of `methods` that has it. kind: as above."""
+    means = subject_means(metrics[metrics["metric"] == metric])
+    if kind not in means.index.get_level_values("kind"):
+        return pd.DataFrame()
+    table = means.xs(kind, level="kind").unstack("method").droplevel(["task", "metric"])
+    return table[[method for method in methods if method in table]]
+
+
 def summary(metrics: pd.DataFrame) -> pd.DataFrame:
     """Mean over subjects of every metric of one method: a row per metric, a column per kind of sample."""
     means = subject_means(metrics).groupby(["metric", "kind"]).mean().unstack("kind")

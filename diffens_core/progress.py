@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
+
+WIDTH = 12  # of the bar
 
 
 class Progress:
@@ -37,15 +40,16 @@ class Progress:
         first, since = self.first  # the time up to the first report holds one-off work, and steps a resume skips
         if first < self.done < self.total:
             left += f" spent, {_clock((now - since) / (self.done - first) * (self.total - self.done))} left"
-        filled = round(20 * self.done / max(1, self.total))
-        bar = "█" * filled + "░" * (20 - filled)
-        return f"{self.label:<30} {bar} {self.done}/{self.total} · {left}{' · ' + note if note else ''}"
+        filled = round(WIDTH * self.done / max(1, self.total))
+        bar = "█" * filled + "░" * (WIDTH - filled)
+        return f"{self.label:<38} {bar} {self.done}/{self.total} · {left}{' · ' + note if note else ''}"
 
     def _show(self, line: str, last: bool) -> None:
         if self.handle:
             self.handle.update({"text/plain": line}, raw=True)
         elif sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K" + line + ("\n" if last else ""))
+            columns = shutil.get_terminal_size().columns  # a line that wraps is not rewritten but repeated
+            sys.stderr.write("\r\x1b[K" + line[: columns - 1] + ("\n" if last else ""))
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from diffens_core.evaluate import subject_means
+from diffens_core.evaluate import by_subject
 from diffens_core.methods import ABLATIONS, METHODS
 from diffens_core.report import TRUTH
 from diffens_core.segmentation import REGIONS
@@ -61,16 +61,6 @@ UNCERTAINTY = (
 )
 
 
-def by_subject(metrics: pd.DataFrame, task: str, metric: str, kind: str = "single sample") -> pd.DataFrame:
-    """Values of one metric: a row per subject, a column per method in the order of the registry; means over seeds."""
-    chosen = metrics[(metrics["task"] == task) & (metrics["metric"] == metric)]
-    means = subject_means(chosen)
-    if kind not in means.index.get_level_values("kind"):
-        return pd.DataFrame()
-    table = means.xs(kind, level="kind").unstack("method").reset_index(drop=True, level=["task", "metric"])
-    return table[[m for m in ORDER if m in table]]
-
-
 def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper: int = 0) -> Table:
     """A row per method, means over subjects with intervals; `paper`: the number of the paper's table to stand beside.
 
@@ -78,8 +68,9 @@ def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper:
     """
     numbers, shown = pd.DataFrame(), pd.DataFrame()
     theirs = published(paper, task) if paper else pd.DataFrame()
+    of_task = metrics[metrics["task"] == task]
     for column in columns:
-        values = by_subject(metrics, task, column.metric, column.kind) * column.factor
+        values = by_subject(of_task, column.metric, ORDER, column.kind) * column.factor
         for method in values:
             found = values[method].dropna().to_numpy()
             low, high = interval(found)
@@ -105,8 +96,9 @@ def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
     gaps = [Column(f"HD95 {r.upper()}", f"hd95_{r}", 1) for r in REGIONS]
     numbers, shown = measured(metrics, task, (*DICE, *gaps), paper)
     theirs = published(paper, task) if paper else pd.DataFrame()
+    of_task = metrics[metrics["task"] == task]
     for region in REGIONS:
-        title, scores = f"Recovery {region.upper()}", by_subject(metrics, task, f"dice_{region}")
+        title, scores = f"Recovery {region.upper()}", by_subject(of_task, f"dice_{region}", ORDER)
         if not {TRUTH, "degraded"} <= set(scores):
             continue
         for method in set(scores) - {TRUTH, "degraded"}:
@@ -130,7 +122,7 @@ def _lead_table(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column
     """In one metric; p adjusted within each task and seed."""
     keys, lines = ["task", "method", "rival", "seed"], []
     for (task, seed), part in metrics.groupby(["task", "seed"]):
-        values = by_subject(part, task, column.metric) * column.factor
+        values = by_subject(part, column.metric, ORDER) * column.factor
         pairs = {ours: rival for ours, rival in rivals.items() if {ours, rival} <= set(values)}
         if pairs:
             found = comparisons(values, pairs).rename_axis("method").reset_index()

@@ -92,18 +92,11 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # All metrics take the target's own range as their unit, as the paper does. PSNR in decibels; MAE as a share of the range.
 
 # %%
-from diffens_core.evaluate import subject_means
+from diffens_core.evaluate import by_subject
 from diffens_core.statistics import with_intervals
 
-values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
-
-
-def by_subject(metric):
-    return values[metric].unstack("method").reindex(columns=chosen).dropna(how="all")
-
-
 usual = ["psnr", "ssim", "mae", "psnr_brain", "ssim_brain", "mae_brain"]
-pd.DataFrame({metric: with_intervals(by_subject(metric)) for metric in usual})
+pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for metric in usual})
 
 # %% [markdown]
 # ## Is the difference real?
@@ -118,7 +111,7 @@ pd.DataFrame({metric: with_intervals(by_subject(metric)) for metric in usual})
 from diffens_core.statistics import comparisons
 
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
-tests = {metric: comparisons(by_subject(metric), pairs) for metric in ("psnr", "ssim", "psnr_brain")}
+tests = {name: comparisons(by_subject(metrics, name, chosen), pairs) for name in ("psnr", "ssim", "psnr_brain")}
 pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
@@ -127,6 +120,9 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 # and a plane in which a 2D model was trained tends to look better than the planes across it.
 
 # %%
+from diffens_core.evaluate import subject_means
+
+values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
 means = values.groupby("method").mean().reindex(chosen)
 regions = ["psnr", "psnr_brain", "psnr_tumour", "ssim", "ssim_brain", "ssim_tumour"]
 means[regions].style.format("{:.3f}", na_rep="")
@@ -168,7 +164,7 @@ figure.savefig(folder / "jitter.png")
 from diffens_core.distributions import too_few
 
 sets = metrics[metrics["subject"] == "all"].pivot(index="method", columns="metric", values="value").reindex(chosen)
-print(too_few(values["psnr"].groupby("subject").ngroups - 1))
+print(too_few(len(by_subject(metrics, "psnr", chosen))))
 print("judges:", ", ".join(f"{name} {digest[:12]}" for name, digest in judges.digests.items()))
 sets.style.format("{:.4g}")
 

@@ -102,20 +102,13 @@ figure.savefig(folder / "segmentation.png")
 # that neither has counts as Dice 1 and 0 mm; one that only one side has as 0 and 373 mm (the rule of BraTS).
 
 # %%
-from diffens_core.evaluate import subject_means
+from diffens_core.evaluate import by_subject
 from diffens_core.statistics import with_intervals
 
-values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
-
-
-def by_subject(metric):
-    return values[metric].unstack("method").reindex(columns=chosen).dropna(how="all")
-
-
-scores = {metric: by_subject(metric) for metric in ("dice_wt", "dice_tc", "dice_et")}
+scores = {metric: by_subject(metrics, metric, chosen) for metric in ("dice_wt", "dice_tc", "dice_et")}
 table = pd.DataFrame({metric: with_intervals(columns) for metric, columns in scores.items()})
-distances = values[["hd95_wt", "hd95_tc", "hd95_et"]].groupby("method").mean().reindex(chosen)
-table.join(distances.round(1))
+distances = {metric: by_subject(metrics, metric, chosen).mean() for metric in ("hd95_wt", "hd95_tc", "hd95_et")}
+table.join(pd.DataFrame(distances).round(1))
 
 # %% [markdown]
 # ## Recovery

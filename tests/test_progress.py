@@ -1,0 +1,43 @@
+"""The progress line: what a terminal, a log file and a saved notebook get."""
+
+import io
+
+import pytest
+
+from diffens_core.progress import Progress, _clock
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_line_is_rewritten_and_never_wraps(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    bar = Progress("training segmentation segmenter (seg4)", 3)
+    for done in (1, 2, 3):
+        bar.shown = 0.0  # as if half a second had passed
+        bar.update(done, "loss 0.1234 and a long note that would not fit")
+    lines = terminal.getvalue().split("\r\x1b[K")
+    assert len(lines) == 4 and all(len(line.rstrip("\n")) <= 59 for line in lines)
+    assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().endswith("\n")
+
+
+def test_a_log_file_gets_the_first_the_last_and_a_line_every_half_minute(monkeypatch):
+    log, now = io.StringIO(), [100.0]
+    monkeypatch.setattr("sys.stderr", log)
+    monkeypatch.setattr("diffens_core.progress.time.monotonic", lambda: now[0])
+    bar = Progress("sampling", 100)
+    for done in range(1, 101):
+        now[0] += 1
+        bar.update(done)
+    counts = [line.split(" · ")[0].split()[-1] for line in log.getvalue().splitlines()]
+    assert counts == ["1/100", "31/100", "61/100", "91/100", "100/100"]
+    assert "left" in log.getvalue().splitlines()[1] and "left" not in log.getvalue().splitlines()[-1]
+
+
+@pytest.mark.parametrize("seconds, text", [(59.9, "0:59"), (61, "1:01"), (3600, "1:00:00"), (7325, "2:02:05")])
+def test_times_are_written_as_a_clock(seconds, text):
+    assert _clock(seconds) == text
