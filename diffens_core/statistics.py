@@ -55,6 +55,14 @@ def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float
     return recovery(*scores), float(low), float(high)
 
 
+def recovery_lead(dice, rival, degraded, true, seed: int = 0) -> tuple[float, float, float]:
+    """By how many points the `recovery` of `dice` exceeds that of `rival`, with the interval of this paired difference.
+
+    It is what the two differ by as a share of what is lost; how hard the subjects are to segment cancels.
+    """
+    return recovery_interval(np.asarray(degraded) + np.asarray(dice) - np.asarray(rival), degraded, true, seed)
+
+
 def wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:
     """p of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal. Exact for few subjects."""
     difference = np.asarray(a, float) - np.asarray(b, float)

@@ -15,7 +15,7 @@ from diffens_core.evaluate import by_subject
 from diffens_core.methods import ABLATIONS, METHODS
 from diffens_core.report import TRUTH
 from diffens_core.segmentation import REGIONS
-from diffens_core.statistics import comparisons, interval, interval_text, recovery_interval
+from diffens_core.statistics import comparisons, interval, interval_text, recovery_interval, recovery_lead
 
 from .published import published
 
@@ -110,6 +110,24 @@ def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
             numbers[f"{title}, paper"] = theirs[f"recovery_{region}"].reindex(numbers.index)
             shown[f"{title}, paper"] = [_text(value, 1) for value in numbers[f"{title}, paper"]]
     return numbers, shown.fillna("")
+
+
+def recovery_leads(metrics: pd.DataFrame, rivals: Mapping[str, str], task: str) -> Table:
+    """Recovery of each method and of its rival, per cent, and by how many points it is ahead: a row per region."""
+    lines, of_task = [], metrics[metrics["task"] == task]
+    for region in REGIONS:
+        scores = by_subject(of_task, f"dice_{region}", ORDER)
+        for method, rival in rivals.items():
+            if {method, rival, "degraded", TRUTH} <= set(scores):
+                ours, theirs, degraded, true = scores[[method, rival, "degraded", TRUTH]].dropna().to_numpy().T
+                both = (recovery_interval(ours, degraded, true)[0], recovery_interval(theirs, degraded, true)[0])
+                found = (*both, *recovery_lead(ours, theirs, degraded, true), len(ours))
+                lines.append((method, rival, region.upper(), *found))
+    columns = ["method", "rival", "region", "Recovery", "of the rival", "lead", "low", "high", "subjects"]
+    numbers = pd.DataFrame(lines, columns=columns).set_index(columns[:3])
+    shown = pd.DataFrame({name: [_text(value, 1) for value in numbers[name]] for name in columns[3:5]}, numbers.index)
+    shown["lead"] = [interval_text(*line, digits=1) for line in numbers[["lead", "low", "high"]].to_numpy()]
+    return numbers, shown.assign(subjects=numbers["subjects"])
 
 
 def leads(metrics: pd.DataFrame, rivals: Mapping[str, str], columns: Iterable[Column]) -> dict[str, Table]:

@@ -16,7 +16,17 @@ from figures.networks import hyperparameters, layers
 from figures.pages import PAGES, pages_of
 from figures.plan import EXPERIMENTS, Evaluation, open_plan
 from figures.published import published
-from figures.tables import IMAGE, UNCERTAINTY, cost_table, leads, measured, overview, region_panels, segmentation
+from figures.tables import (
+    IMAGE,
+    UNCERTAINTY,
+    cost_table,
+    leads,
+    measured,
+    overview,
+    recovery_leads,
+    region_panels,
+    segmentation,
+)
 from figures.tables import step_panels as panels_of_steps
 from figures.write import latex, markdown, write_table
 
@@ -231,6 +241,19 @@ def test_recovery_is_the_share_of_what_was_lost():
 def test_no_recovery_without_a_degraded_flair():
     numbers, _ = segmentation(dice(truth=[0.9, 0.8], tpdm=[0.7, 0.7]).assign(task="mt"), "mt")
     assert not any("Recovery" in column for column in numbers)
+
+
+def test_a_lead_in_recovery_is_paired_and_the_difference_of_both():
+    scores = {"truth": [0.95, 0.8, 0.6, 0.9], "degraded": [0.7, 0.65, 0.5, 0.6], "tpdm": [0.8, 0.7, 0.55, 0.7]}
+    metrics = dice(**scores, **{"ours-tpdm": [value + 0.02 for value in scores["tpdm"]]})
+    numbers, shown = recovery_leads(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, "sr")
+    line = numbers.loc[("ours-tpdm", "tpdm", "WT")]
+    assert len(numbers) == 3 and line["subjects"] == 4
+    assert line["lead"] == pytest.approx(line["Recovery"] - line["of the rival"]) == pytest.approx(100 * 0.02 / 0.2)
+    # ahead by the same on each subject: only the loss varies, and far less than Recovery itself does
+    assert 100 * 0.02 / 0.3 <= line["low"] < line["lead"] < line["high"] <= 100 * 0.02 / 0.1
+    assert shown.loc[("ours-tpdm", "tpdm", "WT"), "lead"] == f"10.0 [{line['low']:.1f}, {line['high']:.1f}]"
+    assert recovery_leads(metrics, {"ours-tpdm": "tosm"}, "sr")[0].empty
 
 
 def test_leads_are_of_pairs_by_task_and_seed():
