@@ -21,9 +21,11 @@ from .inputs import coordinates
 from .places import lengthen, shorten
 from .sampler import mix_seed
 from .tasks import LABELS, TARGET, Task
-from .volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume
+from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
+EVERYONE = "all"  # the subject of what is measured on a set of subjects
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,10 @@ def read_participants(root: str | Path) -> pd.DataFrame:
         raise VolumeError(f"{path}: not a table ({str(error).strip()}); prepare the data again") from None
     if not {"participant_id", "split"} <= set(table.columns):
         raise VolumeError(f"{path}: needs the columns participant_id and split; prepare the data again")
+    names = table["participant_id"]
+    wrong = sorted({*names[names.duplicated()].map(str), *names[names.isna() | (names == EVERYONE)].map(str)})
+    if wrong:
+        raise VolumeError(f"{path}: {', '.join(wrong)}: listed twice, without a name, or named '{EVERYONE}'")
     return table
 
 
@@ -193,32 +199,50 @@ class PreparedData:
         return all((self.root / subject / f"{name}.nii.gz").is_file() for name in names)
 
     def labels(self, subject: str) -> torch.Tensor | None:
-        """Labels of the tumour, uint8 [X, Y, Z] on the grid of the subject's pair; None where there are none."""
-        path = self.root / subject / f"{LABELS}.nii.gz"
-        if not path.is_file():
-            return None
-        seg = load_volume(path)
-        factor = coarsening(seg.spacing, self.config.spacing, path)
-        return torch.from_numpy(self._window(subject, factor)[0].crop(coarsen_labels(seg.data, factor)))
+        """Labels of the tumour, uint8 [X, Y, Z] on the grid of the subject's pair; None where there are none.
 
-    def _window(self, subject: str, factor: int) -> tuple[Window, np.ndarray]:
+        Raises `VolumeError` for other values than `LABEL_VALUES`.
+        """
+        if not self._has_all(subject, (LABELS,)):
+            return None
+        brain = self._load(subject, "brain")
+        labels = self._load(subject, LABELS, brain).data
+        wrong = sorted(set(np.unique(labels)) - set(LABEL_VALUES))
+        if wrong:
+            where = self.root / subject / f"{LABELS}.nii.gz"
+            raise VolumeError(f"{where}: labels are 0, 1, 2 and 4, not {wrong[0]:g}; prepare this subject again")
+        factor = coarsening(brain.spacing, self.config.spacing, self.root / subject)
+        return torch.from_numpy(self._window(subject, brain, factor)[0].crop(coarsen_labels(labels, factor)))
+
+    def _load(self, subject: str, name: str, like: Volume | None = None) -> Volume:
+        """One file of a subject; all of them lie on one grid, that of its brain mask."""
+        path = self.root / subject / f"{name}.nii.gz"
+        volume = load_volume(path)
+        if like and not (volume.data.shape == like.data.shape and np.allclose(volume.affine, like.affine, atol=1e-3)):
+            raise VolumeError(f"{path}: not on the grid of brain.nii.gz beside it; prepare this subject again")
+        return volume
+
+    def _window(self, subject: str, brain: Volume, factor: int) -> tuple[Window, np.ndarray]:
         """The box around the brain on the grid that is `factor` times coarser than the files', and the brain on it."""
-        brain = coarsen(load_volume(self.root / subject / "brain.nii.gz").data, factor) > 0.5
-        return Window.centered(center_of(brain), self.config.shape), brain
+        mask = coarsen(brain.data, factor) > 0.5
+        if not mask.any():
+            raise VolumeError(f"{self.root / subject / 'brain.nii.gz'}: empty; prepare this subject again")
+        return Window.centered(center_of(mask), self.config.shape), mask
 
     def _read(self, subject: str) -> Pair:
-        folder = self.root / subject
+        brain = self._load(subject, "brain")
+        factor = coarsening(brain.spacing, self.config.spacing, self.root / subject)
+        window, mask = self._window(subject, brain, factor)
         names = (TARGET, *self.task.contrasts)
-        volumes = {name: load_volume(folder / f"{name}.nii.gz") for name in names}
-        first = volumes[TARGET]
-        factor = coarsening(first.spacing, self.config.spacing, folder)
-        window, brain = self._window(subject, factor)
-        images = {name: window.crop(coarsen(volume.data, factor)) for name, volume in volumes.items()}
-        brain = window.crop(brain)
-        x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
+        images = {name: window.crop(coarsen(self._load(subject, name, brain).data, factor)) for name in names}
+        try:
+            x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
+        except VolumeError as error:
+            raise VolumeError(f"{self.root / subject}: {error}") from None
         if self.task.target == LABELS:
             x0 = self.labels(subject)[None].float()
-        return Pair(subject, x0, y, torch.from_numpy(brain), window.affine(coarse_affine(first.affine, factor)), scale)
+        affine = window.affine(coarse_affine(brain.affine, factor))
+        return Pair(subject, x0, y, torch.from_numpy(window.crop(mask)), affine, scale)
 
     def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0)) -> Batch:
         """Random windows, noise and steps `t` for the given sample numbers of one training step.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import Pair
+from .data import EVERYONE, Pair
 from .degrade import block_average
 from .device import pick_device
 from .metrics import image_metrics
@@ -21,7 +21,7 @@ from .uncertainty import uncertainty, uncertainty_metrics
 
 COLUMNS = ["method", "task", "subject", "sample", "metric", "value"]
 METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
-SET = "all"
+SET = EVERYONE
 
 
 def score(
@@ -74,9 +74,15 @@ def by_subject(metrics: pd.DataFrame, metric: str, methods: Sequence[str], kind:
 
 
 def summary(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Mean over subjects of every metric of one method: a row per metric, a column per kind of sample."""
-    means = subject_means(metrics).groupby(["metric", "kind"]).mean().unstack("kind")
-    return means.reindex(metrics["metric"].drop_duplicates()).fillna("")
+    """Mean over subjects of every metric of one method: a row per metric, a column per kind of sample.
+
+    `subjects`: how many of them a metric has; one without labels, or without a tumour, has none within the tumour.
+    """
+    values = subject_means(metrics)
+    means = values.groupby(["metric", "kind"]).mean().unstack("kind")
+    counts = values.drop(SET, level="subject", errors="ignore").groupby(["metric", "kind"]).count()
+    means["subjects"] = counts.groupby("metric").max()
+    return means.reindex(metrics["metric"].drop_duplicates()).astype(object).fillna("")
 
 
 def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:

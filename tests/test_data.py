@@ -57,6 +57,18 @@ def remove(path):
     path.unlink()
 
 
+def edit(change, shift=0.0):
+    """Rewrites a volume; shift: of its place, mm."""
+
+    def rewrite(path):
+        image = nib.load(path)
+        affine = image.affine.copy()
+        affine[0, 3] += shift
+        nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), affine), path)
+
+    return rewrite
+
+
 @pytest.mark.parametrize(
     "name, spoil, complaint",
     [
@@ -69,7 +81,14 @@ def remove(path):
         ("participants.tsv", lambda p: p.write_text("name\tset\nsub-00\ttrain\n"), "needs the columns participant_id"),
         ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nsub-00\ttest\n"), "no participant has the"),
         ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nsub-77\ttrain\n"), "sub-77.*data_prep"),
+        ("participants.tsv", lambda p: p.write_text(p.read_text() + "sub-00\ttrain\t\t\n"), "sub-00: listed twice"),
+        ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nall\ttrain\n"), "all: .* named 'all'"),
+        ("participants.tsv", lambda p: p.write_text('participant_id\tsplit\n""\ttrain\n'), "without a name"),
         ("sub-00/flair.nii.gz", remove, "flair.nii.gz: no such file"),
+        ("sub-00/flair.nii.gz", edit(np.zeros_like), "sub-00: .*empty"),
+        ("sub-00/brain.nii.gz", edit(np.zeros_like), "brain.nii.gz: empty; prepare"),
+        ("sub-00/t1ce.nii.gz", edit(lambda data: data[:-2]), "t1ce.nii.gz: not on the grid of brain"),
+        ("sub-00/t1ce.nii.gz", edit(lambda data: data, shift=40.0), "t1ce.nii.gz: not on the grid of brain"),
         ("sub-00/t1ce.nii.gz", lambda p: p.write_bytes(p.read_bytes()[:200]), "t1ce.nii.gz: cannot be read"),
         ("sub-00/brain.nii.gz", remove, "brain.nii.gz: no such file"),
     ],
@@ -79,6 +98,24 @@ def test_a_broken_data_set_is_one_line_that_names_the_place(own, name, spoil, co
     with pytest.raises(VolumeError, match=complaint) as caught:
         open_split(own)[0]
     assert str(own) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change, shift, complaint",
+    [
+        (lambda brain: 3 * brain, 0.0, "labels are 0, 1, 2 and 4, not 3"),
+        (lambda brain: brain * np.float32(0.5), 0.0, "labels are 0, 1, 2 and 4, not 0.5"),
+        (lambda brain: brain[:-2], 0.0, "not on the grid of brain"),
+        (lambda brain: brain, 40.0, "not on the grid of brain"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(own, change, shift, complaint):
+    seg = own / "sub-00" / "seg.nii.gz"
+    seg.write_bytes((own / "sub-00" / "brain.nii.gz").read_bytes())
+    assert open_split(own).labels("sub-00").any()
+    edit(change, shift)(seg)
+    with pytest.raises(VolumeError, match=complaint):
+        open_split(own).labels("sub-00")
 
 
 def test_voxels_that_do_not_go_into_the_presets_are_refused(own):
