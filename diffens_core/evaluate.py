@@ -81,7 +81,7 @@ def summary(metrics: pd.DataFrame) -> pd.DataFrame:
     values = subject_means(metrics)
     means = values.groupby(["metric", "kind"]).mean().unstack("kind")
     counts = values.drop(SET, level="subject", errors="ignore").groupby(["metric", "kind"]).count()
-    means["subjects"] = counts.groupby("metric").max()
+    means["subjects"] = counts.groupby("metric").max().astype("Int64")
     return means.reindex(metrics["metric"].drop_duplicates()).astype(object).fillna("")
 
 
