@@ -83,7 +83,7 @@ def published_weights(path: str | Path) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(NUMPY_SCALARS):  # such files also hold their best score
             content = torch.load(path, map_location="cpu", weights_only=True)
         weights = content.get("state_dict", content)
-        return {name.removeprefix("module."): value for name, value in weights.items()}
+        return {n.removeprefix("module."): value for n, value in weights.items() if isinstance(value, torch.Tensor)}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except Exception as error:  # torch raises many kinds for files that are none of its own

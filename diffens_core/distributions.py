@@ -18,7 +18,7 @@ def too_few(count: int) -> str:
     """What a reader of distances between sets of `count` volumes must be told; empty where there are enough."""
     if count >= ENOUGH:
         return ""
-    return f"distances between sets of {count} volumes are biased (below {ENOUGH}): compare equal numbers only"
+    return f"distances between sets of {count} volumes are biased or noisy (below {ENOUGH}): compare equal numbers only"
 
 
 class VoxelMeans:

@@ -1,6 +1,7 @@
 """How near a volume is to the truth: PSNR, SSIM and absolute error, by region and by plane, and jitter between slices.
 
-All of them take the target's own range (maximum minus minimum) as their unit, as the paper does.
+All of them take the target's own range (maximum minus minimum) as their unit, as the paper does. Targets of prepared
+data are scaled to [-1, 1] and clipped there (`data.scaled_pair`): what is brighter counts as 1, where the range ends.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def image_metrics(prediction, target, brain, tumour=None) -> dict[str, float]:
 
     `psnr` (decibels), `ssim`, `mae` (a fraction of the target's range): whole volume. With `_brain`, `_tumour`: within
     these; a tumour without voxels has none. With `_sagittal`, `_coronal`, `_axial`: the mean over the slices of this
-    plane, each within the brain, SSIM in 2D. `jitter_<plane>`: see `jitter`, in per cent of the range.
+    plane, each within the brain, SSIM in 2D; without slices of less than `LEAST_SECTION` of the largest section of the
+    brain. `jitter_<plane>`: see `jitter`, in per cent of the range.
 
     SSIM: Gaussian window of 11 voxels, sigma 1.5; over the whole volume without a border of 5 voxels, as usual. Raises
     `ValueError` for shapes that differ, values that are not finite, an empty brain, a constant target, or less than 11
@@ -71,8 +73,12 @@ def roughness(volume: np.ndarray, brain: np.ndarray) -> list[float]:
 
 def _checked(prediction, target, masks) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Both volumes in units of the target's range, from 0; and the masks that hold something."""
-    x, y = torch.as_tensor(prediction), torch.as_tensor(target)
-    regions = {name: torch.as_tensor(mask).to(x.device, torch.bool) for name, mask in masks.items() if mask is not None}
+    # in double precision before anything is subtracted: whole numbers overflow, and half precision has no room
+    x, y = (_tensor(volume).double() for volume in (prediction, target))
+    masks = {name: _tensor(mask) for name, mask in masks.items() if mask is not None}
+    if not all(torch.isfinite(mask).all() for mask in masks.values()):
+        raise ValueError("a mask holds values that are not finite")
+    regions = {name: mask.to(x.device, torch.bool) for name, mask in masks.items()}
     for name, volume in {"prediction": x, **regions}.items():
         if volume.shape != y.shape:
             raise ValueError(f"shapes differ: {name} {tuple(volume.shape)}, target {tuple(y.shape)}")
@@ -81,8 +87,17 @@ def _checked(prediction, target, masks) -> tuple[torch.Tensor, torch.Tensor, dic
     low, span = float(y.min()), float(y.max() - y.min())
     if span == 0.0 or not regions["brain"].any():
         raise ValueError("the target is constant or the brain is empty: PSNR and SSIM are undefined")
-    x, y = (((volume.double() - low) / span).float() for volume in (x, y.to(x.device)))
+    x, y = (((volume - low) / span).float() for volume in (x, y.to(x.device)))
     return x, y, {name: mask for name, mask in regions.items() if mask.any()}
+
+
+def _tensor(volume) -> torch.Tensor:
+    """An array of any byte order or stride, as a tensor."""
+    if isinstance(volume, torch.Tensor):
+        return volume
+    array = np.asarray(volume)
+    wide = array.dtype.kind in "uif" and array.dtype.itemsize > 1  # torch knows not all of these
+    return torch.from_numpy(np.ascontiguousarray(array, np.float64 if wide else None))
 
 
 def _sections(error, similarity, brain, axis: int) -> Iterator[dict[str, float]]:

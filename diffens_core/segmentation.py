@@ -99,13 +99,16 @@ def published_segmenter(path: str | Path) -> Segmenter:
     """
     weights = published_weights(path)
     first, last = weights.get("swinViT.patch_embed.proj.weight"), weights.get("out.conv.conv.weight")
-    if first is None or last is None or last.shape[0] != len(REGIONS):
-        raise ConfigError(f"{path}: not a SwinUNETR with the three outputs TC, WT and ET")
+    if first is None or last is None or first.ndim != 5 or first.shape[1] != 4 or last.shape[0] != len(REGIONS):
+        raise ConfigError(f"{path}: not a SwinUNETR of four contrasts with the three outputs TC, WT and ET")
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise ConfigError(f"{path}: weights that are NaN or infinite")
     model = Segmenter(first.shape[1], SegmenterConfig(first.shape[0]), z_score=True)
     try:
         model.net.load_state_dict({_renamed(name): value for name, value in weights.items()})
     except RuntimeError as error:
-        raise ConfigError(f"{path}: not of this MONAI's SwinUNETR ({str(error).splitlines()[-1].strip()})") from None
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{path}: not of this MONAI's SwinUNETR ({reason:.200})") from None
     return model.eval()
 
 
@@ -135,6 +138,7 @@ def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> d
     """`dice_<region>` and `hd95_<region>` (mm) for bool [3, X, Y, Z] both; spacing: mm along X, Y, Z.
 
     A region that neither has: Dice 1, distance 0. One that only one has: Dice 0, distance `WORST_HD95`. BraTS' rule.
+    The distance is MONAI's: the larger of the 95th percentiles of both directions, not that of all distances pooled.
     """
     from monai.metrics import compute_hausdorff_distance
 

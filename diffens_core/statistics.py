@@ -23,7 +23,9 @@ MOST = 100_000  # subjects
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval (bias-corrected and accelerated) at 95 % of the mean of [N] subjects.
 
-    NaN for less than three subjects; the value itself where all are equal. Raises `ValueError` for NaN or infinity.
+    Few subjects know little of their own spread: of normal values the intervals hold the true mean 73 % of the time for
+    three subjects, 86 % for six, 94 % for 25. NaN for less than three subjects; the value itself where all are equal.
+    Raises `ValueError` for NaN or infinity.
     """
     values = np.asarray(values, float)
     if not np.isfinite(values).all():
@@ -44,9 +46,13 @@ def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float
     """`recovery` of the same subjects [N], and its 95 % bootstrap interval: subjects are drawn, with all three scores.
 
     A draw in which degrading costs nothing has no Recovery; the interval is NaN where that is so for more draws than
-    lie outside of an interval.
+    lie outside of an interval, and for less than three subjects. Raises `ValueError` for none.
     """
     scores = np.stack([np.asarray(values, float) for values in (dice, degraded, true)])
+    if scores.shape[1] == 0:
+        raise ValueError("no subject has all three scores")
+    if scores.shape[1] < 3:
+        return recovery(*scores), float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     draws = [recovery(*scores[:, rng.integers(scores.shape[1], size=scores.shape[1])]) for _ in range(RESAMPLES // 5)]
     if np.isnan(draws).mean() > (1 - LEVEL) / 2:
@@ -64,17 +70,26 @@ def recovery_lead(dice, rival, degraded, true, seed: int = 0) -> tuple[float, fl
 
 
 def wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:
-    """p of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal. Exact for few subjects."""
+    """p of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal, NaN for no pair.
+
+    Exact for up to 50 pairs without equal differences, up to 13 with; by the normal approximation else.
+    """
     difference = np.asarray(a, float) - np.asarray(b, float)
+    if len(difference) == 0:
+        return float("nan")
     return float(stats.wilcoxon(difference).pvalue) if np.any(difference) else 1.0
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """p values [N] adjusted for N comparisons (Holm 1979): at most `ALPHA` false alarms in all where below it."""
+    """p values [N] adjusted for N comparisons (Holm 1979): at most `ALPHA` false alarms in all where below it.
+
+    NaN is no comparison, and stays.
+    """
     p = np.asarray(p, float)
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]))
+    count = int((~np.isnan(p)).sum())
+    order = np.argsort(p)[:count]  # NaN is last
+    adjusted = np.full_like(p, np.nan)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate((count - np.arange(count)) * p[order]))
     return adjusted
 
 
@@ -91,12 +106,15 @@ def rank_biserial(a: Sequence[float], b: Sequence[float]) -> float:
 def subjects_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) -> float:
     """How many subjects a paired t test would need to see the mean difference of the pairs a, b [N] at p < 0.05.
 
-    From the mean and the standard deviation found here, so as uncertain as they are. Infinite for equal means, or for
-    more than `MOST`. Raises `ValueError` for NaN or infinity.
+    From the mean and the standard deviation found here, so as uncertain as they are; of a single test of this kind: a
+    rank test of few subjects, or one of many tests, needs more. Infinite for equal means, or for more than `MOST`; NaN
+    for less than two pairs. Raises `ValueError` for NaN or infinity.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
     if not np.isfinite(difference).all():
         raise ValueError("NaN or infinity among the differences of subjects")
+    if len(difference) < 2:
+        return float("nan")
     spread, mean = difference.std(ddof=1), abs(difference.mean())
     if mean == 0:
         return float("inf")
@@ -121,10 +139,11 @@ def comparisons(table: pd.DataFrame, rivals: Mapping[str, str]) -> pd.DataFrame:
         both = table[[method, rival]].dropna()
         a, b = both[method].to_numpy(), both[rival].to_numpy()
         low, high = interval(a - b)
-        line = {"rival": rival, "mean": float(np.mean(a)), "rival_mean": float(np.mean(b)), "subjects": len(both)}
-        line |= {"difference": float(np.mean(a - b)), "low": low, "high": high}
+        mean, rival_mean = (float(both[name].mean()) for name in (method, rival))
+        line = {"rival": rival, "mean": mean, "rival_mean": rival_mean, "subjects": len(both)}
+        line |= {"difference": mean - rival_mean, "low": low, "high": high}
         line |= {"ahead": int((a > b).sum()), "p": wilcoxon(a, b), "effect": rank_biserial(a, b)}
-        lines[method] = line | {"needed": subjects_needed(a, b) if len(both) > 1 else float("nan")}
+        lines[method] = line | {"needed": subjects_needed(a, b)}
     found = pd.DataFrame.from_dict(lines, orient="index")
     return found.assign(p=holm(found["p"])) if len(found) else found
 

@@ -90,8 +90,10 @@ def sparsification(order: np.ndarray, error: np.ndarray, fractions: np.ndarray =
 def ause(std: np.ndarray, error: np.ndarray) -> float:
     """Area under the sparsification error (Ilg et al. 2018): 0 where std sorts voxels as their error does.
 
-    In units of the mean error of all voxels; NaN where there is no error.
+    In units of the mean error of all voxels; NaN where there is no error, or a constant std, which sorts nothing.
     """
+    if np.ptp(std) == 0:
+        return float("nan")
     whole = error.mean()
     gap = sparsification(std, error) - sparsification(error, error)
     return float(np.trapezoid(gap, FRACTIONS) / whole) if whole > 0 else float("nan")

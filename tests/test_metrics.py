@@ -103,6 +103,26 @@ def test_arrays_and_tensors_of_any_type_give_the_same(case):
     assert image_metrics(prediction, target, brain.astype(np.int64)) == plain
 
 
+def test_whole_numbers_and_half_precision_are_not_computed_with(case):
+    """A range above the type's own would overflow: int8 and int16 wrap around, float16 is infinite."""
+    prediction, target, brain = case
+    for kind, scale, shift in ((np.int8, 250, -125), (np.int16, 60000, -30000), (np.uint16, 60000, 0)):
+        volumes = [np.clip(v - target.min(), 0, np.ptp(target)) / np.ptp(target) * scale + shift for v in case[:2]]
+        volumes = [v.round().astype(kind) for v in volumes]
+        assert image_metrics(*volumes, brain) == image_metrics(*(v.astype(np.float64) for v in volumes), brain)
+    halves = [np.clip(v / np.abs(v).max() * 60000, -60000, 60000).astype(np.float16) for v in (prediction, target)]
+    halves[1].flat[0], halves[1].flat[1] = -60000, 60000
+    assert image_metrics(*halves, brain) == image_metrics(*(v.astype(np.float64) for v in halves), brain)
+    turned = [v[::-1].astype(">f4") for v in case[:2]]
+    assert image_metrics(*turned, brain[::-1])["psnr"] == pytest.approx(image_metrics(*case)["psnr"], rel=1e-6)
+
+
+def test_a_mask_of_nan_is_refused(case):
+    prediction, target, brain = case
+    with pytest.raises(ValueError, match="mask"):
+        image_metrics(prediction, target, np.where(brain, np.nan, 0.0))
+
+
 def test_a_tumour_is_a_region_and_an_empty_one_is_none(case):
     prediction, target, brain = case
     tumour = np.zeros(SHAPE, bool)

@@ -240,6 +240,23 @@ class TestPublishedWeights:
         with pytest.raises(ConfigError, match="not of this MONAI's SwinUNETR|not a SwinUNETR"):
             published_segmenter(tmp_path / "cut.pt")
 
+    @pytest.mark.parametrize(
+        "spoil, complaint",
+        [
+            (lambda name, value: value[:, :2] if "patch_embed.proj.weight" in name else value, "four contrasts"),
+            (lambda name, value: 7 if "patch_embed.proj.weight" in name else value, "not a SwinUNETR"),
+            (lambda name, value: value * np.nan if name.endswith("out.conv.conv.weight") else value, "NaN or infinite"),
+            (lambda name, value: 7 if "encoder2" in name else value, "not of this MONAI's SwinUNETR"),
+        ],
+    )
+    def test_weights_that_do_not_fit_are_one_line(self, checkpoint, tmp_path, spoil, complaint):
+        content = torch.load(checkpoint[0], weights_only=False)
+        content["state_dict"] = {name: spoil(name, value) for name, value in content["state_dict"].items()}
+        torch.save(content, tmp_path / "spoilt.pt")
+        with pytest.raises(ConfigError, match=complaint) as caught:
+            published_segmenter(tmp_path / "spoilt.pt")
+        assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
 
 class TestJudges:
     class BrightIsTumour(torch.nn.Module):

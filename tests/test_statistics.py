@@ -24,6 +24,13 @@ def test_an_interval_holds_the_true_mean_as_often_as_it_says():
     assert np.mean([high - low for low, high in found]) == pytest.approx(2 * 1.96 / 5, rel=0.1)
 
 
+@pytest.mark.parametrize("subjects, least, most", [(3, 68, 82), (6, 80, 92)])
+def test_few_subjects_have_intervals_that_are_too_narrow_as_the_docstring_says(subjects, least, most):
+    rng = np.random.default_rng(0)
+    found = [interval(rng.normal(size=subjects)) for _ in range(400)]
+    assert least <= sum(low <= 0.0 <= high for low, high in found) / 4 <= most
+
+
 def test_intervals_of_hardly_any_subjects():
     assert all(np.isnan(interval([1.0, 2.0]))) and interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
     with pytest.raises(ValueError, match="NaN"):
@@ -103,3 +110,20 @@ def test_recovery_has_the_interval_of_a_ratio():
     value, low, high = recovery_interval(half + 0.02 * rng.normal(size=30), degraded, true)
     assert low < value < high and high - low > 5
     assert all(np.isnan(recovery_interval(half, degraded, degraded)))
+
+
+def test_recovery_of_hardly_any_subjects_has_no_interval():
+    for count in (1, 2):
+        value, low, high = recovery_interval([0.7] * count, [0.6] * count, [0.8] * count)
+        assert value == pytest.approx(50) and np.isnan(low) and np.isnan(high)
+    with pytest.raises(ValueError, match="no subject"):
+        recovery_interval([], [], [])
+
+
+def test_a_comparison_without_common_subjects_has_no_p_and_is_no_comparison():
+    a = np.arange(8.0)
+    table = pd.DataFrame({"tpdm": a, "ours-tpdm": a + 0.1 + a / 100, "tosm": np.full(8, np.nan)})
+    found = comparisons(table, {"ours-tpdm": "tpdm", "tosm": "tpdm"})
+    assert np.isnan(found.loc["tosm", ["p", "difference", "needed"]].astype(float)).all()
+    assert found.loc["ours-tpdm", "p"] == wilcoxon(table["ours-tpdm"], a) == 2 / 2**8  # Holm counts one test
+    assert np.isnan(subjects_needed([1.0], [2.0])) and np.isnan(wilcoxon([], []))
