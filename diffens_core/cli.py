@@ -124,14 +124,18 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
     options = {"splits": [args.split], "elsewhere": args.on, "steps": args.steps}
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
-    out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps)
+    name = evaluation_name(args.method, args.task, args.seed, args.steps)
+    out = args.out or experiment.out / (name if args.split == "test" else f"{name}-{args.split}")
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
     metrics, cost = report(experiment, args.method, args.task, **options)
     if args.method != TRUTH and (few := too_few(cost["subjects"])):
         print(f"warning: {few}", file=sys.stderr)
+    labelled = metrics.loc[metrics["metric"] == "dice_wt", "subject"].nunique()
+    if args.segmenter and labelled < cost["subjects"]:
+        print(f"warning: {labelled} of {cost['subjects']} subjects have labels, Dice is of these", file=sys.stderr)
     print(summary(metrics).to_string(float_format="{:.4g}".format))
-    print(", ".join(f"{key} {value}" for key, value in cost.items()))
+    print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in cost.items()))
     print(f"wrote {out / 'metrics.csv'} and cost.json")
 
 

@@ -63,11 +63,15 @@ import torch
 from diffens_core import plots
 from diffens_core.experiment import open_experiment
 from diffens_core.judges import open_judges
+from diffens_core.methods import METHODS
 from diffens_core.places import home
 from diffens_core.report import report
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split, "train"])
-chosen = methods.split(",")
+able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
+chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
+pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
+pairs = {method: rival for method, rival in pairs.items() if {method, rival} <= set(chosen)}
 folder = Path(out) if out else home() / "figures" / "out" / preset / "10_evaluate"
 
 # %% [markdown]
@@ -85,11 +89,14 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 
 # %% [markdown]
 # ## The usual numbers, with intervals
-# Mean over subjects, and a 95 % bootstrap interval of it (for three subjects or more). With six subjects it is wide, because subjects differ: the
-# interval says where the mean of *other* subjects would be. It does not say which method is better; the subjects are
-# the same for all, so differences are known far better than means (next section).
+# Mean over subjects, and a 95 % bootstrap interval of it (for three subjects or more). It says how far the mean of all
+# subjects may be from that of these, and six are few: their intervals hold it 86 % of the time, those of three 73 %. It
+# does not say which method is better; the subjects are the same for all, so differences are known far better than means
+# (next section).
 #
-# All metrics take the target's own range as their unit, as the paper does. PSNR in decibels; MAE as a share of the range.
+# All metrics take the target's own range as their unit, as the paper does. (Targets are scaled to [-1, 1] and clipped, so
+# a few of the brightest voxels of a scan count as 1, and the range ends there.) PSNR in decibels; MAE as a share of the
+# range.
 
 # %%
 from diffens_core.evaluate import by_subject
@@ -100,17 +107,16 @@ pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for me
 
 # %% [markdown]
 # ## Is the difference real?
-# Paired over subjects: mean difference with its interval, on how many subjects it is positive, p of Wilcoxon's
-# signed-rank test (adjusted by Holm's method for the tests of one metric), the rank-biserial effect size (1: ahead on every
-# subject), and how many subjects a paired t test would need to see this difference with 80 % power.
+# Paired over subjects: mean difference with its interval, on how many subjects it is positive, p of Wilcoxon's signed-rank
+# test (adjusted by Holm's method for the tests of one metric), the rank-biserial effect size (1: ahead on every subject),
+# and how many subjects a single paired t test would need to see this difference with 80 % power.
 #
-# Six subjects cannot give p below 0.03, whatever they say. And the unit here is the subject: another training of the
+# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the unit here is the subject: another training of the
 # same method is another story, which takes another `seed`.
 
 # %%
 from diffens_core.statistics import comparisons
 
-pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
 tests = {name: comparisons(by_subject(metrics, name, chosen), pairs) for name in ("psnr", "ssim", "psnr_brain")}
 pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
@@ -138,9 +144,10 @@ means[planes].style.format("{:.3f}", na_rep="")
 # the root mean square of its second differences, in per cent of the range. If every slice is off by an independent
 # constant of standard deviation $s$, jitter is $s$. The truth has 0, and so has an error that changes steadily.
 #
-# A 2D model draws each slice alone: it jitters along the axis that it slices, more than any other method does along
-# this axis. An average over planes halves the excess; a 3D network has none. What all share, interpolation included,
-# is a floor: detail of the truth that changes from slice to slice and that nobody could know.
+# A 2D model draws each slice alone: it jitters along the axis that it slices. Where it is free to, as on task `both`, by
+# far more than along the others; an average over planes halves the excess, and a 3D network has none. What all share is
+# a floor: detail of the truth that changes from slice to slice and that nobody could know. On `sr` this floor hides most
+# of it, and the degraded FLAIR, which steps from block to block, has more than any model. (At `smoke` it is all noise.)
 
 # %%
 names = [f"jitter_{plane}" for plane in ("axial", "coronal", "sagittal")]
@@ -171,7 +178,8 @@ sets.style.format("{:.4g}")
 # %% [markdown]
 # ### Few volumes, large distances
 # Draw two sets of true training volumes: the distance between them should be zero. The Frechet distance
-# is not, and it falls with the number of volumes; the unbiased MMD scatters around zero. A method's distance means
+# is not, and it falls with the number of volumes; the unbiased MMD scatters around zero. (Preset `smoke` has volumes for
+# a single number.) A method's distance means
 # something only beside the distance of truth to truth *at the same number of volumes*. (Translations are of
 # the same subjects as the truth they are compared with, which brings the Frechet distance down; the MMD leaves out the
 # pairs of one subject.)
@@ -181,13 +189,13 @@ from diffens_core.distributions import frechet_distance, mmd_rbf, small_sample_c
 
 panels, train = {}, experiment.subjects("train", "sr")
 distances = {"Frechet distance": frechet_distance, "unbiased MMD": lambda x, y: mmd_rbf(x, y)[0]}
-for extract in judges.features[-1:]:
+for extract in judges.features:
     true = torch.stack([extract(train[i].x0) for i in range(len(train))])
     sizes = [n for n in (2, 4, 8, 12, 16, 32) if n <= len(true) // 2]
     for name, distance in distances.items():
         curve = small_sample_curve(distance, true, sizes)
         quantiles = {n: np.quantile(found, [0.05, 0.5, 0.95]) for n, found in curve.items()}
-        panels[name] = pd.DataFrame(quantiles, index=["5 %", "truth to truth, median of 20 draws", "95 %"]).T
+        panels[f"{name}, {extract.name}"] = pd.DataFrame(quantiles, index=["5 %", "truth to truth, median of 20 draws", "95 %"]).T
 figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if panels else None
 
 # %% [markdown]

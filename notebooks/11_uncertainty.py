@@ -108,7 +108,7 @@ single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces,
 # Take the samples at a voxel as draws from a Gaussian. How often is the truth within the central 50 %, 90 % that they
 # imply? (Student's interval: mean and spread are themselves known from a few samples only.) A calibrated model lies on
 # the diagonal, however few samples it drew. Below it: too sure. No sample knows what the model has not learnt, so expect
-# to be below.
+# a trained model to be below. (At `smoke` samples are mostly noise: unsure enough to be above.)
 #
 # - `ece`: mean distance from the diagonal (expected calibration error).
 # - `coverage_range`: how often the truth is between the smallest and the largest of the samples; samples of the truth's

@@ -17,7 +17,7 @@
 #
 # | preset | what it does | time | memory |
 # |---|---|---|---|
-# | `smoke` | a segmenter after a few steps: shows that it runs, finds nothing | a minute | 2 GB |
+# | `smoke` | a segmenter after a few steps: shows that it runs, finds little | a minute | 2 GB |
 # | `demo` | a small segmenter at 2 mm, which comes with the package; six held-out phantoms | 2 minutes on one core | 3 GB |
 # | `gpu` | a mid-size one at 1 mm | half an hour once, then seconds (estimated) | 24 GB |
 # | `paper` | SwinUNETR as published; or give the path of its BraTS 2021 checkpoint in `segmenter` | days; minutes | 24 GB |
@@ -64,6 +64,7 @@ folder = Path(out) if out else home() / "figures" / "out" / preset / "12_segment
 # volume. It is trained once, with one seed, and judges all methods and seeds.
 
 # %%
+assert segmenter, "this notebook needs a judge: segmenter = 'own', or the file of a published one"
 judges = open_judges(experiment, segmenter, sets=False)
 if segmenter == "own":
     log = experiment.log(experiment.segmenter_run(judges.contrasts))
@@ -98,8 +99,9 @@ figure.savefig(folder / "segmentation.png")
 
 # %% [markdown]
 # ## Dice, distance
-# Dice with a 95 % bootstrap interval over subjects (for three or more); the Hausdorff distance (95th percentile, mm) as the mean. A region
-# that neither has counts as Dice 1 and 0 mm; one that only one side has as 0 and 373 mm (the rule of BraTS).
+# Dice with a 95 % bootstrap interval over subjects (for three or more); the mean Hausdorff distance (mm; the larger of the
+# 95th percentiles of both directions, as in MONAI). A region that neither has counts as Dice 1 and 0 mm; one that only one
+# side has as 0 and 373 mm (the rule of BraTS).
 
 # %%
 from diffens_core.evaluate import by_subject
@@ -128,9 +130,9 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # ## How many subjects would it take?
-# To tell methods apart by Dice (paired t test, 80 % power at p < 0.05), from the mean and the spread of the differences
-# found here; p is adjusted within each region. Small effects on a noisy measure take many subjects; the number of subjects of a study belongs beside its
-# claims.
+# To tell methods apart by Dice (a single paired t test, 80 % power at p < 0.05), from the mean and the spread of the
+# differences found here; p is of Wilcoxon's test, adjusted within each region. Small effects on a noisy measure take many
+# subjects; the number of subjects of a study belongs beside its claims.
 
 # %%
 from diffens_core.statistics import comparisons
