@@ -135,7 +135,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.segmenter and labelled < cost["subjects"]:
         print(f"warning: {labelled} of {cost['subjects']} subjects have labels, Dice is of these", file=sys.stderr)
     print(summary(metrics).to_string(float_format="{:.4g}".format))
-    print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in cost.items()))
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in cost.items()}
+    print(", ".join(f"{key} {value}" for key, value in shown.items()))
     print(f"wrote {out / 'metrics.csv'} and cost.json")
 
 

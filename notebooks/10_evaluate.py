@@ -195,7 +195,9 @@ for extract in judges.features:
     for name, distance in distances.items():
         curve = small_sample_curve(distance, true, sizes)
         quantiles = {n: np.quantile(found, [0.05, 0.5, 0.95]) for n, found in curve.items()}
-        panels[f"{name}, {extract.name}"] = pd.DataFrame(quantiles, index=["5 %", "truth to truth, median of 20 draws", "95 %"]).T
+        panels[f"{name}, {extract.name}"] = pd.DataFrame(
+            quantiles, index=["5 %", "truth to truth, median of 20 draws", "95 %"]
+        ).T
 figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if panels else None
 
 # %% [markdown]
