@@ -68,6 +68,7 @@ from diffens_core.places import home
 from diffens_core.report import report
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split, "train"])
+# %%
 able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
