@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import EVERYONE, Pair
+from .data import EVERYONE as SET
+from .data import Pair
 from .degrade import block_average
 from .device import pick_device
 from .metrics import image_metrics
@@ -21,7 +22,6 @@ from .uncertainty import uncertainty, uncertainty_metrics
 
 COLUMNS = ["method", "task", "subject", "sample", "metric", "value"]
 METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
-SET = EVERYONE
 
 
 def score(

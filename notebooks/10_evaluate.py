@@ -68,6 +68,7 @@ from diffens_core.places import home
 from diffens_core.report import report
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split, "train"])
+
 # %%
 able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
@@ -112,8 +113,8 @@ pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for me
 # test (adjusted by Holm's method for the tests of one metric), the rank-biserial effect size (1: ahead on every subject),
 # and how many subjects a single paired t test would need to see this difference with 80 % power.
 #
-# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the unit here is the subject: another training of the
-# same method is another story, which takes another `seed`.
+# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the unit
+# here is the subject: another training of the same method is another story, which takes another `seed`.
 
 # %%
 from diffens_core.statistics import comparisons
