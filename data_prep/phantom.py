@@ -74,8 +74,10 @@ def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None
     Raises `VolumeError` where `out` holds other data, or phantoms of another seed, spacing or number.
     """
     out, splits = Path(out), SPLITS if only is None else ([only] if isinstance(only, str) else list(only))
-    if len(subjects) != 3 or min(subjects) < 0 or seed < 0 or spacing <= 0 or not set(splits) <= set(SPLITS):
-        raise VolumeError(f"{out}: phantoms need three counts, seed >= 0, spacing > 0, splits of {', '.join(SPLITS)}")
+    if len(subjects) != 3 or min(subjects) < 0 or seed < 0 or spacing <= 0:
+        raise VolumeError(f"{out}: phantoms need three counts, seed >= 0, spacing > 0")
+    if unknown := sorted(set(splits) - set(SPLITS)):
+        raise VolumeError(f"{out}: phantoms have the splits {', '.join(SPLITS)}, not '{unknown[0]}'")
     template_file("t1")  # before anything is written
     rows = _participants(subjects)
     counts = [int(n) for n in subjects]

@@ -124,11 +124,12 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
     options = {"splits": [args.split], "elsewhere": args.on, "steps": args.steps}
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
-    name = evaluation_name(args.method, args.task, args.seed, args.steps)
-    out = args.out or experiment.out / (name if args.split == "test" else f"{name}-{args.split}")
+    out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps, args.split)
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
     metrics, cost = report(experiment, args.method, args.task, **options)
+    if cost["subjects"] < args.subjects:
+        print(f"warning: '{args.split}' has {cost['subjects']} subjects, not {args.subjects}", file=sys.stderr)
     if args.method != TRUTH and (few := too_few(cost["subjects"])):
         print(f"warning: {few}", file=sys.stderr)
     labelled = metrics.loc[metrics["metric"] == "dice_wt", "subject"].nunique()

@@ -22,9 +22,10 @@ KEYS = ("seconds", "core_seconds", "parameters", "memory")
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
 
 
-def evaluation_name(method: str, task: str, seed: int, steps: int = 0) -> str:
+def evaluation_name(method: str, task: str, seed: int, steps: int = 0, split: str = "test") -> str:
     """The folder of one evaluation, below `Experiment.out`; steps: where they are not the preset's."""
-    return f"{method}-{task}-seed{seed}" + (f"-steps{steps}" if steps else "")
+    special = (f"-steps{steps}" if steps else "") + (f"-{split}" if split != "test" else "")
+    return f"{method}-{task}-seed{seed}{special}"
 
 
 def report(

@@ -91,7 +91,10 @@ def save_spread(path: str | Path, std: torch.Tensor, pair: Pair) -> None:
 
 def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
     """What `save_translation` wrote, [1, X, Y, Z] in [-1, 1]; raises `VolumeError` where it is of other conditions."""
-    volume = load_volume(path)
+    try:
+        volume = load_volume(path)
+    except VolumeError as error:
+        raise VolumeError(f"{error}; delete it, and it is drawn again") from None
     if volume.header["descrip"].item() != _conditions(pair):
         raise VolumeError(f"{path}: {pair.subject} was prepared anew since this was drawn; delete this file")
     return torch.from_numpy(pair.scale.apply(volume.data, pair.seen, clip=False))[None]

@@ -172,9 +172,15 @@ class Plan:
         drawn = [e for e in self.wanted.values() if e.method != TRUTH]
         kinds = ["prepare", *kinds, *["sample"] * len(drawn), *["evaluate"] * len(self.wanted), *["page"] * pages]
         table = pd.Series(kinds).value_counts(sort=False).rename("jobs").to_frame()
-        table["minutes each"], table["GiB"] = zip(*(self.jobs[kind] for kind in table.index))
+        table["minutes each"], table["GiB"] = zip(*map(self.job, table.index))
         table["minutes"] = table["jobs"] * table["minutes each"]
         return table
+
+    def job(self, kind: str) -> tuple[float, float]:
+        """Minutes and GiB that a job of this kind is expected to take; raises `ConfigError` where `jobs` lacks it."""
+        if kind not in self.jobs:
+            raise ConfigError(f"{self.experiments or EXPERIMENTS}: `jobs` lacks {kind}: [minutes, GiB]")
+        return self.jobs[kind]
 
     def read(self, needs: Callable[[Evaluation], bool]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The finished ones of some evaluations: metrics, and costs by (method, task); both with the seed and steps."""

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from data_prep.phantom import prepare_phantoms
 from diffens_core.config import ConfigError
 from diffens_core.methods import ABLATIONS, METHODS
+from diffens_core.presets import preset_named
 from diffens_core.report import TRUTH, with_experts
 from figures import step
 from figures.networks import hyperparameters, layers
@@ -52,6 +54,20 @@ def listed(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("preset", ["demo", "gpu", "paper"])
+def test_on_data_of_ones_own_all_jobs_are_estimated_too(tmp_path, home, preset):
+    """Nothing comes trained for them, so there are kinds of trainings that the embedded data do not need."""
+    prepare_phantoms(tmp_path / "own", subjects=(1, 0, 1), spacing=preset_named(preset).spacing, only=())
+    overview = open_plan(preset, data=str(tmp_path / "own")).overview(len(PAGES))
+    assert overview.notna().all(axis=None) and "pix2pix" in overview.index
+
+
+def test_a_job_without_an_estimate_is_named(home, listed):
+    file = listed({"tasks": ["sr"], "methods": ["pix2pix-2d"]})
+    with pytest.raises(ConfigError, match=r"experiments.yaml: `jobs` lacks pix2pix: \[minutes, GiB\]"):
+        open_plan("smoke", experiments=file).overview(1)
+
+
 @pytest.mark.parametrize("preset", ["smoke", "demo", "gpu", "paper"])
 def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
     plan = open_plan(preset)
@@ -61,7 +77,7 @@ def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
     assert not (home / "runs").exists()  # a plan is only a plan
 
 
-@pytest.mark.parametrize("name", ["comparison", "own_data"])
+@pytest.mark.parametrize("name", ["comparison", "own_data", "recovery", "recovery_both"])
 def test_the_other_lists_are_plans_whose_jobs_are_all_estimated(home, name):
     overview = open_plan("demo", experiments=str(EXPERIMENTS.with_name(f"{name}.yaml"))).overview(len(PAGES))
     assert overview.notna().all(axis=None) and overview["jobs"].min() > 0

@@ -234,6 +234,8 @@ def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, 
     assert list(metrics.columns) == ["method", "task", "subject", "sample", "metric", "value"]
     assert {*METRICS, "mae", "jitter_axial", "mmd_linear_voxels"} <= set(metrics["metric"])
     assert json.loads((tmp_path / "cost.json").read_text())["parameters"] > 0
+    assert cli.main(["evaluate", "cubic", "--subjects", "50", *options]) == 0
+    assert "warning: 'test' has 1 subjects, not 50" in capsys.readouterr().err
     for arguments, complaint in (
         (["unet", "--task", "mt"], "unknown method 'unet'"),
         (["cubic", "--task", "mt"], "method 'cubic' does task sr and both"),

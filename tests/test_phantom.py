@@ -172,6 +172,12 @@ def test_another_set_in_the_same_folder_is_refused(tmp_path, change):
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_an_unknown_split_is_named(tmp_path):
+    with pytest.raises(VolumeError, match="phantoms have the splits train, val, test, not 'tset'"):
+        prepare_phantoms(tmp_path / "new", subjects=(1, 0, 0), only=("tset",))
+    assert not (tmp_path / "new").exists()
+
+
 def test_other_processes_give_every_subject_in_order():
     assert list(phantom._run(abs, [4, 2, 7], workers=2)) == [4, 2, 7]
 

@@ -120,6 +120,9 @@ def test_a_translation_is_written_in_the_unit_of_the_data_and_read_back(experime
     other = replace(pair, scale=replace(pair.scale, high=2 * pair.scale.high))
     with pytest.raises(VolumeError, match="prepared anew since this was drawn; delete this file"):
         load_translation(path, other)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(VolumeError, match="truncated.*; delete it, and it is drawn again"):
+        load_translation(path, pair)
     volume[0, 3, 3, 3] = float("nan")
     with pytest.raises(VolumeError, match="not finite"):
         save_translation(tmp_path / "bad.nii.gz", volume, pair)

@@ -22,11 +22,11 @@ RESULTS = [f"evaluations/palette-axial-sr-seed0/{name}.csv" for name in ("metric
 RESULTS += [f"pages/table_1_methods/table_1_sr.{suffix}" for suffix in ("csv", "md", "tex")]
 
 
-def start(home: Path, *options: str, **settings) -> subprocess.Popen:
+def start(home: Path, *options: str, name: str = "experiments", **settings) -> subprocess.Popen:
     """Snakemake on the plan, as far as Table 1, in a process group of its own."""
-    file = home / "experiments.yaml"
+    file = home / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
-    target = home / "figures" / "out" / "smoke-experiments" / "pages" / "table_1_methods.ipynb"
+    target = home / "figures" / "out" / f"smoke-{name}" / "pages" / "table_1_methods.ipynb"
     command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
     command += ["--config", "preset=smoke", f"experiments={file}", "--", target]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
@@ -40,6 +40,12 @@ def run(home: Path, *options: str, **settings) -> str:
     said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said[-3000:]
     return said
+
+
+def jobs(said: str) -> dict[str, int]:
+    """How many jobs of each kind a dry run plans."""
+    pairs = [line.split() for line in said.splitlines() if len(line.split()) == 2]
+    return {name: int(count) for name, count in pairs if count.isdigit() and ":" not in name}
 
 
 def results(home: Path) -> dict[str, bytes]:
@@ -60,11 +66,12 @@ def test_a_second_call_has_nothing_to_do(undisturbed):
 def test_a_changed_setting_repeats_only_what_depends_on_it(undisturbed):
     """One sample fewer: nothing is trained or prepared again."""
     said = run(undisturbed, "--dry-run", samples=1)
-    counts = [line.split() for line in said.splitlines()]
-    jobs = {
-        name: int(count) for name, count in (c for c in counts if len(c) == 2 and c[1].isdigit()) if ":" not in name
-    }
-    assert jobs == {"sample": 2, "evaluate": 2, "page": 1, "total": 5}
+    assert jobs(said) == {"sample": 2, "evaluate": 2, "page": 1, "total": 5}
+
+
+def test_another_list_trains_and_prepares_nothing_again(undisturbed):
+    said = run(undisturbed, "--dry-run", name="others")
+    assert jobs(said) == {"sample": 2, "evaluate": 2, "page": 1, "total": 5}
 
 
 def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturbed, tmp_path):
