@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import platform
 import sys
 
 import torch
@@ -20,6 +21,11 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device '{name}' is not there ({str(error).splitlines()[0]})") from None
     return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """What computed, for a record of results: the GPU's name, or `CPU, x86_64`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {platform.machine()}"
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -147,7 +147,7 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
     for axis in axes.flat[count:]:
         axis.remove()
     for axis, (label, logs) in zip(axes.flat, losses.items()):
-        for (name, log), color in zip(logs.items(), sns.color_palette("colorblind")):
+        for (name, log), color in zip(logs.items(), sns.color_palette("colorblind", len(logs))):
             smooth = log["loss"].ewm(span=max(2, len(log) // 10)).mean()
             axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
             axis.plot(log["step"], smooth, color=color, label=name)
@@ -247,21 +247,25 @@ def level_curves(
     marks: Mapping[str, pd.DataFrame] | None = None,
     xlabel: str = "step t",
     ylabel: str = "",
+    reference: str = "",
 ) -> plt.Figure:
     """One panel per named table: a line per column over the index; `marks` adds points. A name keeps its colour.
 
-    Every other line is dashed and above the others: where two coincide, both show.
+    Every other line is dashed and above the others: where two coincide, both show. reference: a column to hold the
+    others against, dotted and grey.
     """
     marks = marks or {}
     names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
-    colors = dict(zip(names, sns.color_palette("colorblind")))
+    names = [name for name in names if name != reference]
+    colors = dict(zip(names, sns.color_palette("colorblind", len(names)))) | {reference: "0.4"}
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.4 * len(panels) + 1.6, 3.3), squeeze=False, layout="constrained", dpi=DPI
     )
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
-            dashed = names.index(name) % 2
-            axis.plot(table.index, values, "--" if dashed else "-", color=colors[name], label=name, zorder=2 + dashed)
+            dashed = name != reference and names.index(name) % 2
+            style = ":" if name == reference else "--" if dashed else "-"
+            axis.plot(table.index, values, style, color=colors[name], label=name, zorder=2 + dashed)
         for name, values in marks.get(title, pd.DataFrame()).items():
             axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
         axis.set(xlabel=xlabel, title=title)

@@ -11,6 +11,7 @@ import pandas as pd
 from .checkpoints import write_atomically
 from .config import RunConfig
 from .cost import read_cost
+from .device import device_name, pick_device
 from .evaluate import SET, rows, score
 from .experiment import Experiment
 from .judges import Judges, SetMetrics
@@ -48,7 +49,7 @@ def report(
     With several samples, their mean and standard deviation are written there too: `<subject>_mean.nii.gz`, `_std`.
 
     Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample,
-    and what was measured: `data`, `split`, `subjects`, `samples`, and which networks judged.
+    what was measured: `data`, `split`, `subjects`, `samples`, which networks judged; and on which `device`.
     """
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
@@ -79,6 +80,7 @@ def report(
         "task": task,
         "data": f"{experiment.judged.name} {experiment.judged.fingerprint}",
         "split": split,
+        "device": device_name(pick_device()),
     }
     cost |= about | {"subjects": count, "samples": samples, "judges": judges.digests}
     out.mkdir(parents=True, exist_ok=True)

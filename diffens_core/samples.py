@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn as nn
 from filelock import FileLock
 
 from .checkpoints import write_atomically
@@ -19,7 +21,7 @@ from .cost import Spent
 from .data import Pair
 from .device import autocast
 from .progress import Progress
-from .runs import weights_digest
+from .runs import find, weights_digest
 from .sampler import mix_seed, noise_for, trajectory
 from .tasks import Task
 from .volumes import VolumeError, load_volume, save_image
@@ -116,12 +118,13 @@ class Samples:
 
     def __init__(self, experiment: Experiment, method: str, task: str):
         self.experiment, self.method, self.task = experiment, method, task
-        self.model = experiment.model(method, task)
-        data = experiment.judged
+        runs, data = experiment.runs_of(method, task), experiment.judged
+        if not all(find(run, experiment.runs) for run in runs):
+            experiment.model(method, task)  # trains what is missing
         about = {
             "method": method,
             "task": task,
-            "weights": [weights_digest(run, experiment.runs) for run in experiment.runs_of(method, task)],
+            "weights": [weights_digest(run, experiment.runs) for run in runs],
             "data": [data.name, data.fingerprint, data.spacing, data.shape],
             "steps": experiment.preset.steps,
             "seed": experiment.seed,
@@ -132,12 +135,19 @@ class Samples:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "config.json", json.dumps(about, indent=2).encode())
 
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained model: loaded only where something is drawn."""
+        return self.experiment.model(self.method, self.task)
+
     def of(self, pair: Pair, count: int) -> torch.Tensor:
         """The first `count` translations of a subject [K, 1, X, Y, Z] in [-1, 1]; one, if all would be the same."""
         volumes = []
-        for number in range(different_samples(self.model, count)):
+        for number in range(count):
             path = self.path(pair.subject, number)
             if not path.is_file():
+                if number >= different_samples(self.model, count):
+                    break
                 with FileLock(self.folder / ".lock"):  # another process may be drawing it
                     if not path.is_file():
                         self._draw(pair, number, path)

@@ -13,7 +13,6 @@ from os.path import relpath
 from pathlib import Path
 
 import jupytext
-import torch
 from PIL import Image
 
 from diffens_core.checkpoints import write_atomically
@@ -55,13 +54,14 @@ def write_index(plan: Plan, path: Path) -> None:
 
 
 def _facts(plan: Plan) -> dict[str, str]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    costs = plan.read(lambda one: True)[1]
+    devices = costs["device"].dropna().unique() if "device" in costs else []
     return {
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
         "commit": _commit(),
-        "page made on": device,
+        "evaluated on": ", ".join(devices) or "not known",
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES) + f", python {platform.python_version()}",
-        "setting": plan.about(plan.read(lambda one: True)[1]),
+        "setting": plan.about(costs),
         "trained here": f"{len(plan.trainings)} networks; all others come with the package",
     }
 
@@ -90,7 +90,7 @@ def _section(name: str, page: Page, out: Path) -> str:
         with Image.open(path) as image:
             width = image.width // 2  # as large as in print, whatever the number of columns
         source = f'<img src="{relpath(path, out)}" alt="{path.stem}" width="{width}" loading="lazy">'
-        parts += [source, _links(out, path, (".png", ".pdf"))]
+        parts += [f"<h4>{_heading(path.stem)}</h4>", source, _links(out, path, (".png", ".pdf"))]
     parts.append(f'<p class="files">notebook: <a href="{relpath(executed, out)}">{executed.name}</a></p>')
     return "\n".join(parts)
 

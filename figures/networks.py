@@ -12,6 +12,7 @@ from diffens_core.methods import method_named
 from diffens_core.presets import preset_named
 from diffens_core.runs import build
 from diffens_core.setting import Setting
+from diffens_core.unet import ResBlock
 
 NETWORKS = {"2D": "palette-axial", "3D": "ours-tpdm", "3D small": "ours-small"}
 
@@ -75,7 +76,9 @@ def _network(run: RunConfig) -> nn.Module:
 
 
 def _channels(part: nn.Module) -> tuple[int, int]:
-    """Of the first and the last layer that has weights."""
+    """Of the first and the last layer that has weights, in the order in which data pass them."""
+    if isinstance(part, ResBlock):  # its time embedding is beside
+        return part.conv_in.in_channels, part.conv_out.out_channels
     found = [m for m in part.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.Conv3d))]
     sizes = [(m.weight.shape[1], m.weight.shape[0]) for m in found]
     return sizes[0][0], sizes[-1][1]

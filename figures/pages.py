@@ -35,6 +35,11 @@ class Page:
     network: bool = False
     only_with: Callable[[Evaluation], bool] = lambda one: True
 
+    @property
+    def kind(self) -> str:
+        """Of job, for estimates and resources."""
+        return "sample" if self.network else "page"
+
 
 def _plain(one: Evaluation) -> bool:
     """First seed, the preset's steps, the first data set."""
@@ -49,6 +54,20 @@ def _sampled(one: Evaluation) -> bool:
     return _plain(one) and one.method in FUSED and one.method not in MULTI
 
 
+def _judged(one: Evaluation) -> bool:
+    return _plain(one) and (one.method == TRUTH or one.method in METHODS)
+
+
+def _second(one: Evaluation) -> bool:
+    """First seed, the preset's steps, the second data set."""
+    return one.seed == 0 and one.steps == 0 and one.second
+
+
+def _swept(one: Evaluation) -> bool:
+    """With another number of steps than the preset's."""
+    return one.seed == 0 and one.steps > 0 and not one.second
+
+
 def _fused(one: Evaluation) -> bool:
     """With every seed."""
     return one.method in FUSED and one.steps == 0 and not one.second
@@ -56,9 +75,7 @@ def _fused(one: Evaluation) -> bool:
 
 PAGES = {
     "table_1_methods": Page("Table 1. All methods", _method),
-    "table_2_segmentation": Page(
-        "Table 2. Tumour segmentation", lambda one: _plain(one) and (one.method == TRUTH or _method(one))
-    ),
+    "table_2_segmentation": Page("Table 2. Tumour segmentation", _judged),
     "table_3_multimodality": Page(
         "Table 3. Experts of one modality each, fused",
         lambda one: _method(one) and one.task == "both" and one.method in (*MULTI, "tpdm", "ours-tpdm"),
@@ -70,22 +87,21 @@ PAGES = {
         only_with=lambda one: one.method in ABLATIONS,
     ),
     "table_5_uncertainty": Page("Table 5. Uncertainty", _sampled),
-    "table_6_second_data": Page("Table 6. A second data set", lambda one: one.second),
+    "table_6_second_data": Page("Table 6. A second data set", _second),
     "table_7_networks": Page("Tables 7, 9 to 11. Hyper-parameters and networks"),
     "table_8_cost": Page("Table 8. Time and memory", _method),
-    "table_s1_significance": Page(
-        "Table S1. Is a fusion better than its average?",
-        _fused,
-    ),
+    "table_s1_significance": Page("Table S1. Is a fusion better than its average?", _fused),
     "table_s2_overview": Page("Table S2. Quality and cost at a glance", _method),
     "figure_1_method": Page("Figure 1. The method"),
     "figure_3_comparison": Page("Figure 3. Comparison", _method, ("split",)),
-    "figure_4_second_data": Page("Figure 4. A second data set, seen", lambda one: one.second, ("second_split",)),
-    "figure_5_7_recovery": Page(
-        "Figures 5 to 7. Dice and Recovery", lambda one: _plain(one) and (one.method == TRUTH or _method(one))
-    ),
+    "figure_4_second_data": Page("Figure 4. A second data set, seen", _second, ("second_split",)),
+    "figure_5_7_recovery": Page("Figures 5 to 7. Dice and Recovery", _judged),
     "figure_8_13_segmentation": Page(
-        "Figures 8 to 13. Tumours found", _sampled, ("split", "subjects", "segmenter"), network=True
+        "Figures 8 to 13. Tumours found",
+        lambda one: _sampled(one) or (_plain(one) and one.method == "degraded"),
+        ("split", "subjects"),
+        network=True,
+        only_with=_sampled,
     ),
     "figure_14_19_uncertainty": Page("Figures 14 to 19. Spread and error", _sampled, ("split", "samples")),
     "figure_20_21_more": Page("Figures 20 and 21. More subjects", _sampled, ("split", "subjects")),
@@ -97,8 +113,8 @@ PAGES = {
     ),
     "figure_s2_steps": Page(
         "Figure S2. Quality against steps",
-        lambda one: one.steps > 0 or _sampled(one),
-        only_with=lambda one: one.steps > 0,
+        lambda one: _swept(one) or _sampled(one),
+        only_with=_swept,
     ),
     "figure_s3_calibration": Page("Figure S3. Calibration", _sampled, ("split", "samples", "subjects")),
     "figure_s4_training": Page("Figure S4. Training", _method),

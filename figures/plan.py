@@ -28,6 +28,7 @@ from diffens_core.places import home
 from diffens_core.presets import preset_named
 from diffens_core.report import TRUTH, evaluation_name, read_reports, with_experts
 from diffens_core.runs import SHIPPED
+from diffens_core.tasks import TASKS
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
 NONE = "none"  # no segmenter
@@ -61,6 +62,7 @@ class Plan:
     second: a second prepared data set, of which `second_split` is translated; empty: `second_phantoms` phantoms of
     another seed where the data are embedded, else none.
     sets: 1 compares sets of volumes on features of a network that is trained for it; 0: too few volumes to be worth it.
+    partial: 1 makes tables and figures of those evaluations that are finished, whatever else is listed.
     jobs: minutes and GiB that one job of each kind is expected to take.
     experiments: the file that lists it, in place of experiments.yaml; its name is added to that of the results' folder.
     """
@@ -75,6 +77,7 @@ class Plan:
     segmenter: str = OWN
     medicalnet: str = ""
     sets: int = 1
+    partial: int = 0
     second_split: str = "test"
     second_phantoms: int = 0
     evaluations: tuple[Evaluation, ...] = ()
@@ -116,7 +119,12 @@ class Plan:
     def wanted(self) -> dict[str, Evaluation]:
         """Its evaluations by name; of a second data set only where there is one, of the truth only with a judge."""
         possible = (e for e in self.evaluations if e.method != TRUTH or self.segmenter != NONE)
+        possible = (e for e in possible if not self.partial or self.is_finished(e))
         return {e.name: e for e in possible if not e.second or self.second_root}
+
+    def is_finished(self, evaluation: Evaluation) -> bool:
+        """Whether it has been made."""
+        return (self.evaluations_folder / evaluation.name / "cost.json").is_file()
 
     def needed(self, needs: Callable[[Evaluation], bool]) -> list[Evaluation]:
         """Some of its evaluations."""
@@ -159,18 +167,22 @@ class Plan:
             line += f"; {subjects} subjects of {where} {split}, samples {samples}, seeds {seeds}"
         return line
 
-    def write_config(self, run: str) -> None:
-        """Write the `config.json` that a training starts from."""
-        folder = self.experiment().runs / run
-        folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(to_dict(self.trainings[run]), indent=2)
-        write_atomically(folder / "config.json", content.encode())
+    def write_configs(self) -> None:
+        """Write the `config.json` that each training not finished yet starts from: data may lie elsewhere now."""
+        for run, config in self.trainings.items():
+            folder = self.experiment().runs / run
+            if not (folder / "model.safetensors").is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
 
-    def overview(self, pages: int) -> pd.DataFrame:
-        """Jobs by kind, with what they are expected to take on one core (one GPU): minutes each and in all, GiB."""
-        kinds = [run.stage for run in self.trainings.values()]
+    def overview(self, pages: Iterable[str]) -> pd.DataFrame:
+        """Jobs by kind, with what they are expected to take on one core (one GPU): minutes each and in all, GiB.
+
+        pages: the kind of job that each page is.
+        """
+        kinds = ["prepare"] * (2 if self.second_root else 1) + [run.stage for run in self.trainings.values()]
         drawn = [e for e in self.wanted.values() if e.method != TRUTH]
-        kinds = ["prepare", *kinds, *["sample"] * len(drawn), *["evaluate"] * len(self.wanted), *["page"] * pages]
+        kinds += [*["sample"] * len(drawn), *["evaluate"] * len(self.wanted), *pages]
         table = pd.Series(kinds).value_counts(sort=False).rename("jobs").to_frame()
         table["minutes each"], table["GiB"] = zip(*map(self.job, table.index))
         table["minutes"] = table["jobs"] * table["minutes each"]
@@ -186,7 +198,7 @@ class Plan:
         """The finished ones of some evaluations: metrics, and costs by (method, task); both with the seed and steps."""
         metrics, costs = [pd.DataFrame(columns=[*COLUMNS, "seed", "steps"])], []
         for one in self.needed(needs):
-            if (self.evaluations_folder / one.name / "cost.json").is_file():
+            if self.is_finished(one):
                 table, cost = read_reports([self.evaluations_folder / one.name])
                 about = {"seed": one.seed, "steps": one.steps}
                 metrics.append(table.assign(**about))
@@ -197,8 +209,8 @@ class Plan:
 def open_plan(preset: str, settings: str = "", **more) -> Plan:
     """The plan of a preset, with settings in place of its own: `samples=3 subjects=0`, or as arguments.
 
-    Raises `ConfigError` for a preset that has no plan, an
-    unknown setting, method or task, or a wrong type.
+    Raises `ConfigError` for a preset that has no plan, an unknown setting, method, task or key, a value of a wrong type
+    and a file that is not there.
     """
     parts = shlex.split(settings)
     if not all("=" in part for part in parts):
@@ -206,22 +218,58 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
     given = dict(part.split("=", 1) for part in parts) | more
     given = {name: value for name, value in given.items() if value != ""}
     file = Path(given.get("experiments", EXPERIMENTS))
-    presets = yaml.safe_load(file.read_text())
-    if preset not in presets:
-        raise ConfigError(f"{file}: no plan for preset '{preset}', only for {', '.join(presets)}")
+    content = dict(_read(file, preset))
     types = {f.name: f.type for f in fields(Plan) if f.type in ("int", "str") and f.name != "preset"}
-    content = presets[preset] | given
-    for name, value in content.items():
-        if name not in {*types, "evaluations", "jobs"}:
+    for name in (*content, *given):
+        if name not in {*types, *({"evaluations", "jobs"} - set(given))}:
             raise ConfigError(f"{file}: unknown setting '{name}': choose from {', '.join(types)}")
-        if types.get(name) == "int":
-            if not str(value).isdigit():
-                raise ConfigError(f"{file}: {name} must be a whole number, not {value!r}")
-            content[name] = int(value)
-    usual = preset_named(preset).steps
-    listed = [one for block in content.pop("evaluations", []) for one in _expand(block, usual)]
-    first = {one.name: one for one in reversed(listed)}  # named twice: as it is listed first
-    return Plan(preset, evaluations=tuple(first[name] for name in dict.fromkeys(one.name for one in listed)), **content)
+    content |= given
+    for name in set(content) & set(types):
+        if types[name] == "int":
+            content[name] = _whole(content[name], f"{file}: {name}")
+    jobs = content.get("jobs", {})
+    for kind, cost in jobs.items():
+        if not (isinstance(cost, list) and len(cost) == 2 and all(isinstance(value, int | float) for value in cost)):
+            raise ConfigError(f"{file}: jobs: {kind} must be [minutes, GiB], not {cost!r}")
+    plan = Plan(preset, **content | {"evaluations": _expanded(content.get("evaluations", []), preset, file)})
+    if plan.samples < 1:
+        raise ConfigError(f"{file}: samples must be at least 1")
+    for judge in {plan.segmenter, plan.medicalnet} - {"", OWN, NONE, "download"}:
+        if not Path(judge).is_file():
+            raise ConfigError(f"{judge}: no such file")
+    return plan
+
+
+def _read(file: Path, preset: str) -> Mapping:
+    """What a file of experiments says of a preset."""
+    try:
+        presets = yaml.safe_load(file.read_text())
+    except OSError:
+        raise ConfigError(f"{file}: no such file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(presets, Mapping) or not isinstance(presets.get(preset), Mapping):
+        raise ConfigError(f"{file}: no plan for preset '{preset}', only for {', '.join(presets or ['none'])}")
+    return presets[preset]
+
+
+def _whole(value, name: str) -> int:
+    """A number that is not negative, from YAML or from the command line."""
+    if isinstance(value, bool) or not str(value).isdigit():
+        raise ConfigError(f"{name} must be a whole number, not {value!r}")
+    return int(value)
+
+
+def _expanded(blocks: Iterable[Mapping], preset: str, file: Path) -> tuple[Evaluation, ...]:
+    """All evaluations that are listed; one that is named twice is as it is listed first."""
+    found: dict[str, Evaluation] = {}
+    for block in blocks:
+        try:
+            for one in _expand(block, preset_named(preset).steps):
+                found.setdefault(one.name, one)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from None
+    return tuple(found.values())
 
 
 def _expand(block: Mapping, usual: int) -> Iterable[Evaluation]:
@@ -232,12 +280,19 @@ def _expand(block: Mapping, usual: int) -> Iterable[Evaluation]:
     unknown = set(block) - {"methods", "tasks", "seeds", "steps", "second", "samples"}
     if unknown:
         raise ConfigError(f"unknown key {', '.join(sorted(unknown))} in {dict(block)}")
-    every = (block["methods"], block["tasks"], block.get("seeds", [0]), block.get("steps", [0]))
+    every = [block.get(key, default) for key, default in (("methods", 0), ("tasks", 0), ("seeds", [0]), ("steps", [0]))]
+    if not all(isinstance(values, list) for values in every):
+        raise ConfigError(f"methods, tasks, seeds and steps must be lists, [...], in {dict(block)}")
+    if block.get("second", False) not in (True, False):
+        raise ConfigError(f"second must be true or false in {dict(block)}")
+    samples = _whole(block.get("samples", 0), "samples")
     for method, task, seed, steps in product(*every):
         if method != TRUTH:
             method_named(method, task)
-        steps = 0 if steps == usual else steps
-        yield Evaluation(method, task, seed, steps, block.get("second", False), block.get("samples", 0))
+        elif task not in TASKS:
+            raise ConfigError(f"unknown task '{task}': choose from {', '.join(TASKS)}")
+        seed, steps = _whole(seed, "seeds"), _whole(steps, "steps")
+        yield Evaluation(method, task, seed, 0 if steps == usual else steps, block.get("second", False), samples)
 
 
 def is_shipped(run: RunConfig) -> bool:

@@ -1,6 +1,6 @@
 """The tables of the report, from the metrics and costs of evaluations: numbers, and how they are shown.
 
-Every function returns two tables of the same rows: numbers for the CSV file, and text for Markdown and LaTeX. Brackets
+A `Table` is two of the same rows: numbers for the CSV file, and text for Markdown and LaTeX. Brackets
 hold a 95 % bootstrap interval over subjects; a column that ends in "paper" is what the paper has.
 """
 
@@ -202,7 +202,7 @@ def step_panels(metrics: pd.DataFrame, task: str, preset_steps: int) -> dict[str
     swept = set(chosen[chosen["steps"] > 0]["method"])
     chosen = chosen[chosen["method"].isin(swept)].assign(steps=chosen["steps"].replace(0, preset_steps))
     means = chosen.groupby(["metric", "steps", "method"])["value"].mean().unstack("method")
-    return {"PSNR": means.loc["psnr"], "SSIM": means.loc["ssim"]}
+    return {"PSNR, dB": means.loc["psnr"], "SSIM": means.loc["ssim"]}
 
 
 def with_fusion_cost(table: Table, found: pd.DataFrame) -> Table:

@@ -11,7 +11,7 @@ import torch
 from diffens_core import plots
 from diffens_core.data import Pair
 from diffens_core.report import TRUTH, with_experts
-from diffens_core.samples import Samples, different_samples
+from diffens_core.samples import Samples
 from diffens_core.uncertainty import LEVELS, calibration_curve, uncertainty
 
 from .plan import Evaluation, Plan
@@ -31,25 +31,31 @@ class Gallery:
     """The translations of one task by several methods, subject by subject."""
 
     def __init__(self, plan: Plan, task: str, methods: Sequence[str], second: bool = False):
+        key = {(e.method, e.task, e.seed, e.steps, e.second): e.samples or plan.samples for e in plan.wanted.values()}
         self.plan, self.task, self.methods = plan, task, [m for m in methods if m != TRUTH]
         self.experiment = plan.experiment(second=second)
         self.subjects = self.experiment.subjects(plan.second_split if second else plan.split, task)
         self.count = len(self.subjects.first(0 if second else plan.subjects))
         self.drawn = {method: Samples(self.experiment, method, task) for method in self.methods}
+        self.evaluated = {method: key[method, task, 0, 0, second] for method in self.methods}
 
     def pair(self, number: int) -> Pair:
         """Subject `number` of those that were translated, or the last where there are fewer."""
         return self.subjects[min(number, self.count - 1)]
 
-    def samples(self, number: int, count: int) -> dict[str, torch.Tensor]:
-        """By method `count` samples [K, 1, X, Y, Z] of a subject; one, if all would be the same."""
+    def samples(self, number: int) -> dict[str, torch.Tensor]:
+        """By method all samples [K, 1, X, Y, Z] of a subject that were evaluated."""
         pair = self.pair(number)
-        return {method: drawn.of(pair, count) for method, drawn in self.drawn.items()}
+        return {method: drawn.of(pair, self.evaluated[method]) for method, drawn in self.drawn.items()}
+
+    def volumes(self, number: int) -> dict[str, torch.Tensor]:
+        """The truth and by method one sample, [1, X, Y, Z]."""
+        pair = self.pair(number)
+        return {TRUTH: pair.x0} | {method: drawn.of(pair, 1)[0] for method, drawn in self.drawn.items()}
 
     def images(self, number: int) -> dict[str, np.ndarray]:
-        """The truth and by method one sample, [X, Y, Z]."""
-        made = {method: volumes[0, 0].numpy() for method, volumes in self.samples(number, 1).items()}
-        return {TRUTH: self.pair(number).x0[0].numpy()} | made
+        """The same, [X, Y, Z]."""
+        return {name: volume[0].numpy() for name, volume in self.volumes(number).items()}
 
     def place(self, number: int) -> tuple[int, int, int]:
         """Where to cut a subject: through the tumour, else through the brain."""
@@ -61,18 +67,15 @@ class Gallery:
         """Subject, preset and task."""
         return f"{self.pair(number).subject}, preset {self.plan.preset}, task {self.task}"
 
-    def calibration(self, samples: int) -> pd.DataFrame:
+    def calibration(self) -> pd.DataFrame:
         """Share of brain voxels within each central interval: a column per method, `LEVELS` as index."""
         curves = {"calibrated": LEVELS}
-        for method, drawn in self.drawn.items():
-            if different_samples(drawn.model, samples) < 2:
-                continue
+        for method in (name for name, count in self.evaluated.items() if count > 1):
             parts = []
-            for number in range(self.count):
-                pair = self.subjects[number]
-                found = uncertainty(drawn.of(pair, samples)[:, 0], pair.x0[0])
+            for pair in map(self.pair, range(self.count)):
+                found = uncertainty(self.drawn[method].of(pair, self.evaluated[method])[:, 0], pair.x0[0])
                 parts.append(torch.stack([found.std[pair.brain], found.error[pair.brain]]).double())
-            curves[method] = calibration_curve(*torch.cat(parts, 1).numpy(), samples)
+            curves[method] = calibration_curve(*torch.cat(parts, 1).numpy(), self.evaluated[method])
         return pd.DataFrame(curves, index=LEVELS)
 
 

@@ -132,7 +132,8 @@ for name in chosen:
 inside = {name: torch.cat(parts, 1).double().numpy() for name, parts in inside.items()}
 curves = {name: calibration_curve(*both, samples) for name, both in inside.items()}
 calibration = pd.DataFrame({"calibrated": LEVELS} | curves, index=LEVELS)
-figure = plots.level_curves({"share of the subjects' voxels within": calibration}, xlabel="confidence of the interval")
+panels = {"share of the subjects' voxels within": calibration}
+figure = plots.level_curves(panels, xlabel="confidence of the interval", reference="calibrated")
 
 # %%
 left = {name: sparsification(std, error) for name, (std, error) in inside.items()}

@@ -32,6 +32,8 @@ from figures.tables import (
 from figures.tables import step_panels as panels_of_steps
 from figures.write import latex, markdown, write_table
 
+KINDS = [page.kind for page in PAGES.values()]
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -58,20 +60,20 @@ def listed(tmp_path):
 def test_on_data_of_ones_own_all_jobs_are_estimated_too(tmp_path, home, preset):
     """Nothing comes trained for them, so there are kinds of trainings that the embedded data do not need."""
     prepare_phantoms(tmp_path / "own", subjects=(1, 0, 1), spacing=preset_named(preset).spacing, only=())
-    overview = open_plan(preset, data=str(tmp_path / "own")).overview(len(PAGES))
+    overview = open_plan(preset, data=str(tmp_path / "own")).overview(KINDS)
     assert overview.notna().all(axis=None) and "pix2pix" in overview.index
 
 
 def test_a_job_without_an_estimate_is_named(home, listed):
     file = listed({"tasks": ["sr"], "methods": ["pix2pix-2d"]})
     with pytest.raises(ConfigError, match=r"experiments.yaml: `jobs` lacks pix2pix: \[minutes, GiB\]"):
-        open_plan("smoke", experiments=file).overview(1)
+        open_plan("smoke", experiments=file).overview(["page"])
 
 
 @pytest.mark.parametrize("preset", ["smoke", "demo", "gpu", "paper"])
 def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
     plan = open_plan(preset)
-    overview = plan.overview(len(PAGES))
+    overview = plan.overview(KINDS)
     assert overview.notna().all(axis=None) and overview["jobs"].min() > 0
     assert all(sum(page.needs(one) for one in plan.wanted.values()) for name, page in PAGES.items() if needs_any(name))
     assert not (home / "runs").exists()  # a plan is only a plan
@@ -79,7 +81,9 @@ def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
 
 @pytest.mark.parametrize("name", ["comparison", "own_data", "recovery", "recovery_both"])
 def test_the_other_lists_are_plans_whose_jobs_are_all_estimated(home, name):
-    overview = open_plan("demo", experiments=str(EXPERIMENTS.with_name(f"{name}.yaml"))).overview(len(PAGES))
+    overview = open_plan("demo", experiments=str(EXPERIMENTS.with_name(f"{name}.yaml"))).overview(
+        page.kind for page in PAGES.values()
+    )
     assert overview.notna().all(axis=None) and overview["jobs"].min() > 0
 
 
@@ -157,12 +161,32 @@ def test_data_of_ones_own_have_no_second_set_unless_given(home, listed):
         ("colour=red", "unknown setting 'colour'"),
         ("data=my scans", "name=value, with quotes around spaces"),
         ("samples=many", "samples must be a whole number"),
-        ("experiments=nowhere.yaml", "nowhere.yaml"),
+        ("samples=0", "samples must be at least 1"),
+        ("evaluations=3", "unknown setting 'evaluations'"),
+        ("segmenter=nowhere.pt", "nowhere.pt: no such file"),
+        ("experiments=nowhere.yaml", "nowhere.yaml: no such file"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(home, settings, message):
-    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+    with pytest.raises(ConfigError, match=message):
         open_plan("smoke", settings)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "no plan for preset 'smoke', only for none"),
+        ("gpu: {}", "no plan for preset 'smoke', only for gpu"),
+        ("smoke: [", "not valid YAML"),
+        ("smoke: {jobs: {expert: 0.3}}", r"jobs: expert must be \[minutes, GiB\], not 0.3"),
+        ("smoke: {samples: many}", "samples must be a whole number, not 'many'"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(home, tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        open_plan("smoke", experiments=str(tmp_path / "mine.yaml"))
+    assert "mine.yaml" in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -171,11 +195,53 @@ def test_settings_that_cannot_be_used_are_named(home, settings, message):
         ({"tasks": ["sr"], "methods": ["magic"]}, "unknown method 'magic'"),
         ({"tasks": ["sr"], "methods": ["multi-ours"]}, "does task both"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "seed": 1}, "unknown key seed"),
+        ({"methods": ["tpdm"]}, "methods, tasks, seeds and steps must be lists"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "seeds": 1}, "methods, tasks, seeds and steps must be lists"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "seeds": ["one"]}, "seeds must be a whole number, not 'one'"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "steps": [-3]}, "steps must be a whole number, not -3"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "samples": "many"}, "samples must be a whole number, not 'many'"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "second": "yess"}, "second must be true or false"),
+        ({"tasks": ["tr"], "methods": ["truth"]}, "unknown task 'tr'"),
     ],
 )
 def test_evaluations_that_cannot_be_are_named(home, listed, block, message):
     with pytest.raises(ConfigError, match=message):
         open_plan("smoke", experiments=listed(block))
+
+
+def test_a_partial_plan_is_of_what_is_finished(home, listed):
+    file = listed({"tasks": ["sr"], "methods": ["degraded", "tpdm"]})
+    folder = open_plan("smoke", experiments=file).evaluations_folder / "degraded-sr-seed0"
+    folder.mkdir(parents=True)
+    (folder / "cost.json").write_text("{}")
+    plan = open_plan("smoke", experiments=file, partial=1)
+    assert set(plan.wanted) == {"degraded-sr-seed0"}
+    assert not [name for name in plan.trainings if "expert" in name]
+
+
+def test_a_sweep_and_other_seeds_do_not_mix_into_other_tables(home, listed):
+    every = {"tasks": ["sr"], "methods": ["tpdm"], "seeds": [0, 1], "steps": [0, 1]}
+    plan = open_plan("smoke", experiments=listed(every, every | {"second": True}))
+    read = {
+        name: [one.name for one in plan.needed(PAGES[name].needs)]
+        for name in ("table_6_second_data", "figure_s2_steps")
+    }
+    assert read["table_6_second_data"] == ["tpdm-sr-seed0-second"]
+    assert read["figure_s2_steps"] == ["tpdm-sr-seed0", "tpdm-sr-seed0-steps1"]
+
+
+def test_configs_are_written_anew_where_data_were_moved_but_not_of_what_is_trained(home, tmp_path, listed):
+    file = listed({"tasks": ["sr"], "methods": ["palette-axial", "unet-3d"]}, segmenter="none", second_phantoms=0)
+    places = [tmp_path / "a", tmp_path / "b"]
+    prepare_phantoms(places[0], subjects=(1, 0, 1), spacing=4.0, only=())
+    plan = open_plan("smoke", data=str(places[0]), experiments=file)
+    plan.write_configs()
+    done, todo = (plan.experiment().runs / run for run in plan.trainings)
+    (done / "model.safetensors").touch()
+    places[0].rename(places[1])
+    open_plan("smoke", data=str(places[1]), experiments=file).write_configs()
+    roots = [json.loads((run / "config.json").read_text())["data"]["root"] for run in (done, todo)]
+    assert [root[-1] for root in roots] == ["a", "b"]
 
 
 def test_without_a_judge_there_is_no_truth_to_evaluate(home, listed):
@@ -290,7 +356,7 @@ def test_nothing_to_compare_is_no_table():
 def test_steps_have_the_presets_number_where_none_is_named():
     swept = [metrics_of({"tpdm": [20.0 + n]}, name, steps=n) for n in (0, 1, 8) for name in ("psnr", "ssim")]
     panels = panels_of_steps(pd.concat([*swept, metrics_of({"tosm": [1.0]})], ignore_index=True), "sr", 4)
-    assert panels["PSNR"].index.tolist() == [1, 4, 8] and panels["PSNR"]["tpdm"].tolist() == [21.0, 20.0, 28.0]
+    assert panels["PSNR, dB"].index.tolist() == [1, 4, 8] and panels["PSNR, dB"]["tpdm"].tolist() == [21.0, 20.0, 28.0]
 
 
 def test_costs_stand_beside_the_papers():
@@ -326,6 +392,16 @@ def test_networks_are_those_of_the_papers_tables():
     assert table.loc["inference steps (DDIM)", "paper, 2D"] == "50"
     blocks = layers("smoke", "3D small")
     assert blocks.iloc[0].tolist()[:3] == ["Conv3d", 9, 4] and blocks["out"].iloc[-1] == 3
+
+
+@pytest.mark.parametrize("network", ["2D", "3D", "3D small"])
+def test_a_block_takes_what_the_one_before_it_gives(network):
+    """In the encoder; in the decoder what comes over the bridge is added."""
+    table = layers("demo", network)
+    down = table[table.index.str.match("input|encoder|down|middle")]
+    assert down["in"].iloc[1:].tolist() == down["out"].iloc[:-1].tolist()
+    up = table[table.index.str.match("decoder|up|output")]
+    assert (up["in"].iloc[1:].to_numpy() >= up["out"].iloc[:-1].to_numpy()).all()
 
 
 def test_tables_are_written_in_three_formats(tmp_path):

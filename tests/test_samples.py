@@ -54,6 +54,13 @@ def test_a_sample_is_drawn_once(experiment):
     assert len(pd.read_csv(more.folder / "cost.csv")) == 3 and more.cost["sampling"] >= 0
 
 
+def test_what_is_drawn_is_read_without_its_network(experiment, monkeypatch):
+    pair = experiment.subjects("test", "sr")[0]
+    first = Samples(experiment, "guess", "sr").of(pair, 2)
+    monkeypatch.setattr(Experiment, "model", lambda *_: pytest.fail("a network was loaded"))
+    torch.testing.assert_close(Samples(experiment, "guess", "sr").of(pair, 2), first, rtol=0, atol=0)
+
+
 def test_samples_equal_those_drawn_in_memory_and_have_the_background_of_the_condition(experiment):
     pair = experiment.subjects("test", "sr")[0]
     kept = Samples(experiment, "guess", "sr").of(pair, 2)

@@ -15,20 +15,26 @@ PLAN = {
     "subjects": 1,
     "samples": 2,
     "segmenter": "none",
+    "second_phantoms": 1,
     "jobs": dict.fromkeys(["prepare", "expert", "sample", "evaluate", "page"], [1, 1]),
-    "evaluations": [{"tasks": ["sr"], "methods": ["degraded", "palette-axial"]}],
+    "evaluations": [
+        {"tasks": ["sr"], "methods": ["degraded", "palette-axial"]},
+        {"tasks": ["sr"], "methods": ["degraded"], "samples": 1, "second": True},
+    ],
 }
 RESULTS = [f"evaluations/palette-axial-sr-seed0/{name}.csv" for name in ("metrics", "samples")]
 RESULTS += [f"pages/table_1_methods/table_1_sr.{suffix}" for suffix in ("csv", "md", "tex")]
+RESULTS += [f"pages/table_6_second_data/table_6_sr.{suffix}" for suffix in ("csv", "md", "tex")]
 
 
 def start(home: Path, *options: str, name: str = "experiments", **settings) -> subprocess.Popen:
-    """Snakemake on the plan, as far as Table 1, in a process group of its own."""
+    """Snakemake on the plan, as far as Tables 1 and 6, in a process group of its own."""
     file = home / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
-    target = home / "figures" / "out" / f"smoke-{name}" / "pages" / "table_1_methods.ipynb"
+    pages = home / "figures" / "out" / f"smoke-{name}" / "pages"
+    targets = [pages / "table_1_methods.ipynb", pages / "table_6_second_data.ipynb"]
     command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
-    command += ["--config", "preset=smoke", f"experiments={file}", "--", target]
+    command += ["--config", "preset=smoke", f"experiments={file}", "--", *targets]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True, **pipes)
@@ -71,7 +77,19 @@ def test_a_changed_setting_repeats_only_what_depends_on_it(undisturbed):
 
 def test_another_list_trains_and_prepares_nothing_again(undisturbed):
     said = run(undisturbed, "--dry-run", name="others")
-    assert jobs(said) == {"sample": 2, "evaluate": 2, "page": 1, "total": 5}
+    assert jobs(said) == {"sample": 3, "evaluate": 3, "page": 2, "total": 8}
+
+
+def test_a_training_is_kept_where_what_was_said_of_the_data_is_lost(undisturbed, tmp_path):
+    """As in a folder of runs that other commands filled: the data are looked at again for what is new, nothing else."""
+    (looked,) = undisturbed.glob("runs/smoke/prepared-first-*/prepare.ipynb")
+    kept = looked.rename(tmp_path / looked.name)
+    try:
+        assert "Nothing to be done" in run(undisturbed, "--dry-run")
+        others = jobs(run(undisturbed, "--dry-run", name="others"))
+    finally:
+        kept.rename(looked)
+    assert others == {"prepare_first": 1, "sample": 3, "evaluate": 3, "page": 2, "total": 9}
 
 
 def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturbed, tmp_path):

@@ -30,7 +30,7 @@ plan = open_plan(preset, settings, data=data, runs=runs)
 # %%
 for task, methods in methods_by_task(plan, PAGES["figure_14_19_uncertainty"].needs, ("tpdm", "ours-tpdm")).items():
     gallery = Gallery(plan, task, methods)
-    truth, samples = gallery.pair(0).x0[0], gallery.samples(0, plan.samples)
+    truth, samples = gallery.pair(0).x0[0], gallery.samples(0)
     found = {name: uncertainty(volumes[:, 0], truth) for name, volumes in samples.items() if len(volumes) > 1}
     if found:
         figure = plots.uncertainty_planes(found, truth.numpy(), gallery.place(0), gallery.title(0))

@@ -36,8 +36,7 @@ for task, methods in methods_by_task(plan, PAGES["figure_8_13_segmentation"].nee
     for number, subject in enumerate([s for s in translated if s in contrasts.subjects][:2]):
         place = translated.index(subject)
         shown, images = contrasts.pair(subject), gallery.images(place)
-        flairs = {"truth": gallery.pair(place).x0} | {m: v[0] for m, v in gallery.samples(place, 1).items()}
-        outlines = {name: judges.segment(shown, flair)[0].numpy() for name, flair in flairs.items()}
+        found = {name: judges.segment(shown, flair)[0].numpy() for name, flair in gallery.volumes(place).items()}
         true = regions_of(shown.x0[0]).numpy()
-        figure = plots.segmentation_planes(images, outlines, true, gallery.place(place), gallery.title(place))
+        figure = plots.segmentation_planes(images, found, true, gallery.place(place), gallery.title(place))
         write_figure(figure, plan.folder("figure_8_13_segmentation") / f"figure_8_13_{task}_{number}")

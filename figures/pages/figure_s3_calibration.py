@@ -30,8 +30,8 @@ among = ("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
 # %%
 panels = {}
 for task, methods in methods_by_task(plan, PAGES["figure_s3_calibration"].needs, among).items():
-    panels[task] = Gallery(plan, task, methods).calibration(plan.samples)
+    panels[task] = Gallery(plan, task, methods).calibration()
 if panels:
     labels = {"xlabel": "confidence of the interval", "ylabel": "share of brain voxels within"}
-    figure = plots.level_curves(panels, **labels)
+    figure = plots.level_curves(panels, reference="calibrated", **labels)
     write_figure(figure, plan.folder("figure_s3_calibration") / "figure_s3_calibration")

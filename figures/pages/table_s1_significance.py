@@ -33,6 +33,6 @@ metrics, costs = plan.read(PAGES["table_s1_significance"].needs)
 print(plan.about(costs))
 
 # %%
-for metric, (numbers, shown) in leads(metrics, RIVALS, (*IMAGE, *DICE[:1])).items():
+for metric, (numbers, shown) in leads(metrics, RIVALS, (*IMAGE, *DICE)).items():
     write_table(numbers, shown, plan.folder("table_s1_significance") / f"table_s1_{metric}")
     display(shown)
