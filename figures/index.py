@@ -55,11 +55,11 @@ def write_index(plan: Plan, path: Path) -> None:
 
 def _facts(plan: Plan) -> dict[str, str]:
     costs = plan.read(lambda one: True)[1]
-    devices = costs["device"].dropna().unique() if "device" in costs else []
+    devices = costs["device"].dropna().unique() if "device" in costs else ["not recorded"]
     return {
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
         "commit": _commit(),
-        "evaluated on": ", ".join(devices) or "not known",
+        "evaluated on": ", ".join(devices),
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES) + f", python {platform.python_version()}",
         "setting": plan.about(costs),
         "trained here": f"{len(plan.trainings)} networks; all others come with the package",

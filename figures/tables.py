@@ -188,7 +188,7 @@ def region_panels(numbers: pd.DataFrame, name: str) -> tuple[dict[str, pd.DataFr
     """For `plots.bounded`: `Dice` or `Recovery` of `segmentation` by region, and their bounds."""
     panels, bounds = {}, {}
     for region in (f"{name} {region.upper()}" for region in REGIONS):
-        if region in numbers:
+        if region in numbers and numbers[region].notna().any():
             table = numbers[[region, f"{region} low", f"{region} high"]].set_axis(["value", "low", "high"], axis=1)
             limits = [m for m in ("degraded", TRUTH) if m in table.index]
             bounds[region] = list(table.loc[limits, "value"]) if name == "Dice" else [0.0, 100.0]
