@@ -75,6 +75,10 @@ def test_a_changed_setting_repeats_only_what_depends_on_it(undisturbed):
     assert jobs(said) == {"sample": 2, "evaluate": 2, "page": 1, "total": 5}
 
 
+def test_the_folder_of_runs_by_its_name_is_no_other(undisturbed):
+    assert "Nothing to be done" in run(undisturbed, "--dry-run", runs=str(undisturbed / "runs"))
+
+
 def test_another_list_trains_and_prepares_nothing_again(undisturbed):
     said = run(undisturbed, "--dry-run", name="others")
     assert jobs(said) == {"sample": 3, "evaluate": 3, "page": 2, "total": 8}
