@@ -37,7 +37,7 @@ img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em;
 def write_index(plan: Plan, path: Path) -> None:
     """Write `index.html`; links are relative; those to trainings lead out of the folder of results."""
     out = path.parent
-    pages = pages_of(plan)
+    pages = {name: page for name, page in pages_of(plan).items() if (out / "pages" / f"{name}.ipynb").is_file()}
     sections = "".join(_section(name, page, out) for name, page in pages.items())
     links = "".join(f'<a href="#{name}">{html.escape(page.title)}</a> ' for name, page in pages.items())
     text = f"""<!doctype html>
@@ -96,11 +96,13 @@ def _section(name: str, page: Page, out: Path) -> str:
 
 
 def _heading(stem: str) -> str:
-    """`table_1_sr` as Table 1, sr: super-resolution."""
+    """`table_1_sr` as Table 1, sr: super-resolution; `figure_8_13_sr_0` as Figure 8 to 13, ..., subject 1."""
     kind, *rest = stem.split("_")
-    number = [part for part in rest if part[-1].isdigit()]
-    names = [f"{part}: {TASKS[part]}" if part in TASKS else part for part in rest if part not in number]
-    return html.escape(", ".join([f"{kind.capitalize()} {number[0].upper()}", *names]))
+    count = next((place for place, part in enumerate(rest) if not part[-1].isdigit()), len(rest))
+    names = [f"{part}: {TASKS[part]}" if part in TASKS else part for part in rest[count:]]
+    names = [f"subject {int(name) + 1}" if name.isdigit() else name for name in names]
+    numbers = " to ".join(part.upper() for part in rest[:count])
+    return html.escape(", ".join([f"{kind.capitalize()} {numbers}", *names]))
 
 
 def _order(path: Path) -> tuple:

@@ -117,10 +117,17 @@ class Plan:
 
     @property
     def wanted(self) -> dict[str, Evaluation]:
-        """Its evaluations by name; of a second data set only where there is one, of the truth only with a judge."""
+        """Its evaluations by name; of a second data set only where there is one, of the truth only with a judge.
+
+        In a `partial` plan those that are finished at this moment.
+        """
         possible = (e for e in self.evaluations if e.method != TRUTH or self.segmenter != NONE)
         possible = (e for e in possible if not self.partial or self.is_finished(e))
         return {e.name: e for e in possible if not e.second or self.second_root}
+
+    def named(self, name: str) -> Evaluation:
+        """One that is listed, whether or not it is finished."""
+        return next(one for one in self.evaluations if one.name == name)
 
     def is_finished(self, evaluation: Evaluation) -> bool:
         """Whether it has been made."""
@@ -227,11 +234,13 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
     for name in set(content) & set(types):
         if types[name] == "int":
             content[name] = _whole(content[name], f"{file}: {name}")
-    jobs = content.get("jobs", {})
-    for kind, cost in jobs.items():
+    content |= {"jobs": content.get("jobs") or {}, "evaluations": content.get("evaluations") or []}
+    if not isinstance(content["jobs"], Mapping) or not isinstance(content["evaluations"], list):
+        raise ConfigError(f"{file}: jobs must be a mapping, {{...}}, and evaluations a list")
+    for kind, cost in content["jobs"].items():
         if not (isinstance(cost, list) and len(cost) == 2 and all(isinstance(value, int | float) for value in cost)):
             raise ConfigError(f"{file}: jobs: {kind} must be [minutes, GiB], not {cost!r}")
-    plan = Plan(preset, **content | {"evaluations": _expanded(content.get("evaluations", []), preset, file)})
+    plan = Plan(preset, **content | {"evaluations": _expanded(content["evaluations"], preset, file)})
     if plan.samples < 1:
         raise ConfigError(f"{file}: samples must be at least 1")
     for judge in {plan.segmenter, plan.medicalnet} - {"", OWN, NONE, "download"}:
@@ -255,7 +264,7 @@ def _read(file: Path, preset: str) -> Mapping:
 
 def _whole(value, name: str) -> int:
     """A number that is not negative, from YAML or from the command line."""
-    if isinstance(value, bool) or not str(value).isdigit():
+    if isinstance(value, bool) or not str(value).isdecimal():
         raise ConfigError(f"{name} must be a whole number, not {value!r}")
     return int(value)
 
@@ -277,6 +286,8 @@ def _expand(block: Mapping, usual: int) -> Iterable[Evaluation]:
 
     usual: the preset's number of steps, which needs no evaluation of its own.
     """
+    if not isinstance(block, Mapping):
+        raise ConfigError(f"an evaluation must be a mapping, {{tasks: [...], methods: [...]}}, not {block!r}")
     unknown = set(block) - {"methods", "tasks", "seeds", "steps", "second", "samples"}
     if unknown:
         raise ConfigError(f"unknown key {', '.join(sorted(unknown))} in {dict(block)}")

@@ -14,6 +14,7 @@ from diffens_core.methods import ABLATIONS, METHODS
 from diffens_core.presets import preset_named
 from diffens_core.report import TRUTH, with_experts
 from figures import step
+from figures.index import _heading
 from figures.networks import hyperparameters, layers
 from figures.pages import PAGES, pages_of
 from figures.plan import EXPERIMENTS, Evaluation, open_plan
@@ -178,6 +179,8 @@ def test_settings_that_cannot_be_used_are_named(home, settings, message):
         ("", "no plan for preset 'smoke', only for none"),
         ("gpu: {}", "no plan for preset 'smoke', only for gpu"),
         ("smoke: [", "not valid YAML"),
+        ("smoke: {jobs: [expert]}", "jobs must be a mapping"),
+        ("smoke: {evaluations: [tpdm]}", "an evaluation must be a mapping"),
         ("smoke: {jobs: {expert: 0.3}}", r"jobs: expert must be \[minutes, GiB\], not 0.3"),
         ("smoke: {samples: many}", "samples must be a whole number, not 'many'"),
     ],
@@ -217,6 +220,24 @@ def test_a_partial_plan_is_of_what_is_finished(home, listed):
     plan = open_plan("smoke", experiments=file, partial=1)
     assert set(plan.wanted) == {"degraded-sr-seed0"}
     assert not [name for name in plan.trainings if "expert" in name]
+
+
+def test_an_empty_list_is_a_plan_of_nothing(home, tmp_path):
+    (tmp_path / "mine.yaml").write_text("smoke: {jobs: , evaluations: }")
+    assert not open_plan("smoke", experiments=str(tmp_path / "mine.yaml")).wanted
+
+
+@pytest.mark.parametrize(
+    "stem, heading",
+    [
+        ("table_1_sr", "Table 1, sr: super-resolution"),
+        ("table_s1_psnr_brain", "Table S1, psnr, brain"),
+        ("figure_8_13_sr_0", "Figure 8 to 13, sr: super-resolution, subject 1"),
+        ("table_9", "Table 9"),
+    ],
+)
+def test_a_file_has_a_heading_of_its_own(stem, heading):
+    assert _heading(stem) == heading
 
 
 def test_a_sweep_and_other_seeds_do_not_mix_into_other_tables(home, listed):

@@ -84,6 +84,11 @@ def test_another_list_trains_and_prepares_nothing_again(undisturbed):
     assert jobs(said) == {"sample": 3, "evaluate": 3, "page": 2, "total": 8}
 
 
+def test_more_phantoms_of_the_second_set_are_made_before_they_are_translated(undisturbed):
+    said = run(undisturbed, "--dry-run", second_phantoms=2)
+    assert jobs(said) == {"prepare_second": 1, "sample": 1, "evaluate": 1, "page": 1, "total": 4}
+
+
 def test_a_training_is_kept_where_what_was_said_of_the_data_is_lost(undisturbed, tmp_path):
     """As in a folder of runs that other commands filled: the data are looked at again for what is new, nothing else."""
     (looked,) = undisturbed.glob("runs/smoke/prepared-first-*/prepare.ipynb")

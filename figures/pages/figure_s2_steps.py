@@ -8,8 +8,8 @@
 
 # %% [markdown]
 # # Figure S2. Quality against steps
-# The same weights, sampled with more and fewer DDIM steps; means over the same subjects, one sample each. Means have the
-# intervals of Table 1, far wider than the distances between these curves, which are paired.
+# The same weights, sampled with more and fewer DDIM steps; means over the same subjects, one sample each. Means have
+# the intervals of Table 1, far wider than the distances between these curves, which are paired.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper

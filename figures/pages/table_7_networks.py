@@ -31,7 +31,7 @@ display(table)
 
 # %% [markdown]
 # ## Tables 9, 10, 11: the 2D network, the 3D network of the fusion, its small variant
-# Every block of this preset's `ours-tpdm` and `ours-small`, with its output channels and parameters.
+# Every block, with the channels that it takes and gives, and its parameters.
 
 # %%
 for number, name in ((9, "2D"), (10, "3D"), (11, "3D small")):
