@@ -258,14 +258,14 @@ def level_curves(
     names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
     names = [name for name in names if name != reference]
     colors = dict(zip(names, sns.color_palette("colorblind", len(names)))) | {reference: "0.4"}
+    styles = {name: "--" if place % 2 else "-" for place, name in enumerate(names)} | {reference: ":"}
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.4 * len(panels) + 1.6, 3.3), squeeze=False, layout="constrained", dpi=DPI
     )
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
-            dashed = name != reference and names.index(name) % 2
-            style = ":" if name == reference else "--" if dashed else "-"
-            axis.plot(table.index, values, style, color=colors[name], label=name, zorder=2 + dashed)
+            options = {"color": colors[name], "label": name, "zorder": 3 if styles[name] == "--" else 2}
+            axis.plot(table.index, values, styles[name], **options)
         for name, values in marks.get(title, pd.DataFrame()).items():
             axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
         axis.set(xlabel=xlabel, title=title)

@@ -120,7 +120,7 @@ class Samples:
         self.experiment, self.method, self.task = experiment, method, task
         runs, data = experiment.runs_of(method, task), experiment.judged
         if not all(find(run, experiment.runs) for run in runs):
-            experiment.model(method, task)  # trains what is missing
+            _ = self.model  # trains what is missing
         about = {
             "method": method,
             "task": task,

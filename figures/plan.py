@@ -27,7 +27,7 @@ from diffens_core.methods import method_named
 from diffens_core.places import home
 from diffens_core.presets import preset_named
 from diffens_core.report import TRUTH, evaluation_name, read_reports, with_experts
-from diffens_core.runs import SHIPPED
+from diffens_core.runs import SHIPPED, find
 from diffens_core.tasks import TASKS
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
@@ -129,6 +129,10 @@ class Plan:
         """One that is listed, whether or not it is finished."""
         return next(one for one in self.evaluations if one.name == name)
 
+    def samples_of(self, evaluation: Evaluation) -> int:
+        """How many samples of each subject it has."""
+        return evaluation.samples or self.samples
+
     def is_finished(self, evaluation: Evaluation) -> bool:
         """Whether it has been made."""
         return (self.evaluations_folder / evaluation.name / "cost.json").is_file()
@@ -176,11 +180,11 @@ class Plan:
 
     def write_configs(self) -> None:
         """Write the `config.json` that each training not finished yet starts from: data may lie elsewhere now."""
-        for run, config in self.trainings.items():
-            folder = self.experiment().runs / run
-            if not (folder / "model.safetensors").is_file():
-                folder.mkdir(parents=True, exist_ok=True)
-                write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
+        runs = self.experiment().runs
+        for run in self.trainings.values():
+            if find(run, runs) is None:
+                (runs / run.folder).mkdir(parents=True, exist_ok=True)
+                write_atomically(runs / run.folder / "config.json", json.dumps(to_dict(run), indent=2).encode())
 
     def overview(self, pages: Iterable[str]) -> pd.DataFrame:
         """Jobs by kind, with what they are expected to take on one core (one GPU): minutes each and in all, GiB.

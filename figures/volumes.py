@@ -31,13 +31,13 @@ class Gallery:
     """The translations of one task by several methods, subject by subject."""
 
     def __init__(self, plan: Plan, task: str, methods: Sequence[str], second: bool = False):
-        key = {(e.method, e.task, e.seed, e.steps, e.second): e.samples or plan.samples for e in plan.wanted.values()}
         self.plan, self.task, self.methods = plan, task, [m for m in methods if m != TRUTH]
         self.experiment = plan.experiment(second=second)
         self.subjects = self.experiment.subjects(plan.second_split if second else plan.split, task)
         self.count = len(self.subjects.first(0 if second else plan.subjects))
         self.drawn = {method: Samples(self.experiment, method, task) for method in self.methods}
-        self.evaluated = {method: key[method, task, 0, 0, second] for method in self.methods}
+        names = {method: Evaluation(method, task, second=second).name for method in self.methods}
+        self.evaluated = {method: plan.samples_of(plan.named(name)) for method, name in names.items()}
 
     def pair(self, number: int) -> Pair:
         """Subject `number` of those that were translated, or the last where there are fewer."""
