@@ -75,7 +75,8 @@ class FusionConfig:
     """gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average: all that is learnt is residual).
 
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
-    the 3D network where in the head it is.
+    the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
+    estimate that the sampler makes of it.
     """
 
     gate: str = "softmax"
@@ -83,12 +84,15 @@ class FusionConfig:
     features: bool = True
     prediction: str = "v"
     coordinates: bool = option(True)
+    linear: bool = option(False)
 
     def __post_init__(self):
         _one_of("gate", self.gate, ("softmax", "affine", "uniform"))
         _one_of("prediction", self.prediction, PREDICTIONS)
         if not math.isfinite(self.lam):
             raise ConfigError(f"lam must be a number, not {self.lam}")
+        if self.linear and self.prediction != "x0":
+            raise ConfigError("a linear start corrects clean estimates: it needs prediction 'x0'")
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,24 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class StatesConfig:
+    """A fusion's training on the states that its sampler meets (`states.py`).
+
+    steps: of the trajectories; heads: how many are followed at a time; patches: how many are kept of what was met, the
+    bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by then.
+    """
+
+    steps: int
+    heads: int
+    patches: int
+    rounds: int
+
+    def __post_init__(self):
+        for key in ("steps", "heads", "patches", "rounds"):
+            _at_least(key, getattr(self, key), 1)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """phases follow one another; ema: decay of the averaged weights; warmup and decay shape the rate of each phase.
 
@@ -178,6 +200,7 @@ class TrainConfig:
     save_every: int = 500
     norm: str = option("l2")
     beta1: float = option(0.9)
+    states: StatesConfig | None = option(None)
 
     def __post_init__(self):
         _one_of("loss", self.loss, PREDICTIONS)
@@ -191,6 +214,10 @@ class TrainConfig:
     @property
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
+
+    def round(self, step: int) -> int:
+        """Which round of gathering states `step` (from 0) belongs to."""
+        return step * self.states.rounds // self.steps
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,7 @@ class PreparedData:
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
         samples = [self._sample(crop, around, generator) for generator in generators]
         x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
-        return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step + i) for i in indices]))
+        return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices]))
 
     def _sample(self, crop, around: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         pair = self[int(torch.randint(len(self), (1,), generator=generator))]
@@ -285,15 +285,15 @@ def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:
     return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, places)
 
 
-def spread_step(noise_steps: int, seed: int, number: int) -> int:
-    """Term `number` of a golden-ratio sequence over 0..noise_steps-1, started at random.
+def spread_step(noise_steps: int, seed: int, step: int, number: int) -> int:
+    """The noise level of sample `number` of a training step: evenly spread over 0..noise_steps-1, from a random start.
 
-    Any few terms in a row cover the noise levels evenly, where as many independent draws leave gaps: the loss depends
-    on `t` more than on anything else (low-discrepancy sampler: Kingma et al. 2021, Variational Diffusion Models).
-    Sample i of step s takes term s + i: the levels of neighbouring steps overlap, with other subjects and noise.
+    Within a step it is a golden-ratio sequence: any few samples cover the levels evenly, where as many independent
+    draws leave gaps, and the loss depends on `t` more than on anything else (low-discrepancy sampler: Kingma et al.
+    2021, Variational Diffusion Models). Each step moves all of them on by the root of two: no level is met again.
     """
     start = mix_seed(seed, "t") / 2**63
-    return int((start + number * GOLDEN_RATIO) % 1.0 * noise_steps)
+    return int((start + number * GOLDEN_RATIO + step * 2**0.5) % 1.0 * noise_steps)
 
 
 def coarsening(spacing, wanted: float, where) -> int:

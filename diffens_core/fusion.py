@@ -2,14 +2,18 @@
 
 It reads the noisy target, the conditions and every expert's prediction, takes the experts' feature maps into
 its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6). The residual is
-in the unit of what the network predicts (`v`: `r` enters `eps` times `sqrt(alpha_bar)`), has a linear part that reads
-the experts' finest feature maps directly, and is 0 where the first condition shows background.
+in the unit of what the network predicts (`v`: `r` enters `eps` times `sqrt(alpha_bar)`), and is 0 where the first
+condition shows background.
+
+With a linear start (`FusionConfig.linear`) the residual is a correction found by least squares plus the network's, and
+the network reads what the sampler will make of the experts: the estimate that is clamped, and projected onto what was
+measured. How it is trained on the states that the sampler meets is in `states.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn as nn
@@ -17,7 +21,9 @@ import torch.nn as nn
 from .config import FusionConfig, UNetConfig
 from .experts import SliceExpert, channels_in, combine, same_schedule
 from .inputs import brain_channel, coordinates, network_inputs
+from .linear import LinearCorrection
 from .planes import Box, crop_like, pad_to_multiple, whole_box
+from .sampler import Projection
 from .unet import UNet, zero_init
 
 # What the average leaves to correct is small. In this unit the first steps of the zero-initialised last layer are too;
@@ -35,11 +41,22 @@ class Fused:
     eps_planes: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Lifted:
+    """What the frozen experts say of one state. eps_planes: [P, B, 1, X, Y, Z]; feats[p][k]: level k of expert p.
+
+    start: the linear correction [B, 1, X, Y, Z], in the unit of what the fusion predicts; None without one.
+    """
+
+    eps_planes: torch.Tensor
+    feats: list[list[torch.Tensor]]
+    start: torch.Tensor | None = None
+
+
 class FeatureAdapters(nn.Module):
     """Bring one expert's feature maps onto the grid of the 3D encoder, level by level.
 
     One zero-initialised Conv3d a level; kernel and stride are 2^k along the slice axis only and 1 in plane.
-    The finest maps also go straight to the residual by a linear `readout`, which is learnt much faster.
     """
 
     def __init__(self, expert: SliceExpert, widths: Sequence[int]):
@@ -50,16 +67,11 @@ class FeatureAdapters(nn.Module):
             size = [1, 1, 1]
             size[expert.dim - 2] = 2**level
             self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
-        self.readout = zero_init(nn.Conv3d(expert.net.widths[0], 1, 1))
 
     def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """feats[k]: [B, F, ..n..] with n slices along the plane's axis.
-
-        Returns level k of the padded 3D grid for every k, and last the readout [B, 1, ...] at level 0.
-        """
+        """Every level k of the padded 3D grid, from feats[k] [B, F, ..n..] with n slices along the plane's axis."""
         multiple = 2 ** (len(self.convs) - 1)
-        padded = [pad_slices(f, self.dim, multiple) for f in feats]
-        return [*(conv(f) for conv, f in zip(self.convs, padded)), self.readout(padded[0])]
+        return [conv(pad_slices(f, self.dim, multiple)) for conv, f in zip(self.convs, feats)]
 
 
 def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
@@ -90,23 +102,37 @@ class Fusion(nn.Module):
     """The fusion of frozen experts; itself a denoiser.
 
     experts: P denoisers, frozen here and always in evaluation mode: `SliceExpert`s, or, without feature maps, anything
-    with `eps = expert(xt, y, t, coords)` and a `schedule`. Trainable parameters are those of `net` and `adapters`.
+    with `eps = expert(xt, y, t, coords)` and a `schedule`. project: what the sampler does to clean estimates; only a
+    fusion with a linear start asks. Trainable parameters are those of `net` and `adapters`.
     At initialisation the output is exactly the uniform average of the experts.
 
     Raises `ValueError` where the experts' feature maps do not fit the levels of the 3D network.
     """
 
-    def __init__(self, experts: Sequence[nn.Module], conditions: int, unet: UNetConfig, config: FusionConfig):
+    def __init__(
+        self,
+        experts: Sequence[nn.Module],
+        conditions: int,
+        unet: UNetConfig,
+        config: FusionConfig,
+        project: Projection | None = None,
+    ):
         super().__init__()
         self.schedule = same_schedule(experts)
         self.experts = nn.ModuleList(experts).requires_grad_(False)
-        self.config, self.prediction = config, config.prediction
-        self.net = UNet(3, channels_in(conditions) + len(experts), len(experts) + 1, unet)
+        self.config, self.prediction, self.project = config, config.prediction, project
+        channels = channels_in(conditions) + len(experts) + config.linear
+        self.net = UNet(3, channels, len(experts) + 1, unet)
         self.adapters = nn.ModuleList()
         if config.features:
             for expert in experts:
                 check_levels(expert, self.net)
                 self.adapters.append(FeatureAdapters(expert, self.net.widths))
+        self.linear = None
+        if config.linear:
+            finest = sum(expert.net.widths[0] for expert in experts) if config.features else 0
+            points = len(experts) + conditions + 1 + finest
+            self.linear = LinearCorrection(points, len(experts), self.schedule.steps)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -128,20 +154,56 @@ class Fusion(nn.Module):
         box = box or whole_box(xt)
         if coords is None:
             coords = coordinates(xt.shape[2:], xt.device)
-        eps_planes, adapted = self._run_experts(xt, y, t, coords, box)
-        xt, y, coords = (volume[..., *box] for volume in (xt, y, coords))
-        if not self.config.coordinates:
-            coords = torch.zeros_like(coords)
-        outputs = [self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes]
-        inputs = torch.cat([network_inputs(xt, y, coords), *outputs], dim=1)
-        out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t, adapted[:-1] or None)
+        lifted = self.lift(xt, y, t, coords, box)
+        return self.refine(lifted, *(volume[..., *box] for volume in (xt, y)), t, coords[..., *box])
+
+    def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Lifted:
+        """Run the frozen experts, each once, and the linear correction: all of a state that no training changes."""
+        box = box or whole_box(xt)
+        if not self.config.features:
+            eps_planes = torch.stack([predict_in(box, expert, xt, y, t, coords) for expert in self.experts])
+            feats = []
+        else:
+            answers = [self._features(expert, xt, y, t, coords, box) for expert in self.experts]
+            eps_planes, feats = torch.stack([eps for eps, _ in answers]), [feats for _, feats in answers]
+        lifted = Lifted(eps_planes, feats)
+        if self.linear is None:
+            return lifted
+        xt, y = xt[..., *box], y[..., *box]
+        start = self.linear(*self.linear_inputs(lifted, xt, y, t), t)
+        return replace(lifted, start=start * (brain_channel(y) > 0))
+
+    def linear_inputs(self, lifted: Lifted, xt, y, t) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """What a `LinearCorrection` reads at a voxel, and around it."""
+        planes = self._outputs(lifted.eps_planes, xt, t)
+        average = planes.mean(1, keepdim=True)
+        points = [planes, y, xt, *(crop_like(feats[0], xt) for feats in lifted.feats)]
+        return points, torch.cat([self.estimate(average, y), (planes - average)[:, 1:]], dim=1)
+
+    def estimate(self, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """What the sampler makes of a clean estimate `x0` [B, 1, X, Y, Z]."""
+        x0 = x0.clamp(-1.0, 1.0)
+        return x0 if self.project is None else self.project(x0, y)
+
+    def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
+        """The 3D network's part, on volumes or on patches of them; all arguments cut alike."""
+        planes, brain = self._outputs(lifted.eps_planes, xt, t), brain_channel(y)
+        inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
+        if self.linear is not None:
+            average = planes.mean(1, keepdim=True)
+            inputs[1:] = [self.estimate(average + lifted.start, y), (planes - average) / RESIDUAL_UNIT]
+        inject = [sum(maps) for maps in zip(*(a(f) for a, f in zip(self.adapters, lifted.feats)))]
+        out, _ = self.net(pad_to_multiple(torch.cat(inputs, dim=1), self.net.multiple), t, inject or None)
         out = crop_like(out, xt).float()
-        gate, resid = self._gate(out[:, :-1]), RESIDUAL_UNIT * out[:, -1:]
-        if adapted:
-            resid = resid + crop_like(adapted[-1], xt).float()
-        resid = resid * (brain_channel(y) > 0)  # background of the first condition
+        gate, resid = self._gate(out[:, :-1]), RESIDUAL_UNIT * out[:, -1:] * (brain > 0)
+        resid = resid if self.linear is None else resid + lifted.start
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
-        return Fused(combine(eps_planes, gate) + self.config.lam * unit * resid, gate, resid, eps_planes)
+        eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid
+        return Fused(eps, gate, resid, lifted.eps_planes)
+
+    def _outputs(self, eps_planes, xt, t) -> torch.Tensor:
+        """[B, P, X, Y, Z]: the experts' answers in the quantity that the fusion predicts."""
+        return torch.cat([self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes], dim=1)
 
     def _gate(self, logits: torch.Tensor) -> torch.Tensor:
         """[B, P, X, Y, Z], summing to 1 over P; `affine` is the authors' unbounded form."""
@@ -151,22 +213,11 @@ class Fusion(nn.Module):
             return logits.softmax(dim=1)
         return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
 
-    def _run_experts(self, xt, y, t, coords, box: Box):
-        """Within `box` every expert's `eps` [P, B, 1, ...], and the sum of what their adapters make of its features."""
-        if not self.config.features:
-            return torch.stack([predict_in(box, expert, xt, y, t, coords) for expert in self.experts]), []
-        eps_planes, total = [], []
-        for expert, adapters in zip(self.experts, self.adapters):
-            outs, chunks = [], []
-            for out, feats in expert.lift(xt, y, t, coords, box):
-                outs.append(out)
-                chunks.append(adapters(feats))
-            eps_planes.append(
-                self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
-            )
-            adapted = [torch.cat(parts, dim=expert.dim) for parts in zip(*chunks)]
-            total = [a + b for a, b in zip(total, adapted)] if total else adapted
-        return torch.stack(eps_planes), total
+    def _features(self, expert: SliceExpert, xt, y, t, coords, box: Box):
+        """An expert's `eps` [B, 1, ...] within `box`, and its feature maps of every level, chunks put together."""
+        outs, chunks = zip(*expert.lift(xt, y, t, coords, box))
+        eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
+        return eps, [torch.cat(maps, dim=expert.dim) for maps in zip(*chunks)]
 
 
 def predict_in(box: Box, expert: nn.Module, xt, y, t, coords) -> torch.Tensor:

@@ -107,25 +107,28 @@ def small(s: Setting) -> dict:
     return {"unet": s.preset.small, "features": False}
 
 
-def all_planes(s: Setting) -> dict:
-    """The training with experts of all three planes."""
-    return {"phases": s.preset.three_train}
+PAPER = {"linear": False, "prediction": "eps"}  # a fusion that is no more than Eq. 6
+
+
+def paper(s: Setting) -> dict:
+    """The paper's own stage 2: Eq. 5 on true images with noise, first on patches, then on whole volumes."""
+    return {**PAPER, "train": s.preset.paper_training()}
 
 
 def patches_only(s: Setting) -> dict:
-    """Without the last phase, fine-tuning on whole volumes."""
-    return {"phases": [phase for phase in s.preset.fusion_train if phase.patch]}
+    """The paper's, without its last phase, fine-tuning on whole volumes."""
+    return {**PAPER, "train": s.preset.paper_training(tuple(p for p in s.preset.paper_train if p.patch))}
 
 
 def volumes_only(s: Setting) -> dict:
-    """On whole volumes from the start, at the learning rate that a start has.
+    """The paper's on whole volumes from the start, at the learning rate that a start has.
 
     The 3D network sees as many voxels as in all phases together.
     """
-    whole = [phase for phase in s.preset.fusion_train if not phase.patch][-1]
-    parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in patches_only(s)["phases"]]
+    whole = [phase for phase in s.preset.paper_train if not phase.patch][-1]
+    parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in s.preset.paper_train if p.patch]
     steps = whole.steps + round(sum(parts) / (whole.batch * math.prod(s.preset.shape)))
-    return {"phases": [replace(whole, steps=steps, lr=s.preset.fusion_train[0].lr)]}
+    return {**PAPER, "train": s.preset.paper_training((replace(whole, steps=steps, lr=s.preset.paper_train[0].lr),))}
 
 
 def patches_only_without_features(s: Setting) -> dict:
@@ -163,8 +166,8 @@ METHODS: dict[str, Method] = {
     "madm": averaged(three_slabs),
     "madm-samples": averaged(three_slabs, lambda models, s: SampleAverage(models)),
     "ours-tpdm": fused("ours-tpdm", two_planes),
-    "ours-tosm": fused("ours-tosm", three_planes, all_planes),
-    "ours-madm": fused("ours-madm", three_slabs, all_planes),
+    "ours-tosm": fused("ours-tosm", three_planes),
+    "ours-madm": fused("ours-madm", three_slabs),
     "ours-small": fused("ours-small", two_planes, small),
     "multi-tpdm": replace(averaged(two_modalities), tasks=("both",)),
     "multi-ours": replace(fused("multi-ours", two_modalities), tasks=("both",)),
@@ -176,18 +179,21 @@ ABLATIONS: dict[str, Method] = {
     "make-a-volume+slice-wise": Method(lambda s: (latent(s),)),
     "tpdm+no-projection": replace(METHODS["tpdm"], project=False),
     "ours-tpdm+no-projection": replace(METHODS["ours-tpdm"], project=False),
-    "ours-tpdm+patches-only": ablation("patches-only", patches_only),
-    "ours-tpdm+volumes-only": ablation("volumes-only", volumes_only),
+    "ours-tpdm+paper": ablation("paper", paper),
+    "ours-tpdm+paper+patches-only": ablation("paper+patches-only", patches_only),
+    "ours-tpdm+paper+volumes-only": ablation("paper+volumes-only", volumes_only),
+    "ours-tpdm+paper+patches-only+no-features": ablation(
+        "paper+patches-only+no-features", patches_only_without_features
+    ),
     "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
-    "ours-tpdm+patches-only+no-features": ablation("patches-only+no-features", patches_only_without_features),
     "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
     "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
     "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),
     "ours-tpdm+no-coordinates": ablation("no-coordinates", lambda s: {"coordinates": False}),
     "ours-tpdm+one-plane": ablation("one-plane", lambda s: {}, lambda s: two_planes(s)[:1]),
 }
-ABLATIONS["ours-tpdm+patches-only+no-features+no-projection"] = replace(
-    ABLATIONS["ours-tpdm+patches-only+no-features"], project=False
+ABLATIONS["ours-tpdm+paper+patches-only+no-features+no-projection"] = replace(
+    ABLATIONS["ours-tpdm+paper+patches-only+no-features"], project=False
 )
 
 

@@ -11,6 +11,7 @@ from .config import (
     FusionConfig,
     Phase,
     SegmenterConfig,
+    StatesConfig,
     TrainConfig,
     UNetConfig,
 )
@@ -25,8 +26,9 @@ class Preset:
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
-    their own, with their trainings. three_train: the fusion's with experts of all three planes, whose slices fill a
-    cube better than a long patch. recipes: baselines that have a network or a training of their own.
+    their own, with their trainings. states: what a fusion is trained on; None: the paper's own stage 2, which is
+    `paper_train` long, and takes as long as `fusion_train`. recipes: baselines that have a network or a training of
+    their own.
     autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     """
@@ -40,7 +42,7 @@ class Preset:
     expert_train: tuple[Phase, ...]
     fusion: UNetConfig
     fusion_train: tuple[Phase, ...]
-    three_train: tuple[Phase, ...]
+    paper_train: tuple[Phase, ...]
     small: UNetConfig
     volume: UNetConfig
     volume_train: tuple[Phase, ...]
@@ -49,7 +51,8 @@ class Preset:
     samples: int
     prediction: str = "v"
     diffusion: DiffusionConfig = DiffusionConfig()
-    fusion_config: FusionConfig = FusionConfig()
+    fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)
+    states: StatesConfig | None = None
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
@@ -57,6 +60,14 @@ class Preset:
     def training(self, phases: tuple[Phase, ...], **changes) -> TrainConfig:
         """The training of one stage: its phases with the preset's common settings."""
         return TrainConfig(phases, **self.train | changes)
+
+    def fusion_training(self) -> TrainConfig:
+        """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own."""
+        return self.training(self.fusion_train, states=self.states) if self.states else self.paper_training()
+
+    def paper_training(self, phases: tuple[Phase, ...] = ()) -> TrainConfig:
+        """The paper's own stage 2 (Eq. 5): the error of the noise, for true images with noise."""
+        return self.training(phases or self.paper_train, loss="eps")
 
     def recipe(self, method: str, plane: str | None) -> Recipe:
         """How a baseline is trained: as the preset's 2D models (with a `plane`) or 3D models, or by its own recipe."""
@@ -83,8 +94,9 @@ PRESETS = {
         expert=UNetConfig(base=8, mult=(1, 2), blocks=1),
         expert_train=(Phase(60, 8, 2e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2), blocks=1),
-        fusion_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
-        three_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
+        fusion_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)),),
+        states=StatesConfig(steps=4, heads=2, patches=24, rounds=2),
+        paper_train=(Phase(20, 2, 2e-3, patch=(16, 16, 16)), Phase(5, 1, 5e-4)),
         small=UNetConfig(base=4, mult=(1, 2), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2), blocks=1),
         volume_train=(Phase(30, 2, 2e-3, crop=(24, 24, 24)),),
@@ -104,8 +116,9 @@ PRESETS = {
         expert=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
         expert_train=(Phase(1000, 8, 3e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
-        fusion_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
-        three_train=(Phase(400, 1, 3e-3, patch=(32, 32, 32)), Phase(30, 1, 2e-3)),
+        fusion_train=(Phase(3000, 2, 3e-3, patch=(32, 48, 32)),),
+        states=StatesConfig(steps=3, heads=32, patches=384, rounds=2),
+        paper_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         volume_train=(Phase(900, 2, 3e-3, crop=(40, 48, 40)),),
@@ -125,8 +138,9 @@ PRESETS = {
         expert=UNetConfig(base=48, mult=(1, 2, 4, 6), blocks=2),
         expert_train=(Phase(8000, 16, 2e-4),),
         fusion=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=1, checkpointing=True),
-        fusion_train=(Phase(1000, 1, 5e-4, patch=(64, 192, 64)), Phase(500, 1, 2e-4)),
-        three_train=(Phase(1000, 1, 5e-4, patch=(64, 64, 64)), Phase(500, 1, 2e-4)),
+        fusion_train=(Phase(4000, 2, 1e-3, patch=(64, 64, 64)),),
+        states=StatesConfig(steps=8, heads=4, patches=192, rounds=20),
+        paper_train=(Phase(1000, 1, 5e-4, patch=(64, 192, 64)), Phase(500, 1, 2e-4)),
         small=UNetConfig(base=16, mult=(1, 2, 2, 4), blocks=1, checkpointing=True),
         volume=UNetConfig(base=32, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(4000, 2, 5e-4, crop=(96, 96, 96)),),
@@ -147,7 +161,8 @@ PRESETS = {
         expert_train=(Phase(500_000, 4, 5e-5),),
         fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         fusion_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
-        three_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
+        fusion_config=FusionConfig(prediction="eps"),
+        paper_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
         small=UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2, checkpointing=True),  # Table 11
         volume=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(100_000, 1, 1e-4, crop=(128, 128, 128)),),

@@ -32,6 +32,7 @@ from .pix2pix import Pix2pix
 from .places import default_runs
 from .progress import follow
 from .regression import Regression
+from .sampler import mix_seed
 from .segmentation import Segmenter
 from .tasks import Task, task_named
 from .train import own_tensors, train
@@ -46,8 +47,13 @@ def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.M
     if experts is None:
         experts = [build(expert) for expert in config.experts]
     read_own_conditions(experts, config.experts, config.task)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(own_seed(config))
     return BUILDERS[config.stage](config, task, experts)
+
+
+def own_seed(config: RunConfig) -> int:
+    """The seed of a run's weights and draws: networks of different names have nothing in common."""
+    return mix_seed(config.seed, config.name)
 
 
 def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: str) -> None:
@@ -68,7 +74,8 @@ def _expert(config: RunConfig, task: Task, experts) -> nn.Module:
 
 
 def _fusion(config: RunConfig, task: Task, experts) -> nn.Module:
-    return Fusion(experts, len(task.conditions), config.unet, config.fusion)
+    project = task.project if task.measured else None
+    return Fusion(experts, len(task.conditions), config.unet, config.fusion, project)
 
 
 def _volume(config: RunConfig, task: Task, experts) -> nn.Module:
@@ -197,7 +204,7 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
     write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
     data = PreparedData(config.data, "train", task_named(config.task))
     model = _build_on_experts(config, runs)
-    options = {"seed": config.seed, "precision": precision, "accelerator": accelerator}
+    options = {"seed": own_seed(config), "precision": precision, "accelerator": accelerator}
     options["noise_steps"] = config.diffusion.steps
     kind = "" if config.name.startswith(config.stage) else f"{config.stage} "
     training = train(model, data, config.train, folder, **options)

@@ -45,7 +45,7 @@ def ddim(
     denoiser,
     y: torch.Tensor,
     noise: torch.Tensor,
-    steps: int,
+    steps: int | Sequence[int],
     *,
     eta: float = 0.0,
     project: Projection | None = None,
@@ -87,9 +87,9 @@ def average_of_samples(
         yield Step(index, t, xt, torch.stack(estimates).mean(0))
 
 
-def noise_levels(schedule: Schedule, steps: int) -> list[tuple[int, float]]:
-    """For every sampling step its `t` and the `alpha_bar` that it leads to, 1 at the end."""
-    times = timesteps(schedule, steps)
+def noise_levels(schedule: Schedule, steps: int | Sequence[int]) -> list[tuple[int, float]]:
+    """For every sampling step its `t` and the `alpha_bar` that it leads to, 1 at the end; steps: a number, or times."""
+    times = timesteps(schedule, steps) if isinstance(steps, int) else list(steps)
     return list(zip(times, [*(schedule.alpha_bar[t].item() for t in times[1:]), 1.0]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .config import DataConfig, Phase, RunConfig, UNetConfig
+from .config import DataConfig, Phase, RunConfig, TrainConfig, UNetConfig
 from .planes import PLANES
 from .presets import Preset
 
@@ -32,14 +32,13 @@ class Setting:
         experts: Sequence[RunConfig],
         *,
         unet: UNetConfig | None = None,
-        phases: Sequence[Phase] | None = None,
+        train: TrainConfig | None = None,
         **changes,
     ) -> RunConfig:
-        """The 3D network that fuses `experts`; `changes` to the preset's `FusionConfig`."""
+        """The 3D network that fuses `experts`; train: another training than the preset's; `changes` to its settings."""
         config = replace(self.preset.fusion_config, **changes)
-        train = self.preset.training(tuple(phases or self.preset.fusion_train))
         options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
-        return self._run("fusion", name, unet or self.preset.fusion, train, **options)
+        return self._run("fusion", name, unet or self.preset.fusion, train or self.preset.fusion_training(), **options)
 
     def baseline(self, name: str, stage: str, plane: str | None = None, **options) -> RunConfig:
         """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D."""

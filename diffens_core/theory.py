@@ -45,7 +45,7 @@ class GaussianVolumes:
         generator = torch.Generator().manual_seed(mix_seed(seed, step, "gaussian"))
         x0 = self.draw(len(indices), generator)
         eps = torch.randn(x0.shape, generator=generator)
-        t = torch.tensor([spread_step(noise_steps, seed, step + i) for i in indices])
+        t = torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices])
         return Batch(x0, torch.zeros_like(x0), coordinates(self.shape).expand(len(x0), -1, -1, -1, -1), eps, t)
 
 

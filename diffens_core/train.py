@@ -13,6 +13,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from .data import Batch, PreparedData
 from .device import autocast
 from .planes import Box, random_box
 from .sampler import mix_seed
+from .states import Pool, Visit, fit_linear
 
 LOG_EVERY = 10
 
@@ -87,8 +89,10 @@ def neighbourhood(model: nn.Module) -> tuple[int, int]:
     return getattr(model, "dim", 2), getattr(model, "slab", 0)
 
 
-def objectives_of(model: nn.Module) -> dict[str, Callable[[Batch, TrainConfig, Box | None], torch.Tensor]]:
-    """By the beginning of parameters' names, the loss that those parameters minimise."""
+def objectives_of(model: nn.Module, config: TrainConfig) -> dict[str, Callable[..., torch.Tensor]]:
+    """By the beginning of parameters' names, the loss of a batch, `config` and a box that those parameters minimise."""
+    if config.states:
+        return {"": lambda visit, config, box: visit.loss(model)}
     return model.objectives() if hasattr(model, "objectives") else {"": partial(denoising_loss, model)}
 
 
@@ -139,15 +143,25 @@ class MovingAverage:
 
 
 class State:
-    """What a checkpoint holds: step, tensors, their moving average, optimisers, time spent, losses not yet logged."""
+    """What a checkpoint holds: step, tensors, their moving average, optimisers, time spent, losses not yet logged.
+
+    round, began: which round of gathering states this is, and the averaged weights at its beginning, that they were
+    gathered with.
+    """
 
     def __init__(self, model: nn.Module, config: TrainConfig):
-        self.objectives = objectives_of(model)
+        self.objectives = objectives_of(model, config)
         self.parameters, self.tensors = trainable(model), own_tensors(model)
         self.average = MovingAverage(config.ema, self.parameters)
         groups = ([p for n, p in self.parameters.items() if n.startswith(prefix)] for prefix in self.objectives)
         self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999)) for group in groups]
         self.step, self.spent, self.pending = 0, Spent(), []
+        self.round, self.began = -1, {}
+
+    def begin_round(self, number: int) -> None:
+        """From now on states are gathered with the weights as they are, until the next round."""
+        if number != self.round:
+            self.round, self.began = number, {n: tensor.clone() for n, tensor in self.average.tensors.items()}
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint below `folder/last`."""
@@ -158,6 +172,8 @@ class State:
             "ema": self.average.tensors,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "pending": self.pending,
+            "round": self.round,
+            "began": self.began,
         }
         save_checkpoint(folder / "last", self.step, content)
 
@@ -173,7 +189,19 @@ class State:
             for optimizer, state in zip(self.optimizers, content["optimizers"]):
                 optimizer.load_state_dict(state)
             self.step, self.spent, self.pending = content["step"], Spent(*content["spent"]), list(content["pending"])
+            self.round, self.began = content.get("round", -1), content.get("began", {})
         _cut_log(folder, self.step)
+
+
+@contextmanager
+def holding(tensors: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> Iterator[None]:
+    """For a while `tensors` have the values of `others`."""
+    own = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    _copy(others, tensors)
+    try:
+        yield
+    finally:
+        _copy(own, tensors)
 
 
 @torch.no_grad()
@@ -206,10 +234,29 @@ def train(
     state.restore(folder)
     before = state.spent - Spent.now()
 
-    def batch_of(step: int, part: int) -> tuple[Batch, Box | None]:
+    pool = None
+
+    def gathered(step: int) -> Pool:
+        """The states to train on in this step; gathered anew where a round begins, or goes on after a kill."""
+        nonlocal pool
+        state.begin_round(config.round(step))
+        if pool is None or pool.round != state.round:
+            size = phase_at(config, step)[0].patch or data.config.shape
+            options = (model, data, config.states, seed, accelerator.device)
+            with holding(state.parameters, state.began), autocast(accelerator.device, precision):
+                model.eval()
+                if step == 0 and model.linear is not None:
+                    fit_linear(*options)
+                pool = Pool.gather(*options, size, state.round)
+                model.train()
+        return pool
+
+    def batch_of(step: int, part: int) -> tuple[Batch | Visit, Box | None]:
         phase, _ = phase_at(config, step)
         first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
         numbers = range(first, first + phase.batch)
+        if config.states:
+            return gathered(step).batch(numbers, seed, step, accelerator.device), None
         batch = data.batch(numbers, phase.crop, seed, step, noise_steps, neighbourhood(model))
         return batch.to(accelerator.device), loss_box(model, phase, batch.x0.shape[2:], seed, step)
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import NET, make_expert, make_fusion, make_inputs, wake
 
-from diffens_core.config import FusionConfig, UNetConfig
+from diffens_core.config import ConfigError, FusionConfig, UNetConfig
+from diffens_core.degrade import project
 from diffens_core.experts import Average
 from diffens_core.fusion import Fusion
 from diffens_core.inputs import coordinates
@@ -17,11 +18,16 @@ shapes = st.tuples(*[st.integers(2, 9)] * 3)
 
 
 @given(
-    plane_sets, shapes, st.integers(1, 2), st.sampled_from(["softmax", "affine"]), st.sampled_from(["v", "eps", "x0"])
+    plane_sets,
+    shapes,
+    st.integers(1, 2),
+    st.sampled_from(["softmax", "affine"]),
+    st.sampled_from([("v", False), ("eps", False), ("x0", False), ("x0", True)]),
+    st.booleans(),
 )
 @settings(deadline=None, max_examples=25)
-def test_at_initialisation_it_is_exactly_the_average(planes, shape, batch, gate, prediction):
-    model = make_fusion(planes, gate=gate, prediction=prediction)
+def test_at_initialisation_it_is_exactly_the_average(planes, shape, batch, gate, kind, features):
+    model = make_fusion(planes, gate=gate, prediction=kind[0], linear=kind[1], features=features, project=project)
     xt, y, t = make_inputs(shape, batch)
     with torch.no_grad():
         fused = model.fuse(xt, y, t)
@@ -104,21 +110,31 @@ def test_adapter_kernels_reach_along_the_slice_axis_only():
 
 
 @torch.no_grad()
-def test_the_readout_is_linear_in_the_finest_features_and_goes_to_the_residual_alone():
-    model, inputs = make_fusion(), make_inputs((7, 6, 5))
-    for adapters in model.adapters:
-        adapters.readout.weight.fill_(0.1)
-    once = model.fuse(*inputs)
-    for adapters in model.adapters:
-        adapters.readout.weight.fill_(0.2)
-    twice = model.fuse(*inputs)
-    assert once.resid.abs().max() > 1e-3 and torch.equal(once.gate, twice.gate)
-    torch.testing.assert_close(twice.resid, 2 * once.resid)
+def test_the_network_reads_what_the_sampler_makes_of_the_corrected_average():
+    """And the correction is clamped and projected there, but not in the answer, which the sampler treats itself."""
+    model, (xt, y, t) = make_fusion(prediction="x0", linear=True, project=project), make_inputs((8, 8, 8))
+    model.linear.weights.normal_(std=0.05)
+    lifted, seen = model.lift(xt, y, t), []
+    model.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    fused = model.fuse(xt, y, t)
+    planes = torch.cat([model.schedule.x0_from_eps(eps, xt, t) for eps in lifted.eps_planes], dim=1)
+    corrected = planes.mean(1, keepdim=True) + lifted.start
+    torch.testing.assert_close(seen[0][:, -3:-2], project(corrected.clamp(-1, 1), y), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.schedule.x0_from_eps(fused.eps, xt, t), corrected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(fused.resid, lifted.start)
 
 
+def test_a_linear_start_corrects_clean_estimates_only():
+    with pytest.raises(ConfigError, match="needs prediction 'x0'"):
+        FusionConfig(prediction="v", linear=True)
+
+
+@pytest.mark.parametrize("kind", [{}, {"prediction": "x0", "linear": True}])
 @torch.no_grad()
-def test_nothing_is_corrected_in_the_background():
-    model, (xt, y, t) = wake(make_fusion()), make_inputs((8, 8, 8))
+def test_nothing_is_corrected_in_the_background(kind):
+    model, (xt, y, t) = wake(make_fusion(**kind)), make_inputs((8, 8, 8))
+    if model.linear is not None:
+        model.linear.weights.normal_(std=0.05)
     y = y.clamp(min=-0.9)
     y[..., :3] = -1.0
     fused = model.fuse(xt, y, t)
@@ -156,14 +172,16 @@ def test_in_a_box_the_experts_answer_as_in_the_whole_volume(shape, planes, seed,
     box = random_box(shape, (5, 6, 4), multiple, torch.Generator().manual_seed(seed))
     coords = coordinates(shape)
     with torch.no_grad():
-        eps, feats = model._run_experts(xt, y, t, coords, box)
-        eps_whole, feats_whole = model._run_experts(xt, y, t, coords, whole_box(xt))
+        lifted, all_lifted = model.lift(xt, y, t, coords, box), model.lift(xt, y, t, coords, whole_box(xt))
         fused = model.fuse(xt, y, t, box=box)
-    torch.testing.assert_close(eps, eps_whole[..., *box], atol=1e-4, rtol=1e-4)
-    assert torch.equal(fused.eps_planes, eps)
+        feats, feats_whole = (
+            [sum(maps) for maps in zip(*(a(f) for a, f in zip(model.adapters, one.feats)))]
+            for one in (lifted, all_lifted)
+        )
+    torch.testing.assert_close(lifted.eps_planes, all_lifted.eps_planes[..., *box], atol=1e-4, rtol=1e-4)
+    assert torch.equal(fused.eps_planes, lifted.eps_planes)
     assert fused.eps.shape == fused.resid.shape == xt[..., *box].shape
-    levels = [*range(len(feats) - 1), 0]  # the readout comes last, at full resolution
-    for level, part, whole in zip(levels, feats, feats_whole, strict=True):
+    for level, (part, whole) in enumerate(zip(feats, feats_whole, strict=True)):
         start = [s.start >> level for s in box]
         # Where the box ends within a cell of the coarsest grid, its last cell is padded and the volume's is not.
         size = [(s.stop // multiple) * multiple - s.start >> level for s in box]

@@ -10,7 +10,7 @@ import torch
 from tiny import NET, SHAPE, SPACING
 
 from diffens_core import cli, methods
-from diffens_core.config import ConfigError, FusionConfig, Phase, RunConfig, UNetConfig, from_dict, to_dict
+from diffens_core.config import ConfigError, FusionConfig, Phase, RunConfig, StatesConfig, UNetConfig, from_dict, to_dict
 from diffens_core.cost import read_cost
 from diffens_core.data import describe_data
 from diffens_core.evaluate import METRICS
@@ -40,8 +40,9 @@ TINY = replace(
     shape=SHAPE,
     expert=NET,
     expert_train=BUDGET,
-    fusion_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)), Phase(1, 1, 1e-3)),
-    three_train=(Phase(2, 1, 1e-3, patch=(4, 4, 4)), Phase(1, 1, 1e-3)),
+    fusion_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)),),
+    states=StatesConfig(steps=2, heads=1, patches=4, rounds=1),
+    paper_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)), Phase(1, 1, 1e-3)),
     volume_train=(Phase(2, 1, 1e-3, crop=(24, 24, 20)),),
     recipes={name: brief(recipe) for name, recipe in PRESETS["smoke"].recipes.items()},
     steps=2,
@@ -117,19 +118,22 @@ def test_shipped_runs_are_still_found_after_new_options_came(tmp_path):
 def test_ablations_change_what_they_say_and_nothing_else(setting):
     (plain,) = METHODS["ours-tpdm"].runs(setting)
     found = {name: ABLATIONS[f"ours-tpdm+{name}"].runs(setting)[0] for name in map(after_plus, ABLATIONS) if name}
-    assert found["gate-only"].fusion == replace(FusionConfig(), lam=0.0)
+    assert found["gate-only"].fusion == replace(plain.fusion, lam=0.0)
     assert found["residual-only"].fusion.gate == "uniform" and found["affine-gate"].fusion.gate == "affine"
     assert not found["no-features"].fusion.features and not found["no-coordinates"].fusion.coordinates
-    assert found["patches-only"].train.phases == plain.train.phases[:1]
-    (whole,) = found["volumes-only"].train.phases
-    patches, last = plain.train.phases
+    own = found["paper"]
+    assert own.fusion == FusionConfig(prediction="eps") and own.train.loss == "eps" and not own.train.states
+    assert plain.fusion.linear and plain.train.states == setting.preset.states
+    assert found["paper+patches-only"].train.phases == own.train.phases[:1]
+    (whole,) = found["paper+volumes-only"].train.phases
+    patches, last = own.train.phases
     assert whole.patch is None and whole.lr == patches.lr
     shape = setting.preset.shape
     sizes = [math.prod(map(min, p.patch, shape)) if p.patch else math.prod(shape) for p in (patches, last, whole)]
     voxels = [p.steps * p.batch * size for p, size in zip((patches, last, whole), sizes)]
     assert voxels[2] == pytest.approx(voxels[0] + voxels[1], abs=whole.batch * sizes[2])
-    both = found["patches-only+no-features"]
-    assert both.train == found["patches-only"].train and both.fusion == found["no-features"].fusion
+    both = found["paper+patches-only+no-features"]
+    assert both.train == found["paper+patches-only"].train and both.fusion == replace(own.fusion, features=False)
     assert [len(run.experts) for run in found.values()].count(1) == 1 == len(found["one-plane"].experts)
     for name, run in found.items():
         assert run.identity != plain.identity and run.name == f"ours-tpdm+{name}"
@@ -159,8 +163,8 @@ def test_a_name_means_the_experts_of_its_paper(setting, name, rival):
 def test_a_name_means_the_network_of_its_paper(setting):
     runs = {name: METHODS[name].runs(setting)[0] for name in METHODS if METHODS[name].runs(setting)}
     full, small, preset = runs["ours-tpdm"], runs["ours-small"], setting.preset
-    assert full.unet == preset.fusion and full.fusion == preset.fusion_config == FusionConfig()
-    assert small.unet == preset.small != preset.fusion and small.fusion == replace(FusionConfig(), features=False)
+    assert full.unet == preset.fusion and full.fusion == preset.fusion_config
+    assert small.unet == preset.small != preset.fusion and small.fusion == replace(full.fusion, features=False)
     assert not runs["i2sb"].ode and runs["i2sb-ode"].ode
     assert build(runs["i2sb"]).stochastic and not build(runs["i2sb-ode"]).stochastic
     planes = {

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tiny import expert_config, fusion_config
 
 from diffens_core import checkpoints, runs
+from diffens_core.config import StatesConfig
 from diffens_core.data import PreparedData
 from diffens_core.tasks import task_named
 from diffens_core.train import train
@@ -79,7 +80,7 @@ def test_killed_at_a_random_moment_it_ends_bit_for_bit_the_same(prepared, uninte
 def stop_after(config, folder: Path, steps: int) -> None:
     """Train and walk away, as a closed notebook does; a fusion's experts are trained already."""
     data = PreparedData(config.data, "train", task_named(config.task))
-    options = {"seed": config.seed, "precision": "float32", "noise_steps": 1000}
+    options = {"seed": runs.own_seed(config), "precision": "float32", "noise_steps": 1000}
     model = runs._build_on_experts(config, folder.parents[1])
     stats = train(model, data, config.train, folder, **options)
     next(s for s in stats if s.step >= steps)
@@ -105,6 +106,20 @@ def test_a_fusion_stopped_among_its_patches_ends_bit_for_bit_the_same(prepared, 
     stop_after(config, part / config.folder, 10)
     newest = checkpoints.load_checkpoint(part / config.folder / "last")
     assert newest["step"] == 8, "stopped at 10, before its checkpoint, among the patches"
+    runs.load_or_train(config, part, precision="float32")
+    assert_same_end(part / config.folder, whole / config.folder)
+
+
+@pytest.mark.parametrize("stopped", [10, 30])  # in the first and in the second of two rounds
+def test_a_fusion_stopped_among_its_states_ends_bit_for_bit_the_same(prepared, tmp_path, stopped):
+    """The states are gathered again with the weights that their round began with."""
+    config = fusion_config(prepared, steps=40, states=StatesConfig(steps=2, heads=2, patches=8, rounds=2))
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    runs.load_or_train(config, whole, precision="float32")
+    for expert in config.experts:
+        shutil.copytree(whole / expert.folder, part / expert.folder)
+    stop_after(config, part / config.folder, stopped)
+    assert checkpoints.load_checkpoint(part / config.folder / "last")["round"] == stopped // 20
     runs.load_or_train(config, part, precision="float32")
     assert_same_end(part / config.folder, whole / config.folder)
 

@@ -97,12 +97,18 @@ def test_sample_i_depends_on_seed_step_and_i_alone(prepared):
     assert not torch.equal(data.batch(range(4), (8, 8, 1), 3, 8, 1000).eps, whole.eps)
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_any_eight_steps_in_a_row_cover_all_noise_levels(seed, first):
+@given(st.integers(0, 10**6), st.integers(0, 10**5))
+def test_eight_samples_of_a_step_cover_all_noise_levels(seed, step):
     """Three-gap theorem: eight terms of the golden-ratio sequence leave no gap above its fourth power, 0.146."""
-    t = sorted(spread_step(1000, seed, first + i) for i in range(8))
+    t = sorted(spread_step(1000, seed, step, i) for i in range(8))
     assert t[0] >= 0 and t[-1] < 1000
     assert max(b - a for a, b in zip(t, [*t[1:], t[0] + 1000])) <= 147
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**5))
+def test_noise_levels_of_neighbouring_steps_do_not_repeat(seed, step):
+    here, next_step = ({spread_step(10**6, seed, s, i) for i in range(8)} for s in (step, step + 1))
+    assert min(abs(a - b) for a in here for b in next_step) > 10**4
 
 
 def train_for(loss: str) -> TrainConfig:

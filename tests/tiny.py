@@ -39,11 +39,11 @@ def make_expert(plane="axial", conditions=1, seed=0, prediction="v", schedule=No
     return wake(SliceExpert(net, plane, schedule or Schedule(), prediction), seed)
 
 
-def make_fusion(planes=("axial", "sagittal"), conditions=1, unet=NET, **options) -> Fusion:
+def make_fusion(planes=("axial", "sagittal"), conditions=1, unet=NET, project=None, **options) -> Fusion:
     """A fusion at initialisation of experts that answer something."""
     experts = [make_expert(plane, conditions, seed) for seed, plane in enumerate(planes)]
     torch.manual_seed(99)
-    return Fusion(experts, conditions, unet, FusionConfig(**options))
+    return Fusion(experts, conditions, unet, FusionConfig(**options), project)
 
 
 def make_inputs(shape, batch=1, conditions=1, seed=0, t=500):
@@ -94,10 +94,13 @@ def expert_config(root: Path, *, task="sr", plane="axial", steps=12, unet=NET, *
     return RunConfig("smoke", "expert", task, plane, 0, data, DiffusionConfig(), unet, training, plane=plane)
 
 
-def fusion_config(root: Path, *, task="sr", steps=6, planes=("axial", "sagittal")) -> RunConfig:
-    """The run of a tiny fusion of tiny experts."""
+def fusion_config(root: Path, *, task="sr", steps=6, planes=("axial", "sagittal"), states=None) -> RunConfig:
+    """The run of a tiny fusion of tiny experts: the paper's own stage 2, or on `states`."""
     experts = tuple(expert_config(root, task=task, plane=plane) for plane in planes)
     training = TrainConfig((Phase(steps - 2, 1, 2e-3, patch=(8, 8, 8)), Phase(2, 1, 1e-3)), ema=0.9, save_every=2)
-    data = describe_data(root, SPACING, SHAPE)
     options = {"fusion": FusionConfig(), "experts": experts}
+    if states:
+        training = TrainConfig((Phase(steps, 2, 2e-3, patch=(8, 8, 8)),), ema=0.9, save_every=2, states=states)
+        options |= {"fusion": FusionConfig(prediction="x0", linear=True), "prediction": "x0"}
+    data = describe_data(root, SPACING, SHAPE)
     return RunConfig("smoke", "fusion", task, "ours-tpdm", 0, data, DiffusionConfig(), NET, training, **options)

@@ -1,0 +1,143 @@
+"""The states that a fusion trains on: the sampler's own, cut into patches, bounded, gathered anew in each round."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import SHAPE, fusion_config, make_fusion, wake
+
+from diffens_core import runs
+from diffens_core.config import StatesConfig
+from diffens_core.data import PreparedData
+from diffens_core.degrade import block_average
+from diffens_core.fusion import Fused
+from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
+from diffens_core.schedule import Schedule
+from diffens_core.states import Pool, Watched, collate, fit_linear, fitting_box, shifted
+from diffens_core.tasks import task_named
+
+CPU = torch.device("cpu")
+STATES = StatesConfig(steps=3, heads=2, patches=12, rounds=2)
+
+
+@pytest.fixture
+def data(prepared) -> PreparedData:
+    return PreparedData(fusion_config(prepared).data, "train", task_named("sr"))
+
+
+def fusion(planes=("axial", "sagittal"), **options):
+    project = task_named("sr").project
+    model = wake(make_fusion(planes, conditions=2, project=project, prediction="x0", linear=True, **options), size=0.05)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_states_are_those_that_the_sampler_meets(data):
+    model, pair = fusion(), data[0]
+    watched, y = Watched(model, pair, False, CPU), pair.y[None]
+    noise = noise_for(pair.subject, [0], 5, SHAPE)
+    met, sampled = list(watched.trajectory(pair.subject, 5, 3)), list(ddim(model, y, noise, 3, project=model.project))
+    assert [int(visit.t) for visit in met] == [step.t for step in sampled]
+    assert torch.equal(met[0].xt, noise)
+    for visit, before, step in zip(met[1:], sampled, sampled[1:]):
+        torch.testing.assert_close(visit.xt, before.xt)
+        fused = model.refine(visit.lifted, visit.xt, visit.y, visit.t, visit.coords)
+        torch.testing.assert_close(visit.estimate(model, fused), step.x0_hat, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_loss_is_the_error_of_what_the_sampler_uses(data):
+    model, pair = fusion(), data[1]
+    steps = ddim(model, pair.y[None], noise_for(pair.subject, [0], 7, SHAPE), 3, project=model.project)
+    for visit, step in zip(Watched(model, pair, False, CPU).trajectory(pair.subject, 7, 3), steps):
+        seen = torch.from_numpy(pair.seen)
+        wanted = ((step.x0_hat[0, 0] - pair.x0[0]) * seen).square().mean()
+        torch.testing.assert_close(visit.loss(model), wanted, atol=1e-6, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_what_the_projection_takes_back_costs_nothing(data):
+    """A residual that is constant within each block is no error, as the sampler replaces it by what was measured."""
+    model = fusion(features=False)
+    visit = next(Watched(model, data[0], False, CPU).trajectory("s", 0, 2))
+    visit = replace(visit, t=torch.tensor([500]))
+    guess, offset = (0.1 * torch.randn(visit.x0.shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    found = []
+    for x0 in (guess, guess + block_average(offset), guess + offset):
+        eps = model.schedule.eps_from_x0(x0, visit.xt, visit.t)
+        found.append(visit.estimate(model, Fused(eps, None, None, None)))
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
+    assert (found[0] - found[2]).abs().mean() > 0.05
+
+
+@given(st.lists(st.sampled_from(["axial", "coronal", "sagittal"]), min_size=1, max_size=3), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=15)
+def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
+    model, draw = fusion(planes), torch.Generator().manual_seed(seed)
+    shape = (12, 16, 10)
+    x0, y = torch.randn(1, 1, *shape, generator=draw), torch.rand(1, 2, *shape, generator=draw)
+    pair = type("Pair", (), {"x0": x0[0], "y": y[0]})
+    with torch.no_grad():
+        visit = next(Watched(model, pair, False, CPU).trajectory("s", seed, 2))
+        box = fitting_box(shape, (8, 4, 8), 4, draw)
+        patch = visit.cut(model, box)
+        for name in ("x0", "xt", "y", "coords"):
+            assert torch.equal(getattr(patch, name), getattr(visit, name)[..., *box])
+        assert torch.equal(patch.lifted.start, visit.lifted.start[..., *box])
+        for adapter, part, whole in zip(model.adapters, patch.lifted.feats, visit.lifted.feats):
+            for level, (a, b) in enumerate(zip(adapter(part), adapter(whole))):
+                inner = tuple(slice(s.start >> level, s.stop >> level) for s in box)
+                torch.testing.assert_close(a, b[..., *inner], atol=1e-5, rtol=1e-4)
+
+
+@given(st.tuples(*[st.integers(4, 30)] * 3), st.tuples(*[st.integers(4, 40)] * 3), st.integers(0, 10**6))
+def test_boxes_fit_and_are_made_of_whole_blocks(shape, size, seed):
+    box = fitting_box(shape, size, 4, torch.Generator().manual_seed(seed))
+    for n, s, b in zip(shape, size, box):
+        assert b.start % 4 == b.stop % 4 == 0 <= b.start < b.stop <= n and b.stop - b.start == min(s, n) // 4 * 4
+
+
+@given(st.integers(1, 50), st.integers(0, 10**6))
+def test_shifted_times_begin_at_noise_and_fall(steps, seed):
+    times = timesteps(Schedule(), steps)
+    moved = shifted(times, 1000, torch.Generator().manual_seed(seed))
+    assert moved[0] == 999 and min(moved) >= 0 and moved == sorted(set(moved), reverse=True)
+    assert max(a - b for a, b in zip(moved, [*moved[1:], 0])) <= 1000 / steps + 1
+
+
+@torch.no_grad()
+def test_a_pool_is_bounded_and_the_same_for_the_same_seed_and_round(data):
+    model = fusion()
+    first, again, other = (Pool.gather(model, data, STATES, 3, CPU, (8, 8, 8), number) for number in (0, 0, 1))
+    assert 8 <= len(first.patches) <= STATES.patches
+    assert all(torch.equal(a.x0, b.x0) and torch.equal(a.xt, b.xt) for a, b in zip(first.patches, again.patches))
+    assert any(not torch.equal(a.xt, b.xt) for a, b in zip(first.patches, other.patches))
+    assert len({int(visit.t) for visit in first.patches}) >= 3
+    batches = [first.batch(range(4), 0, 7, CPU), collate([first.batch(range(k, k + 2), 0, 7, CPU) for k in (0, 2)])]
+    assert torch.equal(batches[0].xt, batches[1].xt), "sample i depends on (seed, step, i) alone"
+    assert batches[0].x0.shape == (4, 1, 8, 8, 8) and batches[0].lifted.eps_planes.shape[:2] == (2, 4)
+
+
+@torch.no_grad()
+def test_the_least_squares_start_is_better_than_the_average(data):
+    model = make_fusion(conditions=2, project=task_named("sr").project, prediction="x0", linear=True).eval()
+    visits = [v for i in range(2) for v in Watched(model, data[i], False, CPU).trajectory("s", i, 3)]
+    average = [float(v.loss(model)) for v in visits]
+    fit_linear(model, data, STATES, 0, CPU)
+    fitted = [
+        float(v.loss(model)) for i in range(2) for v in Watched(model, data[i], False, CPU).trajectory("s", i, 3)
+    ]
+    assert sum(fitted) < 0.9 * sum(average)
+
+
+def test_a_training_on_states_is_that_of_its_own_rounds(prepared, tmp_path):
+    """Each round is gathered with the averaged weights that it begins with, and the linear start is kept."""
+    config = fusion_config(prepared, steps=6, states=STATES)
+    model = runs.load_or_train(config, tmp_path, precision="float32")
+    assert model.linear.weights.abs().max() > 0 and any(p.abs().max() > 0 for p in model.net.head.parameters())
+    again = runs.load(config, tmp_path)
+    assert torch.equal(again.linear.weights, model.linear.weights)
+    assert [config.train.round(step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert runs.own_seed(config) == mix_seed(0, "ours-tpdm")
