@@ -168,12 +168,14 @@ class StatesConfig:
 
     steps: of the trajectories; heads: how many are followed at a time; patches: how many are kept of what was met, the
     bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by then.
+    true: an ablation: of the true image with noise instead.
     """
 
     steps: int
     heads: int
     patches: int
     rounds: int
+    true: bool = option(False)
 
     def __post_init__(self):
         for key in ("steps", "heads", "patches", "rounds"):

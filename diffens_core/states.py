@@ -12,7 +12,7 @@ What is minimised is the error of the estimate as the sampler uses it: clamped, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -46,9 +46,12 @@ class Visit:
 
     def loss(self, fusion: Fusion) -> torch.Tensor:
         """Mean squared error, within the head, of the clean estimate that the sampler makes of the fusion's answer."""
-        fused = fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
-        error = (self.estimate(fusion, fused) - self.x0) * (brain_channel(self.y) > 0)
+        error = (self.estimate(fusion, self.fused(fusion)) - self.x0) * (brain_channel(self.y) > 0)
         return error.square().mean()
+
+    def fused(self, fusion: Fusion) -> Fused:
+        """The fusion's answer."""
+        return fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
 
     def estimate(self, fusion: Fusion, fused: Fused) -> torch.Tensor:
         """`x0_hat` [B, 1, X, Y, Z], clamped and projected."""
@@ -67,45 +70,55 @@ class Visit:
 
 
 class Watched:
-    """A fusion as the sampler runs it, whose last state can be looked at."""
+    """A fusion as the sampler runs it on one head, whose last state can be looked at.
 
-    def __init__(self, fusion: Fusion, pair: Pair, mirror: bool, device):
+    answer: what the sampler is told, `eps` from what the experts say of a state.
+    """
+
+    def __init__(self, fusion: Fusion, pair: Pair, mirror: bool, device, answer: Callable[[Visit], torch.Tensor]):
         flip = (lambda v: v.flip(2)) if mirror else (lambda v: v)
-        self.fusion, self.schedule = fusion, fusion.schedule
+        self.fusion, self.schedule, self.answer = fusion, fusion.schedule, answer
         self.x0, self.y = (flip(v[None].to(device)) for v in (pair.x0, pair.y))
         self.coords = flip(coordinates(self.x0.shape[2:], device))
 
     def __call__(self, xt, y, t) -> torch.Tensor:
         lifted = self.fusion.lift(xt, y, t, self.coords)
-        self.state = Visit(self.x0, xt, y, self.coords, t, lifted)
-        return self.fusion.refine(lifted, xt, y, t, self.coords).eps
+        self.visit = Visit(self.x0, xt, y, self.coords, t, lifted)
+        return self.answer(self.visit)
 
-    def trajectory(self, subject: str, seed: int, steps) -> Iterator[Visit]:
-        """Every state of the sampler on its way from noise to an answer."""
-        noise = noise_for(subject, [0], seed, self.x0.shape[2:], self.x0.device)
-        for _ in ddim(self, self.y, noise, steps, project=self.fusion.project):
-            yield self.state
+    def trajectory(self, noise: torch.Tensor, times: Sequence[int]) -> Iterator[Visit]:
+        """Every state of the sampler on its way from noise [1, 1, X, Y, Z] to an answer."""
+        for _ in ddim(self, self.y, noise, times, project=self.fusion.project):
+            yield self.visit
+
+    def truths(self, noise: torch.Tensor, times: Sequence[int]) -> Iterator[Visit]:
+        """The same noise levels of the true image, which no sampler meets: what the paper trains on."""
+        for t in torch.tensor(times, device=noise.device):
+            self(self.schedule.add_noise(self.x0, noise, t[None]), self.y, t[None])
+            yield self.visit
 
 
 @torch.no_grad()
 def follow_heads(
-    fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, round: int, note: str
+    fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, round: int, note: str, answer
 ) -> Iterator[tuple[Visit, int, torch.Generator]]:
-    """Every state of trajectories of `config.heads` heads, each with a generator of its own; heads take turns by round.
+    """Every state of trajectories of `config.heads` heads; heads take turns by round.
 
-    Every other trajectory has times of its own, so that all noise levels are visited.
+    With each comes how many its trajectory has, and a generator for what is drawn of it. Every other trajectory has
+    times of its own, so that all noise levels are visited.
     """
     bar = Progress(note, config.heads)
     for k in range(config.heads):
         number = round * config.heads + k
         draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
         pair = data[number % len(data)]
-        watched = Watched(fusion, pair, bool(torch.rand(1, generator=draw) < 0.5), device)
+        watched = Watched(fusion, pair, bool(torch.rand(1, generator=draw) < 0.5), device, answer)
+        noise = noise_for(pair.subject, [0], mix_seed(seed, number), watched.x0.shape[2:], device)
         times = timesteps(fusion.schedule, config.steps)
         if (number // len(data) + number) % 2:
             times = shifted(times, fusion.schedule.steps, draw)
-        for state in watched.trajectory(pair.subject, mix_seed(seed, number), times):
-            yield state, len(times), draw
+        for visit in (watched.truths if config.true else watched.trajectory)(noise, times):
+            yield visit, len(times), draw
         bar.update(k + 1, pair.subject)
 
 
@@ -119,12 +132,13 @@ def shifted(times: list[int], steps: int, draw: torch.Generator) -> list[int]:
 def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device) -> None:
     """Fit the linear correction to what the average of the experts leaves, on the states that the average meets."""
     equations = NormalEquations(fusion.linear)
-    for state, _, draw in follow_heads(fusion, data, config, mix_seed(seed, "fit"), device, 0, "least squares"):
-        head = torch.nonzero((brain_channel(state.y) > 0).flatten()).flatten().cpu()
+    follow = (fusion, data, config, mix_seed(seed, "fit"), device, 0, "least squares")
+    for visit, _, draw in follow_heads(*follow, answer=lambda visit: visit.lifted.eps_planes.mean(0)):
+        head = torch.nonzero((brain_channel(visit.y) > 0).flatten()).flatten().cpu()
         where = head[torch.randperm(len(head), generator=draw)[:VOXELS]].to(device)
-        points, around = fusion.linear_inputs(state.lifted, state.xt, state.y, state.t)
-        left = (state.x0 - points[0].mean(1, keepdim=True)).flatten()[where]
-        equations.add(fusion.linear.rows(points, around, where), left, state.t)
+        points, around = fusion.linear_inputs(visit.lifted, visit.xt, visit.y, visit.t)
+        left = (visit.x0 - points[0].mean(1, keepdim=True)).flatten()[where]
+        equations.add(fusion.linear.rows(points, around, where), left, visit.t)
     equations.solve()
 
 
@@ -141,12 +155,12 @@ class Pool:
         """Follow trajectories of the fusion as it is, and keep patches of `size` from all of their states alike."""
         patches, align = [], math.lcm(fusion.net.multiple, FACTOR)
         each = config.patches / config.heads
-        label = f"states, round {round + 1} of {config.rounds}"
-        for state, count, draw in follow_heads(fusion, data, config, seed, device, round, label):
+        follow = (fusion, data, config, seed, device, round, f"states, round {round + 1} of {config.rounds}")
+        for visit, count, draw in follow_heads(*follow, answer=lambda visit: visit.fused(fusion).eps):
             wanted = each / count
             for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
-                box = fitting_box(state.x0.shape[2:], size, align, draw)
-                patches.append(_to(state.cut(fusion, box), "cpu"))
+                box = fitting_box(visit.x0.shape[2:], size, align, draw)
+                patches.append(_to(visit.cut(fusion, box), "cpu"))
         return cls(patches, round)
 
     def batch(self, numbers: range, seed: int, step: int, device) -> Visit:
@@ -168,18 +182,18 @@ def slices_in(box: Box, dim: int, level: int) -> Box:
     return tuple(b if d == dim else slice(b.start >> level, b.stop >> level) for d, b in zip((2, 3, 4), box))
 
 
-def collate(states: list[Visit]) -> Visit:
+def collate(visits: Sequence[Visit]) -> Visit:
     """One batch of several."""
-    own = {name: torch.cat([getattr(s, name) for s in states]) for name in ("x0", "xt", "y", "coords", "t")}
-    lifted = [s.lifted for s in states]
+    own = {name: torch.cat([getattr(v, name) for v in visits]) for name in ("x0", "xt", "y", "coords", "t")}
+    lifted = [v.lifted for v in visits]
     feats = [[torch.cat(maps) for maps in zip(*levels)] for levels in zip(*(one.feats for one in lifted))]
     start = None if lifted[0].start is None else torch.cat([one.start for one in lifted])
     return Visit(**own, lifted=Lifted(torch.cat([one.eps_planes for one in lifted], dim=1), feats, start))
 
 
-def _to(state: Visit, device) -> Visit:
-    own = {f.name: getattr(state, f.name).to(device) for f in fields(state) if f.name != "lifted"}
-    lifted = state.lifted
+def _to(visit: Visit, device) -> Visit:
+    own = {f.name: getattr(visit, f.name).to(device) for f in fields(visit) if f.name != "lifted"}
+    lifted = visit.lifted
     feats = [[f.to(device) for f in maps] for maps in lifted.feats]
     start = None if lifted.start is None else lifted.start.to(device)
     return Visit(**own, lifted=Lifted(lifted.eps_planes.to(device), feats, start))

@@ -10,7 +10,16 @@ import torch
 from tiny import NET, SHAPE, SPACING
 
 from diffens_core import cli, methods
-from diffens_core.config import ConfigError, FusionConfig, Phase, RunConfig, StatesConfig, UNetConfig, from_dict, to_dict
+from diffens_core.config import (
+    ConfigError,
+    FusionConfig,
+    Phase,
+    RunConfig,
+    StatesConfig,
+    UNetConfig,
+    from_dict,
+    to_dict,
+)
 from diffens_core.cost import read_cost
 from diffens_core.data import describe_data
 from diffens_core.evaluate import METRICS

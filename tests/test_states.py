@@ -33,25 +33,30 @@ def fusion(planes=("axial", "sagittal"), **options):
     return model.eval()
 
 
+def follow(model, pair, noise, steps) -> list:
+    """The states that the sampler meets from one noise."""
+    watched = Watched(model, pair, False, CPU, lambda visit: visit.fused(model).eps)
+    return list(watched.trajectory(noise, timesteps(model.schedule, steps)))
+
+
 @torch.no_grad()
 def test_the_states_are_those_that_the_sampler_meets(data):
     model, pair = fusion(), data[0]
-    watched, y = Watched(model, pair, False, CPU), pair.y[None]
-    noise = noise_for(pair.subject, [0], 5, SHAPE)
-    met, sampled = list(watched.trajectory(pair.subject, 5, 3)), list(ddim(model, y, noise, 3, project=model.project))
+    y, noise = pair.y[None], noise_for(pair.subject, [0], 5, SHAPE)
+    met, sampled = follow(model, pair, noise, 3), list(ddim(model, y, noise, 3, project=model.project))
     assert [int(visit.t) for visit in met] == [step.t for step in sampled]
     assert torch.equal(met[0].xt, noise)
     for visit, before, step in zip(met[1:], sampled, sampled[1:]):
         torch.testing.assert_close(visit.xt, before.xt)
-        fused = model.refine(visit.lifted, visit.xt, visit.y, visit.t, visit.coords)
-        torch.testing.assert_close(visit.estimate(model, fused), step.x0_hat, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(visit.estimate(model, visit.fused(model)), step.x0_hat, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
 def test_the_loss_is_the_error_of_what_the_sampler_uses(data):
     model, pair = fusion(), data[1]
-    steps = ddim(model, pair.y[None], noise_for(pair.subject, [0], 7, SHAPE), 3, project=model.project)
-    for visit, step in zip(Watched(model, pair, False, CPU).trajectory(pair.subject, 7, 3), steps):
+    noise = noise_for(pair.subject, [0], 7, SHAPE)
+    steps = ddim(model, pair.y[None], noise, 3, project=model.project)
+    for visit, step in zip(follow(model, pair, noise, 3), steps):
         seen = torch.from_numpy(pair.seen)
         wanted = ((step.x0_hat[0, 0] - pair.x0[0]) * seen).square().mean()
         torch.testing.assert_close(visit.loss(model), wanted, atol=1e-6, rtol=1e-3)
@@ -61,7 +66,7 @@ def test_the_loss_is_the_error_of_what_the_sampler_uses(data):
 def test_what_the_projection_takes_back_costs_nothing(data):
     """A residual that is constant within each block is no error, as the sampler replaces it by what was measured."""
     model = fusion(features=False)
-    visit = next(Watched(model, data[0], False, CPU).trajectory("s", 0, 2))
+    visit = follow(model, data[0], noise_for("s", [0], 0, SHAPE), 1)[0]
     visit = replace(visit, t=torch.tensor([500]))
     guess, offset = (0.1 * torch.randn(visit.x0.shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
     found = []
@@ -80,7 +85,7 @@ def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
     x0, y = torch.randn(1, 1, *shape, generator=draw), torch.rand(1, 2, *shape, generator=draw)
     pair = type("Pair", (), {"x0": x0[0], "y": y[0]})
     with torch.no_grad():
-        visit = next(Watched(model, pair, False, CPU).trajectory("s", seed, 2))
+        visit = follow(model, pair, noise_for("s", [0], seed, shape), 1)[0]
         box = fitting_box(shape, (8, 4, 8), 4, draw)
         patch = visit.cut(model, box)
         for name in ("x0", "xt", "y", "coords"):
@@ -123,13 +128,23 @@ def test_a_pool_is_bounded_and_the_same_for_the_same_seed_and_round(data):
 @torch.no_grad()
 def test_the_least_squares_start_is_better_than_the_average(data):
     model = make_fusion(conditions=2, project=task_named("sr").project, prediction="x0", linear=True).eval()
-    visits = [v for i in range(2) for v in Watched(model, data[i], False, CPU).trajectory("s", i, 3)]
-    average = [float(v.loss(model)) for v in visits]
-    fit_linear(model, data, STATES, 0, CPU)
-    fitted = [
-        float(v.loss(model)) for i in range(2) for v in Watched(model, data[i], False, CPU).trajectory("s", i, 3)
-    ]
-    assert sum(fitted) < 0.9 * sum(average)
+    losses = []
+    for fitted in (False, True):
+        if fitted:
+            fit_linear(model, data, STATES, 0, CPU)
+        noises = (noise_for("s", [0], i, SHAPE) for i in range(2))
+        visits = [visit for pair, noise in zip((data[0], data[1]), noises) for visit in follow(model, pair, noise, 3)]
+        losses.append(sum(float(visit.loss(model)) for visit in visits))
+    assert losses[1] < 0.9 * losses[0]
+
+
+@torch.no_grad()
+def test_true_states_are_the_true_image_with_noise(data):
+    model, noise = fusion(), noise_for("s", [0], 0, SHAPE)
+    watched = Watched(model, data[0], False, CPU, lambda visit: visit.lifted.eps_planes[0])
+    for visit, t in zip(watched.truths(noise, [999, 500, 20]), (999, 500, 20), strict=True):
+        assert int(visit.t) == t
+        torch.testing.assert_close(visit.xt, model.schedule.add_noise(data[0].x0[None], noise, torch.tensor([t])))
 
 
 def test_a_training_on_states_is_that_of_its_own_rounds(prepared, tmp_path):
