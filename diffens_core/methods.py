@@ -97,6 +97,11 @@ def three_slabs(s: Setting) -> list[RunConfig]:
     return [s.expert(plane, SLAB) for plane in THREE_PLANES]
 
 
+def two_planes_all_time(s: Setting) -> list[RunConfig]:
+    """TPDM's experts, given also the time that a fusion takes."""
+    return [s.expert(plane, all_time=True) for plane in s.preset.planes]
+
+
 def two_modalities(s: Setting) -> list[RunConfig]:
     """Experts that each read one modality (Sec. 3.4): two of super-resolution, two of translation."""
     return [s.expert(plane, task=task) for task in ("sr", "mt") for plane in s.preset.planes]
@@ -134,6 +139,12 @@ def volumes_only(s: Setting) -> dict:
 def patches_only_without_features(s: Setting) -> dict:
     """Two changes at once, as the paper's Table 4 has them."""
     return patches_only(s) | {"features": False}
+
+
+def true_states(s: Setting) -> dict:
+    """Ours but for what it learns from: the true image with noise, at the same levels, and never its own estimates."""
+    train = s.preset.fusion_training()
+    return {"train": replace(train, states=train.states and replace(train.states, true=True))}
 
 
 def ablation(name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
@@ -174,8 +185,13 @@ METHODS: dict[str, Method] = {
     "multi-small": replace(fused("multi-small", two_modalities, small), tasks=("both",)),
 }
 
-# Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm` (a third plane) belong to it too.
+# What others reach in the time of `ours-tpdm`; Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm`
+# (a third plane) belong to it too.
 ABLATIONS: dict[str, Method] = {
+    "tpdm+all-time": averaged(two_planes_all_time),
+    "unet-2d+all-time": baseline("unet-2d", "regression", "axial", all_time=True),
+    "unet-3d+all-time": baseline("unet-3d", "regression", all_time=True),
+    "ours-tpdm+all-time": fused("ours-tpdm+all-time", two_planes_all_time),
     "make-a-volume+slice-wise": Method(lambda s: (latent(s),)),
     "tpdm+no-projection": replace(METHODS["tpdm"], project=False),
     "ours-tpdm+no-projection": replace(METHODS["ours-tpdm"], project=False),
@@ -185,6 +201,7 @@ ABLATIONS: dict[str, Method] = {
     "ours-tpdm+paper+patches-only+no-features": ablation(
         "paper+patches-only+no-features", patches_only_without_features
     ),
+    "ours-tpdm+true-states": ablation("true-states", true_states),
     "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
     "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
     "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),

@@ -24,9 +24,10 @@ def image_metrics(prediction, target, brain, tumour=None) -> dict[str, float]:
     prediction, target: [X, Y, Z], arrays or tensors, same unit; brain, tumour: bool [X, Y, Z].
 
     `psnr` (decibels), `ssim`, `mae` (a fraction of the target's range): whole volume. With `_brain`, `_tumour`: within
-    these; a tumour without voxels has none. With `_sagittal`, `_coronal`, `_axial`: the mean over the slices of this
-    plane, each within the brain, SSIM in 2D; without slices of less than `LEAST_SECTION` of the largest section of the
-    brain. `jitter_<plane>`: see `jitter`, in per cent of the range.
+    these; a tumour without voxels has none. `psnr_brain_fitted`: within the brain, after the best change of brightness
+    and contrast (`fitted`): what it would be if a head's scale were known. With `_sagittal`, `_coronal`, `_axial`: the
+    mean over the slices of this plane, each within the brain, SSIM in 2D; without slices of less than `LEAST_SECTION`
+    of the largest section of the brain. `jitter_<plane>`: see `jitter`, in per cent of the range.
 
     SSIM: Gaussian window of 11 voxels, sigma 1.5; over the whole volume without a border of 5 voxels, as usual. Raises
     `ValueError` for shapes that differ, values that are not finite, an empty brain, a constant target, or less than 11
@@ -42,12 +43,22 @@ def image_metrics(prediction, target, brain, tumour=None) -> dict[str, float]:
             f"ssim_{name}": _mean(local[mask]),
             f"mae_{name}": _mean(error[mask].abs()),
         }
+    found["psnr_brain_fitted"] = _psnr(fitted(x[regions["brain"]], y[regions["brain"]]) - y[regions["brain"]])
     for axis, plane in enumerate(PLANES):
         similarity = ssim_map(x, y, [a for a in range(3) if a != axis])
         slices = list(_sections(error, similarity, regions["brain"], axis))
         found |= {f"{name}_{plane}": float(np.mean([s[name] for s in slices])) for name in slices[0]}
         found[f"jitter_{plane}"] = 100 * jitter(error, regions["brain"], axis)
     return found
+
+
+def fitted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """`a x + b` with those `a` and `b` that bring it nearest to `y`, by least squares; both [N]."""
+    x, y = x.double(), y.double()
+    centred = x - x.mean()
+    spread = centred.square().sum()
+    slope = (centred * y).sum() / spread if spread > 0 else 0.0
+    return y.mean() + slope * centred
 
 
 def jitter(error: torch.Tensor, brain: torch.Tensor, axis: int) -> float:

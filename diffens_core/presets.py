@@ -31,6 +31,8 @@ class Preset:
     their own.
     autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
+    all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a fusion:
+    that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Preset:
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    all_time: dict[str, float] = field(default_factory=lambda: {"expert": 2.0, "unet-2d": 4.0, "unet-3d": 4.0})
 
     def training(self, phases: tuple[Phase, ...], **changes) -> TrainConfig:
         """The training of one stage: its phases with the preset's common settings."""

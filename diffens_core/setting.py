@@ -19,10 +19,15 @@ class Setting:
     data: DataConfig
     seed: int = 0
 
-    def expert(self, plane: str, slab: int = 0, task: str | None = None) -> RunConfig:
-        """A 2D diffusion model on the slices of `plane`, or on slabs of 2 slab + 1 of them."""
+    def expert(self, plane: str, slab: int = 0, task: str | None = None, all_time: bool = False) -> RunConfig:
+        """A 2D diffusion model on the slices of `plane`, or on slabs of 2 slab + 1 of them.
+
+        all_time: with half of the time of `ours-tpdm`.
+        """
         name = f"{plane}-2.5d" if slab else plane
         train = self.preset.training(self._sliced(self.preset.expert_train, plane))
+        if all_time:
+            name, train = f"{name}-all-time", longer(train, self.preset.all_time["expert"])
         run = self._run("expert", name, self.preset.expert, train, plane=plane, slab=slab)
         return replace(run, task=task or self.task)
 
@@ -40,10 +45,15 @@ class Setting:
         options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
         return self._run("fusion", name, unet or self.preset.fusion, train or self.preset.fusion_training(), **options)
 
-    def baseline(self, name: str, stage: str, plane: str | None = None, **options) -> RunConfig:
-        """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D."""
+    def baseline(self, name: str, stage: str, plane: str | None = None, all_time: bool = False, **options) -> RunConfig:
+        """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D.
+
+        all_time: with the time of `ours-tpdm`.
+        """
         recipe = self.preset.recipe(name, plane)
         train = replace(recipe.train, phases=self._sliced(recipe.train.phases, plane))
+        if all_time:
+            name, train = f"{name}-all-time", longer(train, self.preset.all_time[name])
         run = self._run(stage, name, recipe.unet, train, plane=plane, **options)
         return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
 
@@ -65,3 +75,8 @@ class Setting:
             return tuple(phases)
         thick = tuple(1 if p == plane else n for p, n in zip(PLANES, self.preset.shape))
         return tuple(replace(phase, crop=phase.crop or thick) for phase in phases)
+
+
+def longer(train: TrainConfig, times: float) -> TrainConfig:
+    """The same training with so many times the steps."""
+    return replace(train, phases=tuple(replace(phase, steps=round(times * phase.steps)) for phase in train.phases))

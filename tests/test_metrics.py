@@ -190,6 +190,18 @@ def test_a_case_by_hand():
     assert metrics["psnr"] == pytest.approx(20 + 10 * np.log10(2)) and metrics["psnr_brain"] == np.inf
 
 
+def test_a_fit_of_brightness_and_contrast_is_that_of_numpy(case):
+    prediction, target, brain = (np.asarray(v) for v in case)
+    x, y = prediction[brain].astype(float), target[brain].astype(float)
+    slope, offset = np.polyfit(x, y, 1)
+    error = (slope * x + offset - y) / np.ptp(np.asarray(target))
+    found = image_metrics(prediction, target, brain)["psnr_brain_fitted"]
+    assert found == pytest.approx(-10 * np.log10((error**2).mean()), abs=1e-3)
+    other = image_metrics(0.3 * prediction - 2.0, target, brain)["psnr_brain_fitted"]
+    assert other == pytest.approx(found, abs=1e-3)
+    assert np.isfinite(image_metrics(np.zeros_like(target), target, brain)["psnr_brain_fitted"])
+
+
 def test_a_perfect_prediction(case):
     _, target, brain = case
     metrics = image_metrics(target.copy(), target, brain)
