@@ -12,7 +12,7 @@ What is minimised is the error of the estimate as the sampler uses it: clamped, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,7 +25,7 @@ from .inputs import brain_channel, coordinates
 from .linear import NormalEquations
 from .planes import Box
 from .progress import Progress
-from .sampler import ddim, mix_seed, noise_for, timesteps
+from .sampler import ddim_step, mix_seed, noise_for, noise_levels, timesteps
 
 VOXELS = 20_000  # of each state that the least-squares fit looks at
 
@@ -46,16 +46,16 @@ class Visit:
 
     def loss(self, fusion: Fusion) -> torch.Tensor:
         """Mean squared error, within the head, of the clean estimate that the sampler makes of the fusion's answer."""
-        error = (self.estimate(fusion, self.fused(fusion)) - self.x0) * (brain_channel(self.y) > 0)
+        error = (self.estimate(fusion, self.fused(fusion).eps) - self.x0) * (brain_channel(self.y) > 0)
         return error.square().mean()
 
     def fused(self, fusion: Fusion) -> Fused:
         """The fusion's answer."""
         return fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
 
-    def estimate(self, fusion: Fusion, fused: Fused) -> torch.Tensor:
-        """`x0_hat` [B, 1, X, Y, Z], clamped and projected."""
-        return fusion.estimate(fusion.schedule.x0_from_eps(fused.eps, self.xt, self.t), self.y)
+    def estimate(self, fusion: Fusion, eps: torch.Tensor) -> torch.Tensor:
+        """The clean estimate [B, 1, X, Y, Z] that the sampler makes of `eps`: clamped and projected."""
+        return fusion.estimate(fusion.schedule.x0_from_eps(eps, self.xt, self.t), self.y)
 
     def cut(self, fusion: Fusion, box: Box) -> Visit:
         """The part within a box that begins at multiples of the coarsest grids."""
@@ -69,33 +69,43 @@ class Visit:
         return Visit(**own, t=self.t, lifted=Lifted(lifted.eps_planes[..., *box].clone(), feats, start))
 
 
-class Watched:
-    """A fusion as the sampler runs it on one head, whose last state can be looked at.
+@dataclass(frozen=True)
+class Head:
+    """A training head, or its mirror image. x0: [1, 1, X, Y, Z]; y: [1, C, X, Y, Z]; coords: [1, 3, X, Y, Z]."""
 
-    answer: what the sampler is told, `eps` from what the experts say of a state.
+    x0: torch.Tensor
+    y: torch.Tensor
+    coords: torch.Tensor
+
+    @classmethod
+    def of(cls, pair: Pair, mirror: bool, device) -> Head:
+        parts = (pair.x0[None], pair.y[None], coordinates(pair.x0.shape[1:]))
+        return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
+
+    def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
+        """Run the experts on the state `xt` at step `t`."""
+        step = torch.tensor([t], device=xt.device)
+        return Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
+
+
+def trajectory(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
+    """Every state that the sampler meets on its way from `noise` [1, 1, X, Y, Z]: `sampler.ddim`, seen from within.
+
+    answer: `eps` for a visit; it is not asked at the last state, from which the sampler goes nowhere.
     """
+    xt = noise
+    for t, after in noise_levels(fusion.schedule, times):
+        visit = head.visit(fusion, xt, t)
+        yield visit
+        if after < 1.0:
+            x0_hat = visit.estimate(fusion, answer(visit))
+            xt = ddim_step(fusion.schedule, xt, x0_hat, t, after, 0.0, None)
 
-    def __init__(self, fusion: Fusion, pair: Pair, mirror: bool, device, answer: Callable[[Visit], torch.Tensor]):
-        flip = (lambda v: v.flip(2)) if mirror else (lambda v: v)
-        self.fusion, self.schedule, self.answer = fusion, fusion.schedule, answer
-        self.x0, self.y = (flip(v[None].to(device)) for v in (pair.x0, pair.y))
-        self.coords = flip(coordinates(self.x0.shape[2:], device))
 
-    def __call__(self, xt, y, t) -> torch.Tensor:
-        lifted = self.fusion.lift(xt, y, t, self.coords)
-        self.visit = Visit(self.x0, xt, y, self.coords, t, lifted)
-        return self.answer(self.visit)
-
-    def trajectory(self, noise: torch.Tensor, times: Sequence[int]) -> Iterator[Visit]:
-        """Every state of the sampler on its way from noise [1, 1, X, Y, Z] to an answer."""
-        for _ in ddim(self, self.y, noise, times, project=self.fusion.project):
-            yield self.visit
-
-    def truths(self, noise: torch.Tensor, times: Sequence[int]) -> Iterator[Visit]:
-        """The same noise levels of the true image, which no sampler meets: what the paper trains on."""
-        for t in torch.tensor(times, device=noise.device):
-            self(self.schedule.add_noise(self.x0, noise, t[None]), self.y, t[None])
-            yield self.visit
+def truths(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
+    """The true image at the same noise levels, which no sampler meets: what the paper trains on."""
+    for t in times:
+        yield head.visit(fusion, fusion.schedule.add_noise(head.x0, noise, torch.tensor([t])), t)
 
 
 @torch.no_grad()
@@ -112,12 +122,12 @@ def follow_heads(
         number = round * config.heads + k
         draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
         pair = data[number % len(data)]
-        watched = Watched(fusion, pair, bool(torch.rand(1, generator=draw) < 0.5), device, answer)
-        noise = noise_for(pair.subject, [0], mix_seed(seed, number), watched.x0.shape[2:], device)
+        head = Head.of(pair, bool(torch.rand(1, generator=draw) < 0.5), device)
+        noise = noise_for(pair.subject, [0], mix_seed(seed, number), head.x0.shape[2:], device)
         times = timesteps(fusion.schedule, config.steps)
         if (number // len(data) + number) % 2:
             times = shifted(times, fusion.schedule.steps, draw)
-        for visit in (watched.truths if config.true else watched.trajectory)(noise, times):
+        for visit in (truths if config.true else trajectory)(fusion, head, noise, times, answer):
             yield visit, len(times), draw
         bar.update(k + 1, pair.subject)
 
@@ -152,14 +162,15 @@ class Pool:
     def gather(
         cls, fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, size, round: int
     ) -> Pool:
-        """Follow trajectories of the fusion as it is, and keep patches of `size` from all of their states alike."""
+        """Follow trajectories of the fusion as it is; of each state keep as many patches of `size` within the head."""
         patches, align = [], math.lcm(fusion.net.multiple, FACTOR)
         each = config.patches / config.heads
         follow = (fusion, data, config, seed, device, round, f"states, round {round + 1} of {config.rounds}")
         for visit, count, draw in follow_heads(*follow, answer=lambda visit: visit.fused(fusion).eps):
-            wanted = each / count
+            inside, wanted = torch.nonzero(brain_channel(visit.y)[0, 0] > 0), each / count
             for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
-                box = fitting_box(visit.x0.shape[2:], size, align, draw)
+                place = inside[int(torch.randint(len(inside), (1,), generator=draw))].tolist()
+                box = box_around(place, visit.x0.shape[2:], size, align)
                 patches.append(_to(visit.cut(fusion, box), "cpu"))
         return cls(patches, round)
 
@@ -170,10 +181,10 @@ class Pool:
         return _to(collate([self.patches[i] for i in chosen]), device)
 
 
-def fitting_box(shape, size, align: int, draw: torch.Generator) -> Box:
-    """A random box of `size` within `shape`, or of what there is, that begins and ends at multiples of `align`."""
+def box_around(place: Sequence[int], shape, size, align: int) -> Box:
+    """A box of `size` around `place`, moved into `shape`, or of what there is; it begins and ends at multiples."""
     size = [min(s, n) // align * align for s, n in zip(size, shape)]
-    starts = [align * int(torch.randint((n - s) // align + 1, (1,), generator=draw)) for s, n in zip(size, shape)]
+    starts = [min(max(0, p - s // 2), n - s) // align * align for p, s, n in zip(place, size, shape)]
     return tuple(slice(a, a + s) for a, s in zip(starts, size))
 
 

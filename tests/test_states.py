@@ -12,10 +12,9 @@ from diffens_core import runs
 from diffens_core.config import StatesConfig
 from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
-from diffens_core.fusion import Fused
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
-from diffens_core.states import Pool, Watched, collate, fit_linear, fitting_box, shifted
+from diffens_core.states import Head, Pool, box_around, collate, fit_linear, shifted, trajectory, truths
 from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
@@ -35,8 +34,8 @@ def fusion(planes=("axial", "sagittal"), **options):
 
 def follow(model, pair, noise, steps) -> list:
     """The states that the sampler meets from one noise."""
-    watched = Watched(model, pair, False, CPU, lambda visit: visit.fused(model).eps)
-    return list(watched.trajectory(noise, timesteps(model.schedule, steps)))
+    times = timesteps(model.schedule, steps)
+    return list(trajectory(model, Head.of(pair, False, CPU), noise, times, lambda visit: visit.fused(model).eps))
 
 
 @torch.no_grad()
@@ -48,7 +47,7 @@ def test_the_states_are_those_that_the_sampler_meets(data):
     assert torch.equal(met[0].xt, noise)
     for visit, before, step in zip(met[1:], sampled, sampled[1:]):
         torch.testing.assert_close(visit.xt, before.xt)
-        torch.testing.assert_close(visit.estimate(model, visit.fused(model)), step.x0_hat, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(visit.estimate(model, visit.fused(model).eps), step.x0_hat, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -72,7 +71,7 @@ def test_what_the_projection_takes_back_costs_nothing(data):
     found = []
     for x0 in (guess, guess + block_average(offset), guess + offset):
         eps = model.schedule.eps_from_x0(x0, visit.xt, visit.t)
-        found.append(visit.estimate(model, Fused(eps, None, None, None)))
+        found.append(visit.estimate(model, eps))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
     assert (found[0] - found[2]).abs().mean() > 0.05
 
@@ -86,7 +85,7 @@ def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
     pair = type("Pair", (), {"x0": x0[0], "y": y[0]})
     with torch.no_grad():
         visit = follow(model, pair, noise_for("s", [0], seed, shape), 1)[0]
-        box = fitting_box(shape, (8, 4, 8), 4, draw)
+        box = box_around([seed % 12, seed % 16, seed % 10], shape, (8, 4, 8), 4)
         patch = visit.cut(model, box)
         for name in ("x0", "xt", "y", "coords"):
             assert torch.equal(getattr(patch, name), getattr(visit, name)[..., *box])
@@ -97,11 +96,12 @@ def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
                 torch.testing.assert_close(a, b[..., *inner], atol=1e-5, rtol=1e-4)
 
 
-@given(st.tuples(*[st.integers(4, 30)] * 3), st.tuples(*[st.integers(4, 40)] * 3), st.integers(0, 10**6))
-def test_boxes_fit_and_are_made_of_whole_blocks(shape, size, seed):
-    box = fitting_box(shape, size, 4, torch.Generator().manual_seed(seed))
-    for n, s, b in zip(shape, size, box):
+@given(st.tuples(*[st.integers(4, 30)] * 3), st.tuples(*[st.integers(4, 40)] * 3), st.data())
+def test_boxes_fit_and_are_made_of_whole_blocks(shape, size, data):
+    place = [data.draw(st.integers(0, n - 1)) for n in shape]
+    for n, s, p, b in zip(shape, size, place, box_around(place, shape, size, 4)):
         assert b.start % 4 == b.stop % 4 == 0 <= b.start < b.stop <= n and b.stop - b.start == min(s, n) // 4 * 4
+        assert b.start - 4 < p < b.stop + 4, "the place is in the box, but for what rounding to blocks takes"
 
 
 @given(st.integers(1, 50), st.integers(0, 10**6))
@@ -141,8 +141,8 @@ def test_the_least_squares_start_is_better_than_the_average(data):
 @torch.no_grad()
 def test_true_states_are_the_true_image_with_noise(data):
     model, noise = fusion(), noise_for("s", [0], 0, SHAPE)
-    watched = Watched(model, data[0], False, CPU, lambda visit: visit.lifted.eps_planes[0])
-    for visit, t in zip(watched.truths(noise, [999, 500, 20]), (999, 500, 20), strict=True):
+    visits = truths(model, Head.of(data[0], False, CPU), noise, [999, 500, 20], None)
+    for visit, t in zip(visits, (999, 500, 20), strict=True):
         assert int(visit.t) == t
         torch.testing.assert_close(visit.xt, model.schedule.add_noise(data[0].x0[None], noise, torch.tensor([t])))
 
