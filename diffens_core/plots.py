@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator
+from scipy.ndimage import uniform_filter
 
 from .planes import PLANES
 from .uncertainty import Uncertainty
@@ -23,6 +24,23 @@ WIDEST = 10.0  # inches: what a notebook shows without shrinking it
 def middle(mask: np.ndarray) -> tuple[int, int, int]:
     """The voxel at the median of `mask` [X, Y, Z]: where to cut to see it."""
     return tuple(int(np.median(line)) for line in np.nonzero(mask))
+
+
+def largest_gain(worse: np.ndarray, better: np.ndarray, truth: np.ndarray, reach: int = 0) -> tuple[int, int, int]:
+    """The voxel around which, in a cube, squared error falls most from `worse` to `better`: a rule for where to look.
+
+    All [X, Y, Z]. reach: half the edge of the cube, which lies within the volume; 0: an eighth of the first axis.
+    """
+    reach = reach or truth.shape[0] // 8
+    gain = uniform_filter((worse - truth) ** 2 - (better - truth) ** 2, 2 * reach + 1, mode="constant")
+    inner = tuple(slice(min(reach, n // 2), max(n - reach, n // 2 + 1)) for n in truth.shape)
+    place = np.unravel_index(gain[inner].argmax(), gain[inner].shape)
+    return tuple(int(p) + s.start for p, s in zip(place, inner))
+
+
+def median_subject(leads: pd.Series) -> str:
+    """The subject, the index of `leads`, whose value is in the middle: neither the best nor the worst example."""
+    return leads.sort_values(kind="stable").index[(len(leads) - 1) // 2]
 
 
 def cut(volume: np.ndarray, plane: str, at: Sequence[int]) -> np.ndarray:

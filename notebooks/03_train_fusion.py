@@ -16,15 +16,19 @@
 #
 # $$\hat\epsilon = \sum_p w_p\, \epsilon_p + \lambda r \qquad \text{(Eq. 6)}$$
 #
-# a gate $w$ that says whom to trust at each voxel, and a residual $r$ for what neither knows. Both start at zero
-# output, so training starts at exactly the average and can only learn to leave it.
+# a gate $w$ that says whom to trust at each voxel, and a residual $r$ for what neither knows. Both start at zero, so
+# training starts at exactly the average.
+#
+# *What* it learns from decides what it is worth. The paper shows it true images with noise. When it samples, it never
+# meets one: it meets its own estimates with noise, and those are wrong in ways of their own. So it learns here on the
+# states that its own sampler meets.
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | two 2D models and their fusion on 4 mm phantoms | 30 seconds | 1 GB |
-# | `demo` | loads the models that come with the package; another `seed` trains: 19 minutes on one CPU core | 2 minutes | 3 GB |
-# | `gpu` | 1 mm, patches of 64 x 192 x 64, then whole volumes | about 15 minutes on a data-centre GPU (estimated) | 30 GB (estimated) |
-# | `paper` | Table 10's network | 16 GPU days (the paper) | 40 GB (the paper) |
+# | `demo` | loads the models that come with the package; another `seed` trains: @DEMO@ | 2 minutes | 5 GB |
+# | `gpu` | 1 mm, patches of 64 x 64 x 64 | about 15 minutes on a data-centre GPU (estimated) | 30 GB (estimated) |
+# | `paper` | Table 10's network and the paper's own stage 2 | 16 GPU days (the paper) | 40 GB (the paper) |
 
 # %%
 import sys
@@ -41,55 +45,73 @@ data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 
 # %%
+import pandas as pd
 import torch
 
 from diffens_core import plots
-from diffens_core.evaluate import results_table
+from diffens_core.evaluate import by_subject, results_table
 from diffens_core.experiment import open_experiment
 from diffens_core.runs import build
+from diffens_core.sampler import noise_for
+from diffens_core.states import Head, trajectory, truths
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
-pair = experiment.subjects("test", task)[0]
-x0, y = pair.x0[None], pair.y[None]
+subjects = experiment.subjects("test", task)
+pair, times = subjects[0], experiment.preset.times
 
 # %% [markdown]
 # ## What goes in
-# The noisy target, the conditions, brain mask, coordinates and each expert's prediction; and the experts' feature
-# maps, brought onto the 3D grid by one strided convolution a level, chunk of slices by chunk. The finest maps also go
-# straight to the residual by a linear readout: what they tell, the network need not find out first. Where the condition
-# is background the residual is 0.
+# The noisy target, the conditions, brain mask, coordinates, and how each expert's clean estimate differs from their
+# average; the experts' feature maps, brought onto the 3D grid by one strided convolution a level; and the estimate that
+# the sampler makes of the average: clamped, and projected onto what was measured. Whatever the network says that
+# contradicts the measurement is taken back after it, so it need not learn to be right there, and the loss does not ask.
 
 # %%
 fresh = build(run)
 count = sum(p.numel() for p in fresh.parameters() if p.requires_grad)
 print(f"{run.folder.name}: {count / 1e6:.2f} M trainable parameters on top of {len(fresh.experts)} frozen experts")
-for phase in run.train.phases:
-    print(
-        f"{phase.steps} steps, batches of {phase.batch}, "
-        + (f"patches {phase.patch}" if phase.patch else "whole volumes")
-    )
+print(*(f"{p.steps} steps, {p.batch} patches of {p.patch or experiment.preset.shape}" for p in run.train.phases), sep="\n")
+print("states:", run.train.states or "true images with noise, as in the paper")
 
 # %% [markdown]
 # ## It starts at the average
 
 # %%
-average = experiment.model("tpdm", task).cpu()
-fresh.experts.load_state_dict(average.experts.state_dict())
-t = torch.tensor([500])
-xt = fresh.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)), t)
+average = experiment.model("tpdm", task)
+device = next(average.parameters()).device
+fresh.to(device).experts.load_state_dict(average.experts.state_dict())
+head, noise = Head.of(pair, False, device), noise_for(pair.subject, [0], seed, pair.x0.shape[1:], device)
 with torch.inference_mode():
-    before = fresh.fuse(xt, y, t)
-    print("largest difference from the average:", float((before.eps - average(xt, y, t)).abs().max()))
+    visit = head.visit(fresh, noise, times[0])
+    before = visit.fused(fresh)
+    print("largest difference:", float((before.eps - average(visit.xt, visit.y, visit.t)).abs().max()))
 
 # %% [markdown]
-# ## Train (Eq. 5)
-# On patches, which are cheap, then on whole volumes. The 3D network works within the patch; the experts see the whole
-# slices through it. Were the slices cut too, the experts' normalisation layers would see other statistics: in cubes of
-# $48^3$ voxels their errors doubled, and a fusion that learnt to correct those was 0.9 dB *worse* than the average later on.
+# ## What it will meet
+# The average of the experts on the same head, at the same noise levels: once as the sampler goes, each state made of the
+# estimate before it (`own`), once with the true image under the noise (`true`). Error of its clean estimate, clamped and
+# projected, within the head. At high noise nothing tells the two apart. At low noise the true image shines through, and
+# whoever learnt from it has learnt to copy it.
+
+# %%
+answer, rows = lambda visit: visit.lifted.eps_planes.mean(0), {}
+with torch.inference_mode():
+    for kind, walk in {"own": trajectory, "true": truths}.items():
+        visits = walk(fresh, head, noise, times, answer)
+        rows[kind] = {int(v.t): float((v.estimate(fresh, answer(v)) - v.x0).square().mean().sqrt()) for v in visits}
+pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
+
+# %% [markdown]
+# ## Train
+# First a fit that costs no optimiser step. At every voxel, what is left between the average and the truth is predicted
+# linearly from what is there to see: each expert's estimate, the conditions, the finest feature maps, and the 3x3x3
+# neighbours of the projected average and of the experts' differences. Its normal equations are gathered along the
+# average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
 #
-# The residual is small, and the 3D network gives it in a small unit: otherwise the first steps of the zero-initialised
-# last layer overshoot, and the training is spent on the way back.
+# Then the network learns what is not linear. The experts are frozen, so they run once for each state, and patches of
+# what they said are kept; thousands of steps are taken on these (`states.py`). After some time the trajectories are
+# walked again, with the fusion as it is by then.
 
 # %%
 fusion = experiment.model(method, task)
@@ -97,37 +119,48 @@ figure = plots.training_curves({method: experiment.log(run)})
 
 # %% [markdown]
 # ## What it learnt
-# One step, at several noise levels: the error of the implied clean volume, for each expert, their average, and the
-# fusion. At preset `demo` the planes err differently at little noise, and averaging helps most; at high noise both miss the
-# same detail.
+# Along its own trajectory on a head that it never saw, error as above: each expert, their average, with the linear
+# correction, with the network.
 
 # %%
-device = next(fusion.parameters()).device
+rows, names = {}, [*experiment.preset.planes, "average", "linear", "fusion"]
 with torch.inference_mode():
-    for level in (100, 300, 500, 700, 900):
-        t = torch.tensor([level])
-        xt = fusion.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(level)), t)
-        fused = fusion.fuse(xt.to(device), y.to(device), t.to(device))
-        guesses = torch.stack([*fused.eps_planes, fused.eps_planes.mean(0), fused.eps]).cpu()
-        errors = [float((fusion.schedule.x0_from_eps(g, xt, t) - x0).square().mean().sqrt()) for g in guesses]
-        names = [*experiment.preset.planes, "average", "fusion"]
-        print(f"t = {level}: " + ", ".join(f"{n} {e:.4f}" for n, e in zip(names, errors)))
+    for visit in trajectory(fusion, head, noise, times, lambda visit: visit.fused(fusion).eps):
+        planes, fused = visit.lifted.eps_planes, visit.fused(fusion)
+        unit = fusion.schedule.eps_per_output(fusion.prediction, visit.xt, visit.t)
+        linear = planes.mean(0) + unit * (visit.lifted.start if fusion.linear else 0.0)
+        guesses = zip(names, [*planes, planes.mean(0), linear, fused.eps])
+        errors = {name: visit.estimate(fusion, eps) - visit.x0 for name, eps in guesses}
+        rows[int(visit.t)] = {name: float(error.square().mean().sqrt()) for name, error in errors.items()}
+pd.DataFrame(rows).T.rename_axis("t").style.format("{:.4f}")
 
 # %% [markdown]
 # ## Whole samples
-# The small gains of each step add up over a trajectory.
+# Of several heads; each answer starts from the same noise.
 
 # %%
 names = [f"palette-{plane}" for plane in experiment.preset.planes] + ["tpdm", method]
-metrics, volumes = experiment.compare(names, task, [pair], experiment.preset.samples)
+pairs = [subjects[i] for i in range(min(3, len(subjects)))]
+metrics, volumes = experiment.compare(names, task, pairs, experiment.preset.samples)
 results_table(metrics, names).style.format("{:.3f}")
 
+# %% [markdown]
+# Of the head with the median lead, the place where squared error falls most from the average to its fusion.
+
 # %%
-shown = {"truth": x0[0, 0].numpy(), **{name: volumes[name, pair.subject][0, 0].numpy() for name in names}}
-at = plots.middle(pair.brain.numpy())
-figure = plots.three_planes(shown, x0[0, 0].numpy(), at, f"{pair.subject}, preset {preset}")
+psnr = by_subject(metrics, "psnr", ["tpdm", method])
+subject = plots.median_subject(psnr[method] - psnr["tpdm"])
+truth = subjects.pair(subject).x0[0].numpy()
+shown = {name: volumes[name, subject][0, 0].numpy() for name in names}
+place = plots.largest_gain(shown["tpdm"], shown[method], truth)
+figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[method] - psnr['tpdm'])[subject]:+.2f} dB")
 
 # %% [markdown]
+# What was gained has a price: a network that minimises squared error on the states it meets answers nearer to the mean
+# of all plausible images. Compare the columns `single sample` and `mean of samples` above: averaging gains the fusion
+# less. `11_uncertainty` shows what is left of the spread.
+#
 # ## Exercises
 # 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?
 # 2. Why can a convex gate never be worse than the worst expert, and the residual be?
+# 3. Train `ours-tpdm+true-states`, which differs in nothing but what it learns from. At which `t` does it lose?

@@ -277,16 +277,18 @@ for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items
 from diffens_core.fusion import Fusion
 
 ours = experiment.model("palette-axial", task)
-config, unet = experiment.preset.fusion_config, experiment.preset.fusion
+config, unet, project = experiment.preset.fusion_config, experiment.preset.fusion, task_named(task).project
 both, three = [ours, diffusers_expert], [ours, diffusers_expert, monai_expert]
 fusions = {
-    "fusion of two, with features": Fusion(both, len(conditions), unet, config),
-    "fusion of three, without": Fusion(three, len(conditions), unet, replace(config, features=False)),
+    "fusion of two, with features": Fusion(both, len(conditions), unet, config, project),
+    "fusion of three, without": Fusion(three, len(conditions), unet, replace(config, features=False), project),
 }
 
 # %%
-phase = replace(experiment.preset.fusion_train[0], steps=borrowed_steps)
-recipe = experiment.preset.training((phase,), ema=0.9)
+recipe = experiment.preset.fusion_training()
+recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
+if recipe.states:
+    recipe = replace(recipe, states=replace(recipe.states, heads=2, patches=16, rounds=1))
 for name, fusion in fusions.items():
     with TemporaryDirectory() as folder:
         options = {"noise_steps": noise_steps, "seed": seed}
@@ -320,7 +322,10 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 
 # %% [markdown]
 # - `no-projection`: samples need not agree with what was measured. It acts in sampling alone, so nothing is trained.
-# - `patches-only`, `volumes-only`: one of the two phases of training, the second one longer to make up for it.
+# - `tpdm+all-time`, `unet-2d+all-time`, `unet-3d+all-time`: what others reach in the time that the fusion takes with its
+#   experts. `ours-tpdm+true-states`: ours, learnt from true images with noise.
+# - `paper`: the paper's own stage 2 in the same time; `paper+patches-only`, `paper+volumes-only`: one of its two phases,
+#   the second one longer to make up for it.
 # - `no-features`: the 3D network sees the experts' predictions, not their feature maps.
 # - `gate-only` (`lam = 0`) and `residual-only` (a uniform gate): either half of Eq. 6.
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
