@@ -88,7 +88,7 @@ class Head:
         return Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
 
 
-def trajectory(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
+def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
     """Every state that the sampler meets on its way from `noise` [1, 1, X, Y, Z]: `sampler.ddim`, seen from within.
 
     answer: `eps` for a visit; it is not asked at the last state, from which the sampler goes nowhere.
@@ -102,7 +102,7 @@ def trajectory(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[
             xt = ddim_step(fusion.schedule, xt, x0_hat, t, after, 0.0, None)
 
 
-def truths(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
+def true_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
     """The true image at the same noise levels, which no sampler meets: what the paper trains on."""
     for t in times:
         yield head.visit(fusion, fusion.schedule.add_noise(head.x0, noise, torch.tensor([t])), t)
@@ -127,7 +127,7 @@ def follow_heads(
         times = timesteps(fusion.schedule, config.steps)
         if (number // len(data) + number) % 2:
             times = shifted(times, fusion.schedule.steps, draw)
-        for visit in (truths if config.true else trajectory)(fusion, head, noise, times, answer):
+        for visit in (true_states if config.true else own_states)(fusion, head, noise, times, answer):
             yield visit, len(times), draw
         bar.update(k + 1, pair.subject)
 

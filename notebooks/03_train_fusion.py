@@ -53,7 +53,7 @@ from diffens_core.evaluate import by_subject, results_table
 from diffens_core.experiment import open_experiment
 from diffens_core.runs import build
 from diffens_core.sampler import noise_for
-from diffens_core.states import Head, trajectory, truths
+from diffens_core.states import Head, own_states, true_states
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
@@ -97,7 +97,7 @@ with torch.inference_mode():
 # %%
 answer, rows = lambda visit: visit.lifted.eps_planes.mean(0), {}
 with torch.inference_mode():
-    for kind, walk in {"own": trajectory, "true": truths}.items():
+    for kind, walk in {"own": own_states, "true": true_states}.items():
         visits = walk(fresh, head, noise, times, answer)
         rows[kind] = {int(v.t): float((v.estimate(fresh, answer(v)) - v.x0).square().mean().sqrt()) for v in visits}
 pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
@@ -125,7 +125,7 @@ figure = plots.training_curves({method: experiment.log(run)})
 # %%
 rows, names = {}, [*experiment.preset.planes, "average", "linear", "fusion"]
 with torch.inference_mode():
-    for visit in trajectory(fusion, head, noise, times, lambda visit: visit.fused(fusion).eps):
+    for visit in own_states(fusion, head, noise, times, lambda visit: visit.fused(fusion).eps):
         planes, fused = visit.lifted.eps_planes, visit.fused(fusion)
         unit = fusion.schedule.eps_per_output(fusion.prediction, visit.xt, visit.t)
         linear = planes.mean(0) + unit * (visit.lifted.start if fusion.linear else 0.0)

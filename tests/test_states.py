@@ -14,7 +14,7 @@ from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
-from diffens_core.states import Head, Pool, box_around, collate, fit_linear, shifted, trajectory, truths
+from diffens_core.states import Head, Pool, box_around, collate, fit_linear, shifted, own_states, true_states
 from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def fusion(planes=("axial", "sagittal"), **options):
 def follow(model, pair, noise, steps) -> list:
     """The states that the sampler meets from one noise."""
     times = timesteps(model.schedule, steps)
-    return list(trajectory(model, Head.of(pair, False, CPU), noise, times, lambda visit: visit.fused(model).eps))
+    return list(own_states(model, Head.of(pair, False, CPU), noise, times, lambda visit: visit.fused(model).eps))
 
 
 @torch.no_grad()
@@ -141,7 +141,7 @@ def test_the_least_squares_start_is_better_than_the_average(data):
 @torch.no_grad()
 def test_true_states_are_the_true_image_with_noise(data):
     model, noise = fusion(), noise_for("s", [0], 0, SHAPE)
-    visits = truths(model, Head.of(data[0], False, CPU), noise, [999, 500, 20], None)
+    visits = true_states(model, Head.of(data[0], False, CPU), noise, [999, 500, 20], None)
     for visit, t in zip(visits, (999, 500, 20), strict=True):
         assert int(visit.t) == t
         torch.testing.assert_close(visit.xt, model.schedule.add_noise(data[0].x0[None], noise, torch.tensor([t])))
