@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import wake
 
 from diffens_core.config import UNetConfig
+from diffens_core.norm import LAYOUT, NormSilu
 from diffens_core.presets import PRESETS
-from diffens_core.unet import Attention, UNet, timestep_embedding
+from diffens_core.unet import Attention, Norm, UNet, joined, timestep_embedding
 
 PAPER = PRESETS["paper"]
 TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths
@@ -137,3 +139,72 @@ def test_coarse_maps_two_voxels_thick_train_alike_every_time_in_bf16(size):
         out.float().square().sum().backward()
         found.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
     assert found[0].isfinite().all() and all(torch.equal(g, found[0]) for g in found)
+
+
+MAPS = {  # channels and sizes of maps that count as joined
+    "one": [(12, (4, 6))],
+    "one voxel": [(12, (1, 1, 1))],
+    "narrow": [(4, (6, 4, 2))],
+    "two grids": [(8, (2, 4)), (4, (4, 8))],
+    "two grids in 3D": [(8, (2, 1, 2)), (4, (4, 2, 4))],
+    "one grid": [(8, (4, 4)), (4, (4, 4))],
+}
+
+
+def _maps(name: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Weight, bias and maps with a mean that is not 0, as leaves."""
+    generator = torch.Generator().manual_seed(0)
+    channels = sum(width for width, _ in MAPS[name])
+    shapes = [(2, channels)] * 2 + [(2, width, *size) for width, size in MAPS[name]]
+    made = [torch.randn(shape, generator=generator, dtype=torch.float64) + 1 for shape in shapes]
+    parameters = torch.promote_types(dtype, torch.float32)
+    return [x.to(dtype if i > 1 else parameters).requires_grad_() for i, x in enumerate(made)]
+
+
+def _torchs_own(weight, bias, *maps):
+    x = joined(maps)
+    weight, bias = (p.reshape(*p.shape, *[1] * (x.ndim - 2)) for p in (weight, bias))
+    return F.silu(F.group_norm(x, 2) * weight + bias)
+
+
+def _ours(weight, bias, *maps):
+    return joined(NormSilu.apply(2, 1e-5, weight, bias, *maps)[: len(maps)])
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_norm_and_silu_have_the_gradients_that_differences_show(name):
+    """With the maps handed on, whose gradients come back with those of the results."""
+    assert torch.autograd.gradcheck(lambda *a: NormSilu.apply(2, 1e-5, *a), _maps(name, torch.float64))
+
+
+@pytest.mark.parametrize("dtype, error", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, None])
+@pytest.mark.parametrize("name", MAPS)
+def test_norm_and_silu_are_those_of_torch(name, layout, dtype, error):
+    leaves = _maps(name, dtype)
+    ours = [x if x.ndim == 2 else x.contiguous(memory_format=layout or LAYOUT[x.ndim]) for x in leaves]
+    expected = [x.detach().double().requires_grad_() for x in leaves]
+    found, wanted = _ours(*ours), _torchs_own(*expected)
+    grad = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    pairs = zip(
+        (found, *torch.autograd.grad(found, leaves, grad.to(found.dtype))),
+        (wanted, *torch.autograd.grad(wanted, expected, grad.to(found.dtype).double())),
+    )
+    assert found.dtype == dtype
+    assert all((a - b).abs().max() <= error * max(1.0, b.abs().max()) for a, b in pairs)
+    with torch.inference_mode():
+        assert torch.equal(_ours(*ours), found)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_maps_that_stay_apart_give_what_joined_ones_do(dims, monkeypatch):
+    """The way of a CPU against that of other devices: output and gradients."""
+    net, x, results = wake(_small(dims)), torch.randn(2, 3, *[8] * dims), []
+    for way in (Norm._apart, Norm._joined):
+        monkeypatch.setattr(Norm, "_apart", way)
+        net.zero_grad()
+        out, feats = net(x, torch.tensor([5, 700]))
+        sum(f.square().sum() for f in (out, *feats)).backward()
+        results.append([out, *feats, *(p.grad for p in net.parameters())])
+    for a, b in zip(*results):
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max()
