@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .config import UNetConfig
+from .narrow import conv3d, conv_of_repeated
 from .norm import LAYOUT, NormSilu
-
-_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def zero_init(module: nn.Module) -> nn.Module:
@@ -43,7 +42,7 @@ class Norm(nn.GroupNorm):
         super().__init__(math.gcd(32, max(1, channels // 2)), channels)
 
     def silu(self, maps: Sequence[torch.Tensor], change: torch.Tensor | None = None) -> tuple[Sequence, Sequence]:
-        """SiLU of the norm of maps that count as joined (see `MapsConv`); change [B, 2 C]: scale and shift in between.
+        """SiLU of the norm of maps that count as joined (see `_MapsConv`); change [B, 2 C]: scale and shift in between.
 
         Returns it, and the maps for further use. On a CPU maps stay apart, elsewhere they are joined.
         """
@@ -76,29 +75,39 @@ def repeated(x: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
     return x if x.shape[2:] == fine.shape[2:] else F.interpolate(x, size=fine.shape[2:], mode="nearest")
 
 
-class MapsConv:
+class _MapsConv:
     """A convolution of several maps as if they were `joined`, which saves the memory and the time of doing that."""
 
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         *coarse, weight = self.weight.split([x.shape[1] for x in maps], dim=1)
         out = self._conv_forward(maps[-1], weight, self.bias)
         for x, weight in zip(maps, coarse):
-            if max(self.kernel_size) == 1:  # the same after as before
-                out.add_(repeated(self._conv_forward(x, weight, None), out))
-            else:
-                out.add_(self._conv_forward(repeated(x, out), weight, None))
+            out = out + self._on_finest(x, weight, out)  # not in place: that takes twice as long
         return out
 
+    def _on_finest(self, x: torch.Tensor, weight: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
+        if max(self.kernel_size) == 1:  # the same after as before
+            return repeated(self._conv_forward(x, weight, None), fine)
+        if x.shape[2:] != fine.shape[2:] and len(weight) * 2 ** (x.ndim - 2) <= 64:
+            return conv_of_repeated(x, weight)
+        return self._conv_forward(repeated(x, fine), weight, None)
 
-class MapsConv2d(MapsConv, nn.Conv2d):
-    pass
+
+class Conv2d(_MapsConv, nn.Conv2d):
+    """Of one map, or of several that count as joined."""
 
 
-class MapsConv3d(MapsConv, nn.Conv3d):
-    pass
+class Conv3d(_MapsConv, nn.Conv3d):
+    """Of one map, or of several that count as joined."""
+
+    def _conv_forward(self, x, weight, bias):
+        if x.device.type == "cpu" and self.kernel_size == (3, 3, 3):
+            return conv3d(x, weight, bias)
+        return super()._conv_forward(x, weight, bias)
 
 
-_MAPS_CONV = {2: MapsConv2d, 3: MapsConv3d}
+_CONV = {1: nn.Conv1d, 2: Conv2d, 3: Conv3d}  # of stride 1
+_DOWN = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class ResBlock(nn.Module):
@@ -111,11 +120,11 @@ class ResBlock(nn.Module):
         super().__init__()
         conv = _CONV[dims]
         self.norm_in, self.norm_out = Norm(channels_in), Norm(channels_out)
-        self.conv_in = _MAPS_CONV[dims](channels_in, channels_out, 3, padding=1)
+        self.conv_in = conv(channels_in, channels_out, 3, padding=1)
         self.conv_out = zero_init(conv(channels_out, channels_out, 3, padding=1))
         self.time = nn.Linear(embedding, 2 * channels_out)
         self.dropout = nn.Dropout(dropout)
-        self.skip = _MAPS_CONV[dims](channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+        self.skip = conv(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, embedding: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
         h, maps = self.norm_in.silu(maps)
@@ -123,7 +132,7 @@ class ResBlock(nn.Module):
         with torch.autocast("cpu", enabled=False):  # a cast takes longer than so small a product
             change = self.time(embedding)
         h = self.conv_out(self.dropout(*self.norm_out.silu([h], change)[0]))
-        return h.add_(self.skip(*maps))
+        return self.skip(*maps) + h
 
 
 class Attention(nn.Module):
@@ -184,7 +193,7 @@ class UNet(nn.Module):
             self.encoder_attention.append(attention(wide, level in config.attention))
             width = wide
             if level + 1 < len(self.widths):
-                self.down.append(conv(wide, wide, 3, stride=2, padding=1))
+                self.down.append(_DOWN[dims](wide, wide, 3, stride=2, padding=1))
         self.middle = nn.ModuleList(block(width, width) for _ in range(config.blocks))
         self.middle_attention = attention(width, bool(config.attention))
         self.decoder, self.up = nn.ModuleList(), nn.ModuleList()
@@ -216,6 +225,8 @@ class UNet(nn.Module):
             raise ValueError(f"spatial sizes {tuple(x.shape[2:])} are not multiples of {self.multiple}")
         with torch.autocast("cpu", enabled=False):
             embedding = self.time(timestep_embedding(t, self.base))
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))  # before it is laid out anew: half as much to move
         h = self.stem(x.contiguous(memory_format=LAYOUT[x.ndim]))
         skips = []
         for level, blocks in enumerate(self.encoder):
