@@ -18,65 +18,86 @@ LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of
 
 
 class NormSilu(torch.autograd.Function):
-    """`apply(groups, eps, weight, bias, *maps)`: SiLU of the group normalisation of `maps` joined along the channels.
+    """`apply(groups, eps, weight, bias, change, *maps)`: SiLU of the group norm of `maps` joined along the channels.
 
     maps: [B, C_k, *spatial_k]; a coarser one counts as if its voxels were repeated up to the grid of the finest, and
-    is returned on its own. weight, bias: [B, sum of C_k], float32 for maps in bf16. Behind the results, the maps are
-    returned as they are: who reads them there has the gradients added in the same pass.
+    is returned on its own. weight, bias: [C], C the sum of C_k, and float32 for maps in bf16. change: [B, 2 C], of the
+    same type, scale and shift of what is normalised: `norm * (1 + scale) + shift`; or None.
+
+    Behind the results, the maps are returned as they are: who reads them there has the gradients added in one pass.
     """
 
     @staticmethod
-    def forward(ctx, groups, eps, weight, bias, *maps):
+    def forward(ctx, groups, eps, weight, bias, change, *maps):
         samples = [_Samples(x, weight.dtype) for x in maps]
-        mean, var = torch.cat([s.moments() for s in samples], dim=2).unflatten(2, (groups, -1))
+        mean, var = _cat([s.moments() for s in samples]).unflatten(2, (groups, -1))
         mean, var = _pooled(mean, var, 2)  # [B, groups, 1]
-        rstd = (var + eps).rsqrt_()
-        slope = weight.unflatten(1, (groups, -1)) * rstd
-        offset = torch.addcmul(bias.view_as(slope), slope, mean, value=-1)
-        lines = torch.stack([slope, offset]).flatten(2)
-        ctx.save_for_backward(weight, mean, rstd, lines, *maps)
+        rstd = var.add_(eps).rsqrt_()
+        affine = _affine(weight, bias, change, len(mean)).unflatten(2, (groups, -1))
+        slope = affine[0] * rstd
+        lines = torch.stack([slope, torch.addcmul(affine[1], slope, mean, value=-1)]).flatten(2)
+        ctx.save_for_backward(weight, bias, change, mean, rstd, lines, *maps)
         ctx.set_materialize_grads(False)
         return *(s.silu_of(line) for s, line in zip(samples, _split(lines, maps))), *maps
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads):
-        weight, mean, rstd, lines, *maps = ctx.saved_tensors
-        samples, lines = [_Samples(x, weight.dtype) for x in maps], _split(lines, maps)
-        others = grads[len(maps) :]
-        grads = [torch.zeros_like(x) if grad is None else grad for x, grad in zip(maps, grads)]
-        grads, sums = zip(*(s.grad_of_line(line, grad) for s, line, grad in zip(samples, lines, grads)))
-        by_x, by_one = torch.cat(sums, dim=2).unflatten(2, (mean.shape[1], -1))  # sums of grad * x and of grad
-        grad_weight = (by_x - mean * by_one).mul_(rstd)
+        weight, bias, change, mean, rstd, lines, *maps = ctx.saved_tensors
+        grads, others = grads[: len(maps)], grads[len(maps) :]
+        samples, by_map = [_Samples(x, weight.dtype) for x in maps], _split(lines, maps)
+        grads, sums = zip(*(s.grad_of_line(line, grad) for s, line, grad in zip(samples, by_map, grads)))
+        sums = _cat(sums)  # over voxels, of gradient * x and of gradient
+        grouped = sums.unflatten(2, mean.shape[1:2] + (-1,))
+        grouped[0].addcmul_(mean, grouped[1], value=-1).mul_(rstd)  # now of gradient * norm and of gradient
         voxels = max(s.voxels for s in samples)
-        part = (weight.view_as(by_one) * torch.stack([grad_weight, by_one])).mean(3, keepdim=True).div_(-voxels)
-        slope, offset = part.mul_(rstd)
-        back = torch.stack([slope := slope * rstd, torch.addcmul(offset, slope, mean, value=-1)])
-        back = _split(back.expand(-1, *by_one.shape).flatten(2), maps)
+        slopes = lines[0].view_as(grouped[0])
+        slope, offset = (grouped * slopes).mean(3, keepdim=True).mul_(-1 / voxels)
+        slope = slope * rstd
+        back = torch.stack([slope, torch.addcmul(offset, slope, mean, value=-1)]).expand_as(grouped).flatten(2)
         grads = (
-            s.grad_of_map(grad, line[0], b * (voxels // s.voxels), other)
-            for s, grad, line, b, other in zip(samples, grads, lines, back, others)
+            s.grad_of_map(grad, line[0], b * (voxels // s.voxels) if len(maps) > 1 else b, other)
+            for s, grad, line, b, other in zip(samples, grads, by_map, _split(back, maps), others)
         )
-        return None, None, grad_weight.flatten(1), by_one.flatten(1), *grads
+        return None, None, *_grad_of_affine(sums, weight, bias, change), *grads
+
+
+def _affine(weight, bias, change, samples: int) -> torch.Tensor:
+    """Weight and bias for each sample, [2, B, C]."""
+    both = torch.stack([weight, bias])[:, None]
+    if change is None:
+        return both.expand(-1, samples, -1)
+    scale, shift = change.chunk(2, dim=1)
+    both = torch.addcmul(both, both, scale)
+    both[1].add_(shift)
+    return both
+
+
+def _grad_of_affine(grad: torch.Tensor, weight, bias, change) -> tuple:
+    """Gradients of weight, bias and change, of those of weight and bias for each sample."""
+    if change is None:
+        return *grad.sum(1), None
+    scale, _ = change.chunk(2, dim=1)
+    grad_change = torch.cat([torch.addcmul(grad[0] * weight, grad[1], bias), grad[1]], dim=1)
+    return *torch.addcmul(grad, grad, scale).sum(1), grad_change
 
 
 class _Samples:
     """The samples of a map [B, C, *spatial] one by one, as tables [1, k C, rows, 1] with k voxels beside each other.
 
-    Few channels alone would not fill the registers of a CPU. Coefficients are [.., B, C].
+    Few channels alone would not fill the registers of a CPU. Coefficients are [B, C].
     """
 
     def __init__(self, x: torch.Tensor, dtype: torch.dtype):
         self.x = x.contiguous(memory_format=LAYOUT[x.ndim])
-        self.voxels = x[0, 0].numel()
+        self.voxels = math.prod(x.shape[2:])
         self.fold = math.gcd(self.voxels, max(1, 64 // x.shape[1]))
+        self.columns = self.fold * x.shape[1]
         self.tables = self.tables_of(self.x)
-        self.zeros = torch.zeros(self.fold * x.shape[1], dtype=dtype)
-        self.ones = torch.ones_like(self.zeros)
+        self.zeros, self.ones = torch.tensor([[0.0], [1.0]], dtype=dtype).expand(-1, self.columns).contiguous()
 
     def tables_of(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
-        rows = x.movedim(1, -1).reshape(len(x), 1, -1, 1, self.fold * x.shape[1])
-        return rows.movedim(-1, 2).unbind()
+        return x.movedim(1, -1).reshape(len(x), 1, -1, 1, self.columns).movedim(-1, 2).unbind()
 
     def rows_of(self, coefficients: torch.Tensor) -> Sequence[torch.Tensor]:
         """One row of a table for each sample."""
@@ -86,8 +107,10 @@ class _Samples:
         """Mean and variance over each channel, [2, B, C]."""
         running = self.zeros.clone(), self.ones.clone()  # overwritten, and of no use
         found = [m for table in self.tables for m in torch.batch_norm_update_stats(table, *running, 0.0)]
-        mean, var = torch.cat(found).view(len(self.tables), 2, self.fold, -1).unbind(1)
-        return torch.stack(_pooled(mean, var, 1)).squeeze(2) if self.fold > 1 else torch.stack([mean, var]).squeeze(2)
+        found = torch.stack(found).view(len(self.tables), 2, self.columns).transpose(0, 1)
+        if self.fold == 1:
+            return found
+        return torch.stack(_pooled(*found.unflatten(2, (self.fold, -1)), 1)).squeeze(2)
 
     def lines(self, slope: torch.Tensor, offset: torch.Tensor) -> Iterator[torch.Tensor]:
         """`slope * x + offset` of each sample."""
@@ -103,8 +126,10 @@ class _Samples:
             torch._C._nn.silu(z, out=target)
         return out
 
-    def grad_of_line(self, line: torch.Tensor, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def grad_of_line(self, line: torch.Tensor, grad: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """From the gradient of SiLU's output that of its input; and the sums of that times x and of that, [2, B, C]."""
+        if grad is None:
+            return torch.zeros_like(self.x), torch.zeros_like(line)
         grad = grad.contiguous(memory_format=LAYOUT[grad.ndim])
         out, sums = torch.empty_like(self.x), []
         for table, z, g, target in zip(self.tables, self.lines(*line), self.tables_of(grad), self.tables_of(out)):
@@ -112,7 +137,8 @@ class _Samples:
             sums += torch.ops.aten.native_batch_norm_backward(
                 target, table, None, self.zeros, self.ones, None, None, False, 0.0, (False, True, True)
             )[1:]
-        return out, torch.cat(sums).view(len(out), 2, self.fold, -1).sum(2).transpose(0, 1)
+        sums = torch.stack(sums).view(len(out), 2, self.columns).transpose(0, 1)
+        return out, sums.unflatten(2, (self.fold, -1)).sum(2) if self.fold > 1 else sums.contiguous()
 
     def grad_of_map(self, grad: torch.Tensor, slope: torch.Tensor, line: torch.Tensor, other: torch.Tensor | None):
         """`slope * grad + line(x) + other`, in place of `grad`."""
@@ -128,6 +154,11 @@ def _pooled(mean: torch.Tensor, var: torch.Tensor, dim: int) -> tuple[torch.Tens
     return middle, (mean - middle).square_().add_(var).mean(dim, keepdim=True)
 
 
+def _cat(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Coefficients [2, B, sum of C_k] of those by map."""
+    return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+
 def _split(coefficients: torch.Tensor, maps: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """Coefficients [..., sum of C_k] by map."""
-    return coefficients.split([x.shape[1] for x in maps], dim=-1) if len(maps) > 1 else [coefficients]
+    """Coefficients [2, B, C_k] by map."""
+    return coefficients.split([x.shape[1] for x in maps], dim=2) if len(maps) > 1 else [coefficients]

@@ -49,11 +49,7 @@ class Norm(nn.GroupNorm):
         return (self._apart if maps[0].device.type == "cpu" else self._joined)(maps, change)
 
     def _apart(self, maps, change):
-        weight, bias = (p.expand(len(maps[0]), -1) for p in (self.weight, self.bias))
-        if change is not None:
-            scale, shift = change.chunk(2, dim=1)
-            weight, bias = weight * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
-        both = NormSilu.apply(self.num_groups, self.eps, weight, bias, *maps)
+        both = NormSilu.apply(self.num_groups, self.eps, self.weight, self.bias, change, *maps)
         return both[: len(maps)], both[len(maps) :]
 
     def _joined(self, maps, change):

@@ -151,38 +151,40 @@ MAPS = {  # channels and sizes of maps that count as joined
 }
 
 
-def _maps(name: str, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Weight, bias and maps with a mean that is not 0, as leaves."""
+def _leaves(name: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Weight, bias, change and maps with a mean that is not 0."""
     generator = torch.Generator().manual_seed(0)
     channels = sum(width for width, _ in MAPS[name])
-    shapes = [(2, channels)] * 2 + [(2, width, *size) for width, size in MAPS[name]]
+    shapes = [channels], [channels], (2, 2 * channels), *((2, width, *size) for width, size in MAPS[name])
     made = [torch.randn(shape, generator=generator, dtype=torch.float64) + 1 for shape in shapes]
     parameters = torch.promote_types(dtype, torch.float32)
-    return [x.to(dtype if i > 1 else parameters).requires_grad_() for i, x in enumerate(made)]
+    return [x.to(dtype if x.ndim > 2 else parameters).requires_grad_() for x in made]
 
 
-def _torchs_own(weight, bias, *maps):
+def _torchs_own(weight, bias, change, *maps):
     x = joined(maps)
-    weight, bias = (p.reshape(*p.shape, *[1] * (x.ndim - 2)) for p in (weight, bias))
-    return F.silu(F.group_norm(x, 2) * weight + bias)
+    scale, shift = change.reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+    return F.silu(F.group_norm(x, 2, weight, bias) * (1 + scale) + shift)
 
 
-def _ours(weight, bias, *maps):
-    return joined(NormSilu.apply(2, 1e-5, weight, bias, *maps)[: len(maps)])
+def _ours(*leaves):
+    return joined(NormSilu.apply(2, 1e-5, *leaves)[: len(leaves) - 3])
 
 
 @pytest.mark.parametrize("name", MAPS)
 def test_norm_and_silu_have_the_gradients_that_differences_show(name):
-    """With the maps handed on, whose gradients come back with those of the results."""
-    assert torch.autograd.gradcheck(lambda *a: NormSilu.apply(2, 1e-5, *a), _maps(name, torch.float64))
+    """With the maps handed on, whose gradients come back with those of the results; and without a change."""
+    weight, bias, change, *maps = _leaves(name, torch.float64)
+    for given in (change, None):
+        assert torch.autograd.gradcheck(lambda *a: NormSilu.apply(2, 1e-5, *a), (weight, bias, given, *maps))
 
 
 @pytest.mark.parametrize("dtype, error", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, None])
 @pytest.mark.parametrize("name", MAPS)
 def test_norm_and_silu_are_those_of_torch(name, layout, dtype, error):
-    leaves = _maps(name, dtype)
-    ours = [x if x.ndim == 2 else x.contiguous(memory_format=layout or LAYOUT[x.ndim]) for x in leaves]
+    leaves = _leaves(name, dtype)
+    ours = [x if x.ndim <= 2 else x.contiguous(memory_format=layout or LAYOUT[x.ndim]) for x in leaves]
     expected = [x.detach().double().requires_grad_() for x in leaves]
     found, wanted = _ours(*ours), _torchs_own(*expected)
     grad = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
