@@ -5,8 +5,6 @@ All are exact: same sums, of the same products, in another order. Kernels have 3
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
@@ -27,11 +25,24 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     return F.conv3d(x, weight, bias, padding=1)
 
 
+def _pairs() -> torch.Tensor:
+    """[3, 2 * 2 * 3]: from a kernel along an axis to those from each voxel of a pair to each, over 3 pairs."""
+    kernels = torch.zeros(3, 2, 2, 3, device="cpu")
+    for output in range(2):
+        for step in (-1, 0, 1):
+            pair, voxel = divmod(output + step, 2)
+            kernels[step + 1, output, voxel, pair + 1] = 1
+    return kernels.flatten(1)
+
+
+_PAIRS = _pairs()
+
+
 def _conv_of_pairs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """With two neighbouring voxels of the last axis as one of twice as many channels, which they are in memory."""
     (outputs, channels), size = weight.shape[:2], x.shape[2:-1]
     with torch.autocast("cpu", enabled=False):
-        kernels = (weight @ _pairs()).view(outputs, channels, 3, 3, 2, 2, 3).permute(4, 0, 5, 1, 2, 3, 6)
+        kernels = (weight @ _PAIRS.to(weight)).view(outputs, channels, 3, 3, 2, 2, 3).permute(4, 0, 5, 1, 2, 3, 6)
         kernels = kernels.reshape(2 * outputs, 2 * channels, 3, 3, 3).contiguous(memory_format=LAYOUT[5])
         bias = bias.repeat(2)
     pairs = x.movedim(1, -1).reshape(len(x), *size, -1, 2 * channels).movedim(-1, 1)
@@ -39,15 +50,16 @@ def _conv_of_pairs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
     return out.movedim(1, -1).reshape(len(x), *size, -1, outputs).movedim(-1, 1)
 
 
-@functools.cache
-def _pairs() -> torch.Tensor:
-    """[3, 2 * 2 * 3]: from a kernel along an axis to those from each voxel of a pair to each, over 3 pairs."""
-    kernels = torch.zeros(3, 2, 2, 3)
-    for output in range(2):
-        for step in (-1, 0, 1):
-            pair, voxel = divmod(output + step, 2)
-            kernels[step + 1, output, voxel, pair + 1] = 1
-    return kernels.flatten(1)
+def _places(dims: int) -> torch.Tensor:
+    """[3^dims, 2^dims 3^dims]: from a kernel on the fine grid to those of the places on the coarse one."""
+    first = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], device="cpu")  # fine to coarse, seen from the first place
+    axis = torch.stack([first, first.flip(0, 1)], dim=1)  # fine, place, coarse
+    if dims == 2:
+        return torch.einsum("apx,bqy->abpqxy", axis, axis).reshape(9, -1)
+    return torch.einsum("apx,bqy,crz->abcpqrxyz", axis, axis, axis).reshape(27, -1)
+
+
+_PLACES = {dims: _places(dims) for dims in (2, 3)}
 
 
 def conv_of_repeated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -58,21 +70,11 @@ def conv_of_repeated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """
     dims, outputs = x.ndim - 2, len(weight)
     with torch.autocast("cpu", enabled=False):
-        kernels = (weight.flatten(2) @ _places(dims)).unflatten(2, (2**dims, *[3] * dims))
+        kernels = (weight.flatten(2) @ _PLACES[dims].to(weight)).unflatten(2, (2**dims, *[3] * dims))
     kernels = kernels.movedim(2, 0).flatten(0, 1).contiguous(memory_format=LAYOUT[x.ndim])
     out = _CONV[dims](x, kernels, padding=1).movedim(1, -1).unflatten(-1, (*[2] * dims, outputs))
     order = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]  # beside each coarse axis its two places
     return out.permute(0, *order, -1).reshape(len(x), *[2 * n for n in x.shape[2:]], outputs).movedim(-1, 1)
-
-
-@functools.cache
-def _places(dims: int) -> torch.Tensor:
-    """[3^dims, 2^dims 3^dims]: from a kernel on the fine grid to those of the places on the coarse one."""
-    first = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])  # fine neighbour to coarse, from the first place
-    axis = torch.stack([first, first.flip(0, 1)], dim=1)  # fine, place, coarse
-    if dims == 2:
-        return torch.einsum("apx,bqy->abpqxy", axis, axis).reshape(9, -1)
-    return torch.einsum("apx,bqy,crz->abcpqrxyz", axis, axis, axis).reshape(27, -1)
 
 
 class _ManyToFew(torch.autograd.Function):

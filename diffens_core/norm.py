@@ -94,7 +94,8 @@ class _Samples:
         self.fold = math.gcd(self.voxels, max(1, 64 // x.shape[1]))
         self.columns = self.fold * x.shape[1]
         self.tables = self.tables_of(self.x)
-        self.zeros, self.ones = torch.tensor([[0.0], [1.0]], dtype=dtype).expand(-1, self.columns).contiguous()
+        self.zeros = torch.zeros(self.columns, dtype=dtype, device=x.device)
+        self.ones = torch.ones_like(self.zeros)
 
     def tables_of(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
         return x.movedim(1, -1).reshape(len(x), 1, -1, 1, self.columns).movedim(-1, 2).unbind()

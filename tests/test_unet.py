@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from tiny import wake
 
 from diffens_core.config import UNetConfig
+from diffens_core.narrow import conv3d, conv_of_repeated
 from diffens_core.norm import LAYOUT, NormSilu
 from diffens_core.presets import PRESETS
 from diffens_core.unet import Attention, Norm, UNet, joined, timestep_embedding
@@ -210,3 +211,38 @@ def test_maps_that_stay_apart_give_what_joined_ones_do(dims, monkeypatch):
         results.append([out, *feats, *(p.grad for p in net.parameters())])
     for a, b in zip(*results):
         assert (a - b).abs().max() <= 1e-4 * b.abs().max()
+
+
+@pytest.mark.parametrize("dims, size", [(2, (4, 6)), (3, (4, 2, 4))])
+def test_a_convolution_of_repeated_voxels_is_that(dims, size):
+    x, weight = torch.randn(2, 5, *size, requires_grad=True), torch.randn(3, 5, *[3] * dims, requires_grad=True)
+    conv = {2: F.conv2d, 3: F.conv3d}[dims]
+    _same(conv_of_repeated(x, weight), conv(F.interpolate(x, scale_factor=2), weight, padding=1), (x, weight))
+
+
+@pytest.mark.parametrize("outputs, channels, size", [(3, 40, (4, 5, 6)), (8, 33, (5, 4, 4)), (4, 8, (4, 5, 8))])
+def test_narrow_convolutions_are_those_of_torch(outputs, channels, size):
+    """In float32 up to rounding; in bf16, where pairs of voxels are taken, up to its own."""
+    x, weight = torch.randn(2, channels, *size), torch.randn(outputs, channels, 3, 3, 3)
+    leaves = [v.requires_grad_() for v in (x, weight, torch.randn(outputs))]
+    expected = F.conv3d(*leaves, padding=1)
+    _same(conv3d(*leaves), expected, leaves)
+    leaves = [v.detach().bfloat16().requires_grad_() for v in leaves]
+    _same(conv3d(*leaves), F.conv3d(*leaves, padding=1), leaves, error=0.02)
+
+
+def test_the_gradient_of_a_narrow_convolution_may_be_for_the_weights_alone():
+    x, leaves = torch.randn(1, 33, 4, 4, 4), [torch.randn(2, 33, 3, 3, 3), torch.randn(2)]
+    leaves = [v.requires_grad_() for v in leaves]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = conv3d(x, *leaves), F.conv3d(x, *leaves, padding=1)
+    assert found.dtype == torch.bfloat16
+    _same(found, expected, leaves, error=0.02)
+
+
+def _same(found, expected, leaves, error=1e-5):
+    """Values and gradients."""
+    assert found.shape == expected.shape
+    grad = torch.randn(expected.shape).to(expected.dtype)
+    found, expected = ([y, *torch.autograd.grad(y, leaves, grad)] for y in (found, expected))
+    assert all((a - b).abs().max() <= error * b.abs().max() and a.dtype == b.dtype for a, b in zip(found, expected))
