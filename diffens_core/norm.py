@@ -30,12 +30,11 @@ class NormSilu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, groups, eps, weight, bias, change, *maps):
         samples = [_Samples(x, weight.dtype) for x in maps]
-        mean, var = _cat([s.moments() for s in samples]).unflatten(2, (groups, -1))
-        mean, var = _pooled(mean, var, 2)  # [B, groups, 1]
+        mean, var = _pooled(_cat([s.moments() for s in samples]).unflatten(2, (groups, -1)), 3)  # [B, groups, 1]
         rstd = var.add_(eps).rsqrt_()
-        affine = _affine(weight, bias, change, len(mean)).unflatten(2, (groups, -1))
-        slope = affine[0] * rstd
-        lines = torch.stack([slope, torch.addcmul(affine[1], slope, mean, value=-1)]).flatten(2)
+        slope, offset = _affine(weight, bias, change, mean.shape[0]).unflatten(2, (groups, -1)).unbind()
+        slope = slope * rstd
+        lines = torch.stack([slope, torch.addcmul(offset, slope, mean, value=-1)]).flatten(2)
         ctx.save_for_backward(weight, bias, change, mean, rstd, lines, *maps)
         ctx.set_materialize_grads(False)
         return *(s.silu_of(line) for s, line in zip(samples, _split(lines, maps))), *maps
@@ -48,11 +47,11 @@ class NormSilu(torch.autograd.Function):
         samples, by_map = [_Samples(x, weight.dtype) for x in maps], _split(lines, maps)
         grads, sums = zip(*(s.grad_of_line(line, grad) for s, line, grad in zip(samples, by_map, grads)))
         sums = _cat(sums)  # over voxels, of gradient * x and of gradient
-        grouped = sums.unflatten(2, mean.shape[1:2] + (-1,))
-        grouped[0].addcmul_(mean, grouped[1], value=-1).mul_(rstd)  # now of gradient * norm and of gradient
+        grouped = sums.unflatten(2, (mean.shape[1], -1))
+        by_x, by_one = grouped.unbind()
+        by_x.addcmul_(mean, by_one, value=-1).mul_(rstd)  # now of gradient * norm
         voxels = max(s.voxels for s in samples)
-        slopes = lines[0].view_as(grouped[0])
-        slope, offset = (grouped * slopes).mean(3, keepdim=True).mul_(-1 / voxels)
+        slope, offset = (grouped * lines[0].view_as(by_x)).mean(3, keepdim=True).mul_(-1 / voxels).unbind()
         slope = slope * rstd
         back = torch.stack([slope, torch.addcmul(offset, slope, mean, value=-1)]).expand_as(grouped).flatten(2)
         grads = (
@@ -76,10 +75,11 @@ def _affine(weight, bias, change, samples: int) -> torch.Tensor:
 def _grad_of_affine(grad: torch.Tensor, weight, bias, change) -> tuple:
     """Gradients of weight, bias and change, of those of weight and bias for each sample."""
     if change is None:
-        return *grad.sum(1), None
+        return *grad.sum(1).unbind(), None
     scale, _ = change.chunk(2, dim=1)
-    grad_change = torch.cat([torch.addcmul(grad[0] * weight, grad[1], bias), grad[1]], dim=1)
-    return *torch.addcmul(grad, grad, scale).sum(1), grad_change
+    by_weight, by_bias = grad.unbind()
+    grad_change = torch.cat([torch.addcmul(by_weight * weight, by_bias, bias), by_bias], dim=1)
+    return *torch.addcmul(grad, grad, scale).sum(1).unbind(), grad_change
 
 
 class _Samples:
@@ -98,7 +98,9 @@ class _Samples:
         self.ones = torch.ones_like(self.zeros)
 
     def tables_of(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
-        return x.movedim(1, -1).reshape(len(x), 1, -1, 1, self.columns).movedim(-1, 2).unbind()
+        sample, row = self.voxels * x.shape[1], self.columns
+        shape, strides = (x.shape[0], 1, row, sample // row, 1), (sample, sample, 1, row, row)
+        return x.as_strided(shape, strides).unbind()
 
     def rows_of(self, coefficients: torch.Tensor) -> Sequence[torch.Tensor]:
         """One row of a table for each sample."""
@@ -106,24 +108,24 @@ class _Samples:
 
     def moments(self) -> torch.Tensor:
         """Mean and variance over each channel, [2, B, C]."""
-        running = self.zeros.clone(), self.ones.clone()  # overwritten, and of no use
-        found = [m for table in self.tables for m in torch.batch_norm_update_stats(table, *running, 0.0)]
-        found = torch.stack(found).view(len(self.tables), 2, self.columns).transpose(0, 1)
+        running = self.zeros.clone()  # overwritten, and of no use
+        found = [m for table in self.tables for m in torch.batch_norm_update_stats(table, running, running, 0.0)]
+        found = torch.stack(found).view(-1, 2, self.columns).transpose(0, 1)
         if self.fold == 1:
             return found
-        return torch.stack(_pooled(*found.unflatten(2, (self.fold, -1)), 1)).squeeze(2)
+        return torch.stack(_pooled(found.unflatten(2, (self.fold, -1)), 2)).squeeze(2)
 
-    def lines(self, slope: torch.Tensor, offset: torch.Tensor) -> Iterator[torch.Tensor]:
+    def lines(self, line: torch.Tensor) -> Iterator[torch.Tensor]:
         """`slope * x + offset` of each sample."""
-        for table, a, b in zip(self.tables, self.rows_of(slope), self.rows_of(offset)):
-            yield self.line(table, a, b)
+        slope, offset = line.unbind()
+        return map(self.line, self.tables, self.rows_of(slope), self.rows_of(offset))
 
     def line(self, table, slope, offset) -> torch.Tensor:
         return torch.native_batch_norm(table, slope, offset, self.zeros, self.ones, False, 0.0, 0.0)[0]
 
     def silu_of(self, line: torch.Tensor) -> torch.Tensor:
         out = torch.empty_like(self.x)
-        for target, z in zip(self.tables_of(out), self.lines(*line)):
+        for target, z in zip(self.tables_of(out), self.lines(line)):
             torch._C._nn.silu(z, out=target)
         return out
 
@@ -133,26 +135,27 @@ class _Samples:
             return torch.zeros_like(self.x), torch.zeros_like(line)
         grad = grad.contiguous(memory_format=LAYOUT[grad.ndim])
         out, sums = torch.empty_like(self.x), []
-        for table, z, g, target in zip(self.tables, self.lines(*line), self.tables_of(grad), self.tables_of(out)):
+        for table, z, g, target in zip(self.tables, self.lines(line), self.tables_of(grad), self.tables_of(out)):
             torch.ops.aten.silu_backward.grad_input(g, z, grad_input=target)
             sums += torch.ops.aten.native_batch_norm_backward(
                 target, table, None, self.zeros, self.ones, None, None, False, 0.0, (False, True, True)
             )[1:]
-        sums = torch.stack(sums).view(len(out), 2, self.columns).transpose(0, 1)
+        sums = torch.stack(sums).view(-1, 2, self.columns).transpose(0, 1)
         return out, sums.unflatten(2, (self.fold, -1)).sum(2) if self.fold > 1 else sums.contiguous()
 
     def grad_of_map(self, grad: torch.Tensor, slope: torch.Tensor, line: torch.Tensor, other: torch.Tensor | None):
         """`slope * grad + line(x) + other`, in place of `grad`."""
         others = repeat(None) if other is None else self.tables_of(other.contiguous(memory_format=LAYOUT[grad.ndim]))
-        for g, a, z, o in zip(self.tables_of(grad), self.rows_of(slope), self.lines(*line), others):
+        for g, a, z, o in zip(self.tables_of(grad), self.rows_of(slope), self.lines(line), others):
             torch.add(self.line(g, a, self.zeros), z if o is None else z.add_(o), out=g)
         return grad
 
 
-def _pooled(mean: torch.Tensor, var: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance of equally large parts put together, over dimension `dim`, which is kept."""
-    middle = mean.mean(dim, keepdim=True)
-    return middle, (mean - middle).square_().add_(var).mean(dim, keepdim=True)
+def _pooled(moments: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of equally large parts together, from theirs [2, ..], over dimension `dim`, which is kept."""
+    middle = moments.mean(dim, keepdim=True)[0]
+    mean, var = moments.unbind()
+    return middle, (mean - middle).square_().add_(var).mean(dim - 1, keepdim=True)
 
 
 def _cat(parts: Sequence[torch.Tensor]) -> torch.Tensor:

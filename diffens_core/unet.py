@@ -75,6 +75,8 @@ class _MapsConv:
     """A convolution of several maps as if they were `joined`, which saves the memory and the time of doing that."""
 
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
+        if len(maps) == 1:
+            return self._conv_forward(maps[0], self.weight, self.bias)
         *coarse, weight = self.weight.split([x.shape[1] for x in maps], dim=1)
         out = self._conv_forward(maps[-1], weight, self.bias)
         for x, weight in zip(maps, coarse):
