@@ -1,9 +1,12 @@
-"""Speed of our 2D U-Net against diffusers' of the same widths, and of bf16 against float32, in one process.
+"""Speed of our U-Nets, in one process with what they were before and with diffusers' and MONAI's of the same widths.
 
-    python benchmarks/networks.py [--base 16] [--size 80 96] [--rounds 15]
+    python benchmarks/networks.py [--rounds 15] [--threads 1]
 
-Variants take turns, so that a busy machine slows all of them; ratios of medians are what counts. The physical limit
-beside them is the rate of a large matrix product in the same precision: no network runs faster than its operations.
+Two networks of the demo: the 2D one on 8 slices of 96 x 80, the 3D one on 2 patches of 32 x 48 x 32. `before` is
+ours with torch's own group norm on concatenated maps, all channels last: what every device but the CPU computes.
+Variants take turns, so that a busy machine slows all of them; what counts are ratios of medians. A training step is
+that of `train.py`: forward and backward pass, clipping, Adam, moving average. The physical limit beside them is the
+rate of a large matrix product in the same precision: no network runs faster than its operations.
 """
 
 from __future__ import annotations
@@ -11,91 +14,163 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from unittest import mock
 
 import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from diffusers import UNet2DModel
+from monai.networks.nets import DiffusionModelUNet
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffens_core import unet
 from diffens_core.config import UNetConfig
-from diffens_core.device import autocast, pick_device
-from diffens_core.unet import UNet
+from diffens_core.device import autocast, fastest_precision, has_fast_bf16, pick_device
+from diffens_core.train import MovingAverage
+
+MULT = (1, 2, 4)
+CASES = {2: (16, 8, 1, (8, 96, 80)), 3: (8, 44, 4, (2, 32, 48, 32))}  # base, channels in and out, batch and size
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
-def peer(base: int, mult: tuple[int, ...], channels: int) -> UNet2DModel:
-    """diffusers' U-Net without attention, one residual block a level (it adds one more in each decoder level)."""
-    widths = tuple(base * m for m in mult)
-    blocks = {"down_block_types": ("DownBlock2D",) * len(mult), "up_block_types": ("UpBlock2D",) * len(mult)}
-    return UNet2DModel(
-        in_channels=channels,
-        out_channels=1,
-        block_out_channels=widths,
-        layers_per_block=1,
-        norm_num_groups=8,
-        add_attention=False,
-        **blocks,
-    )
+@contextmanager
+def before() -> Iterator[None]:
+    """Within it, our U-Net takes torch's own operators on a CPU, as it does elsewhere."""
+    with (
+        mock.patch.object(unet.Norm, "_apart", unet.Norm._joined),
+        mock.patch.object(unet, "conv3d", lambda x, weight, bias: F.conv3d(x, weight, bias, padding=1)),
+    ):
+        yield
 
 
-def variants(base: int, size: tuple[int, int], device: torch.device) -> dict[str, tuple[Callable, float]]:
-    """Named functions that run a forward pass on 16 slices, and the operations each of them does."""
-    channels, mult = 7, (1, 2, 4)
-    x, t = torch.randn(16, channels, *size, device=device), torch.randint(1000, (16,), device=device)
-    ours = UNet(2, channels, 1, UNetConfig(base, mult, 1)).to(device)
-    theirs = peer(base, mult, channels).to(device)
-    functions = {}
-    for name, net in (("ours", ours), ("diffusers", theirs)):
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            net(x, t)
-        for precision in ("float32", "bf16"):
-            functions[f"{name} {precision}"] = (_run(net, x, t, device, precision), counter.get_total_flops())
-    return functions
+def networks(dims: int) -> dict[str, nn.Module]:
+    """Ours and others' of the same widths, without attention; theirs have one more block in each decoder level."""
+    base, channels, outputs, _ = CASES[dims]
+    widths = tuple(base * m for m in MULT)
+    made = {"ours": unet.UNet(dims, channels, outputs, UNetConfig(base, MULT, 1))}
+    options = {"in_channels": channels, "out_channels": outputs, "norm_num_groups": 8}
+    if dims == 2:
+        blocks = {"down_block_types": ("DownBlock2D",) * len(MULT), "up_block_types": ("UpBlock2D",) * len(MULT)}
+        sizes = {"block_out_channels": widths, "layers_per_block": 1, "add_attention": False}
+        made["diffusers"] = UNet2DModel(**options, **blocks, **sizes)
+    sizes = {"channels": widths, "num_res_blocks": 1, "attention_levels": (False,) * len(MULT)}
+    made["MONAI"] = DiffusionModelUNet(dims, **options, **sizes)
+    return made
 
 
-def _run(net, x, t, device, precision) -> Callable:
-    def run():
-        with torch.inference_mode(), autocast(device, precision):
-            net(x, t)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+class Variant:
+    """A network in a precision, and how long its forward pass and its training step took in every round."""
 
-    return run
+    def __init__(self, net: nn.Module, dims: int, precision: str, device: torch.device, way: Callable = nullcontext):
+        _, channels, outputs, (batch, *size) = CASES[dims]
+        self.net, self.precision, self.device, self.way = net.to(device), precision, device, way
+        self.x, self.y = (torch.randn(batch, n, *size, device=device) for n in (channels, outputs))
+        self.t = torch.randint(1000, (batch,), device=device)
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+        self.average = MovingAverage(0.999, dict(net.named_parameters()))
+        self.times = {self.forward: [], self.step: []}
+
+    def answer(self) -> torch.Tensor:
+        with self.way(), autocast(self.device, self.precision):
+            out = self.net(self.x, self.t)
+        out = out if isinstance(out, torch.Tensor) else out[0] if isinstance(out, tuple) else out.sample
+        return out.float()
+
+    @torch.inference_mode()
+    def forward(self) -> None:
+        self.answer()
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        F.mse_loss(self.answer(), self.y).backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update(dict(self.net.named_parameters()), 1000)
+
+    def round(self) -> None:
+        """Each of them once."""
+        for function, times in self.times.items():
+            start = time.perf_counter()
+            function()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+
+    def operations(self) -> int:
+        """Of a training step."""
+        with FlopCounterMode(display=False) as counter:
+            self.step()
+        return counter.get_total_flops()
+
+
+def compare(dims: int, rounds: int, device: torch.device) -> dict[str, Variant]:
+    """Run all variants by turns and print a row for each."""
+    variants, operations = {}, {}
+    for name, net in networks(dims).items():
+        ways = {"ours": nullcontext, "before": before} if name == "ours" else {name: nullcontext}
+        count = Variant(net, dims, "float32", device, before).operations()  # before: ours counts what its ways add
+        for label, way in ways.items():
+            for precision in PRECISIONS if has_fast_bf16(device) else ("float32",):
+                variants[f"{label} {precision}"] = Variant(net, dims, precision, device, way)
+                operations[f"{label} {precision}"] = count
+    for _ in range(rounds + 2):
+        for variant in variants.values():
+            variant.round()
+    limit = {v.precision: matrix_rate(device, PRECISIONS[v.precision]) for v in variants.values()}
+    medians = {name: [statistics.median(times[2:]) for times in v.times.values()] for name, v in variants.items()}
+    reference = medians["before bf16" if has_fast_bf16(device) else "before float32"][1]
+    rates = ", ".join(f"{precision} {rate / 1e9:.0f}" for precision, rate in limit.items())
+    print(f"\n{dims}D; matrix product, GFLOP/s: {rates}")
+    print("network             forward ms  step ms   GFLOP  GFLOP/s  of matrix rate  times as fast as before's auto")
+    for name, (forward, step) in medians.items():
+        rate = operations[name] / step
+        print(
+            f"{name:18} {forward * 1e3:11.1f} {step * 1e3:8.1f} {operations[name] / 1e9:7.2f} {rate / 1e9:8.1f} "
+            f"{rate / limit[variants[name].precision]:15.1%} {reference / step:31.2f}"
+        )
+    return variants
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """Operations a second of a large matrix product: the physical limit."""
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    times = [_timed(lambda: (a @ a)[0, 0].item()) for _ in range(6)]
+    a, times = torch.randn(size, size, device=device, dtype=dtype), []
+    for _ in range(6):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()
+        times.append(time.perf_counter() - start)
     return 2 * size**3 / min(times)
 
 
-def _timed(function: Callable) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def by_operation(variant: Variant, steps: int = 8, rows: int = 14) -> None:
+    """Print what a training step is made of, by the time that each operator takes itself."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        for _ in range(steps):
+            variant.step()
+    events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    print(f"{'operator':40} {'ms':>7} {'share':>6} {'calls':>6}")
+    for event in events[:rows]:
+        time_of = event.self_cpu_time_total
+        print(f"{event.key[:40]:40} {time_of / steps / 1e3:7.2f} {time_of / total:6.1%} {event.count / steps:6.0f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=(80, 96))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     device = pick_device()
-    functions = variants(args.base, tuple(args.size), device)
-    for function, _ in functions.values():
-        function()
-    times = {name: [] for name in functions}
-    for _ in range(args.rounds):
-        for name, (function, _) in functions.items():
-            times[name].append(_timed(function))
-    limit = {"float32": matrix_rate(device, torch.float32), "bf16": matrix_rate(device, torch.bfloat16)}
-    reference = statistics.median(times["ours float32"])
-    print(f"{'variant':18} {'median ms':>10} {'ratio':>6} {'GFLOP':>7} {'of matrix rate':>15}")
-    for name, values in times.items():
-        median, operations = statistics.median(values), functions[name][1]
-        share = operations / median / limit[name.split()[1]]
-        print(f"{name:18} {median * 1e3:10.1f} {median / reference:6.2f} {operations / 1e9:7.2f} {share:15.1%}")
+    auto = fastest_precision(device)
+    print(f"auto precision: {auto}")
+    for dims in CASES:
+        variants = compare(dims, args.rounds, device)
+        for name in ("before", "ours"):
+            print(f"\n{dims}D {name} {auto}, a training step with the profiler's own time:")
+            by_operation(variants[f"{name} {auto}"])
 
 
 if __name__ == "__main__":

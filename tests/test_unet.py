@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import wake
 
 from diffens_core.config import UNetConfig
+from diffens_core.narrow import conv3d, conv_of_repeated
+from diffens_core.norm import LAYOUT, NormSilu
 from diffens_core.presets import PRESETS
-from diffens_core.unet import Attention, UNet, timestep_embedding
+from diffens_core.unet import Attention, Norm, UNet, joined, timestep_embedding
 
 PAPER = PRESETS["paper"]
 TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths
@@ -137,3 +140,109 @@ def test_coarse_maps_two_voxels_thick_train_alike_every_time_in_bf16(size):
         out.float().square().sum().backward()
         found.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
     assert found[0].isfinite().all() and all(torch.equal(g, found[0]) for g in found)
+
+
+MAPS = {  # channels and sizes of maps that count as joined
+    "one": [(12, (4, 6))],
+    "one voxel": [(12, (1, 1, 1))],
+    "narrow": [(4, (6, 4, 2))],
+    "two grids": [(8, (2, 4)), (4, (4, 8))],
+    "two grids in 3D": [(8, (2, 1, 2)), (4, (4, 2, 4))],
+    "one grid": [(8, (4, 4)), (4, (4, 4))],
+}
+
+
+def _leaves(name: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Weight, bias, change and maps with a mean that is not 0."""
+    generator = torch.Generator().manual_seed(0)
+    channels = sum(width for width, _ in MAPS[name])
+    shapes = [channels], [channels], (2, 2 * channels), *((2, width, *size) for width, size in MAPS[name])
+    made = [torch.randn(shape, generator=generator, dtype=torch.float64) + 1 for shape in shapes]
+    parameters = torch.promote_types(dtype, torch.float32)
+    return [x.to(dtype if x.ndim > 2 else parameters).requires_grad_() for x in made]
+
+
+def _torchs_own(weight, bias, change, *maps):
+    x = joined(maps)
+    scale, shift = change.reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+    return F.silu(F.group_norm(x, 2, weight, bias) * (1 + scale) + shift)
+
+
+def _ours(*leaves):
+    return joined(NormSilu.apply(2, 1e-5, *leaves)[: len(leaves) - 3])
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_norm_and_silu_have_the_gradients_that_differences_show(name):
+    """With the maps handed on, whose gradients come back with those of the results; and without a change."""
+    weight, bias, change, *maps = _leaves(name, torch.float64)
+    for given in (change, None):
+        assert torch.autograd.gradcheck(lambda *a: NormSilu.apply(2, 1e-5, *a), (weight, bias, given, *maps))
+
+
+@pytest.mark.parametrize("dtype, error", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, None])
+@pytest.mark.parametrize("name", MAPS)
+def test_norm_and_silu_are_those_of_torch(name, layout, dtype, error):
+    leaves = _leaves(name, dtype)
+    ours = [x if x.ndim <= 2 else x.contiguous(memory_format=layout or LAYOUT[x.ndim]) for x in leaves]
+    expected = [x.detach().double().requires_grad_() for x in leaves]
+    found, wanted = _ours(*ours), _torchs_own(*expected)
+    grad = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    pairs = zip(
+        (found, *torch.autograd.grad(found, leaves, grad.to(found.dtype))),
+        (wanted, *torch.autograd.grad(wanted, expected, grad.to(found.dtype).double())),
+    )
+    assert found.dtype == dtype
+    assert all((a - b).abs().max() <= error * max(1.0, b.abs().max()) for a, b in pairs)
+    with torch.inference_mode():
+        assert torch.equal(_ours(*ours), found)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_maps_that_stay_apart_give_what_joined_ones_do(dims, monkeypatch):
+    """The way of a CPU against that of other devices: output and gradients."""
+    net, x, results = wake(_small(dims)), torch.randn(2, 3, *[8] * dims), []
+    for way in (Norm._apart, Norm._joined):
+        monkeypatch.setattr(Norm, "_apart", way)
+        net.zero_grad()
+        out, feats = net(x, torch.tensor([5, 700]))
+        sum(f.square().sum() for f in (out, *feats)).backward()
+        results.append([out, *feats, *(p.grad for p in net.parameters())])
+    for a, b in zip(*results):
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max()
+
+
+@pytest.mark.parametrize("dims, size", [(2, (4, 6)), (3, (4, 2, 4))])
+def test_a_convolution_of_repeated_voxels_is_that(dims, size):
+    x, weight = torch.randn(2, 5, *size, requires_grad=True), torch.randn(3, 5, *[3] * dims, requires_grad=True)
+    conv = {2: F.conv2d, 3: F.conv3d}[dims]
+    _same(conv_of_repeated(x, weight), conv(F.interpolate(x, scale_factor=2), weight, padding=1), (x, weight))
+
+
+@pytest.mark.parametrize("outputs, channels, size", [(3, 40, (4, 5, 6)), (8, 33, (5, 4, 4)), (4, 8, (4, 5, 8))])
+def test_narrow_convolutions_are_those_of_torch(outputs, channels, size):
+    """In float32 up to rounding; in bf16, where pairs of voxels are taken, up to its own."""
+    x, weight = torch.randn(2, channels, *size), torch.randn(outputs, channels, 3, 3, 3)
+    leaves = [v.requires_grad_() for v in (x, weight, torch.randn(outputs))]
+    expected = F.conv3d(*leaves, padding=1)
+    _same(conv3d(*leaves), expected, leaves)
+    leaves = [v.detach().bfloat16().requires_grad_() for v in leaves]
+    _same(conv3d(*leaves), F.conv3d(*leaves, padding=1), leaves, error=0.02)
+
+
+def test_the_gradient_of_a_narrow_convolution_may_be_for_the_weights_alone():
+    x, leaves = torch.randn(1, 33, 4, 4, 4), [torch.randn(2, 33, 3, 3, 3), torch.randn(2)]
+    leaves = [v.requires_grad_() for v in leaves]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = conv3d(x, *leaves), F.conv3d(x, *leaves, padding=1)
+    assert found.dtype == torch.bfloat16
+    _same(found, expected, leaves, error=0.02)
+
+
+def _same(found, expected, leaves, error=1e-5):
+    """Values and gradients."""
+    assert found.shape == expected.shape
+    grad = torch.randn(expected.shape).to(expected.dtype)
+    found, expected = ([y, *torch.autograd.grad(y, leaves, grad)] for y in (found, expected))
+    assert all((a - b).abs().max() <= error * b.abs().max() and a.dtype == b.dtype for a, b in zip(found, expected))
