@@ -117,7 +117,7 @@ PRESETS = {
         phantoms=(32, 2, 6),
         planes=TWO_PLANES,
         expert=UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
-        expert_train=(Phase(1000, 8, 3e-3),),
+        expert_train=(Phase(2000, 8, 3e-3),),
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         fusion_train=(Phase(3000, 2, 3e-3, patch=(32, 48, 32)),),
         states=StatesConfig(steps=3, heads=32, patches=384, rounds=2),
