@@ -52,6 +52,7 @@ class UNetConfig:
     """Widths are `base * mult[k]` at level k; `blocks` residual blocks a level.
 
     attention: levels whose blocks are followed by self-attention; where there are any, the middle has it too.
+    kernel: of the convolutions within a level, 1 or 3; with 1 and a single level no voxel sees another.
     """
 
     base: int = 64
@@ -60,8 +61,10 @@ class UNetConfig:
     dropout: float = 0.0
     checkpointing: bool = False
     attention: tuple[int, ...] = option(())
+    kernel: int = option(3)
 
     def __post_init__(self):
+        _one_of("kernel", self.kernel, (1, 3))
         _at_least("base", self.base, 2)
         _at_least("blocks", self.blocks, 1)
         if not self.mult or min(self.mult) < 1:
@@ -76,7 +79,8 @@ class FusionConfig:
 
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
     the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
-    estimate that the sampler makes of it.
+    estimate that the sampler makes of it; context: off, a control: no neighbours, and the finest feature maps averaged
+    over planes (with a network that is as blind, `UNetConfig.kernel`).
     """
 
     gate: str = "softmax"
@@ -85,6 +89,7 @@ class FusionConfig:
     prediction: str = "v"
     coordinates: bool = option(True)
     linear: bool = option(False)
+    context: bool = option(True)
 
     def __post_init__(self):
         _one_of("gate", self.gate, ("softmax", "affine", "uniform"))
@@ -328,9 +333,9 @@ def load_config(path: str | Path) -> RunConfig:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _one_of(key: str, value: str, allowed) -> None:
+def _one_of(key: str, value, allowed) -> None:
     if value not in allowed:
-        raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+        raise ConfigError(f"{key} must be one of {', '.join(map(str, allowed))}, not {value!r}")
 
 
 def _at_least(key: str, value: int, least: int) -> None:

@@ -59,13 +59,13 @@ class FeatureAdapters(nn.Module):
     One zero-initialised Conv3d a level; kernel and stride are 2^k along the slice axis only and 1 in plane.
     """
 
-    def __init__(self, expert: SliceExpert, widths: Sequence[int]):
+    def __init__(self, dim: int, widths_2d: Sequence[int], widths_3d: Sequence[int]):
         super().__init__()
-        self.dim = expert.dim
+        self.dim = dim
         self.convs = nn.ModuleList()
-        for level, (wide_2d, wide_3d) in enumerate(zip(expert.net.widths, widths, strict=True)):
+        for level, (wide_2d, wide_3d) in enumerate(zip(widths_2d, widths_3d, strict=True)):
             size = [1, 1, 1]
-            size[expert.dim - 2] = 2**level
+            size[dim - 2] = 2**level
             self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
 
     def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -124,15 +124,17 @@ class Fusion(nn.Module):
         channels = channels_in(conditions) + len(experts) + config.linear
         self.net = UNet(3, channels, len(experts) + 1, unet)
         self.adapters = nn.ModuleList()
-        if config.features:
-            for expert in experts:
+        read = (experts if config.context else experts[:1]) if config.features else []
+        for expert in read:
+            if config.context:
                 check_levels(expert, self.net)
-                self.adapters.append(FeatureAdapters(expert, self.net.widths))
+            self.adapters.append(
+                FeatureAdapters(expert.dim, expert.net.widths[: len(self.net.widths)], self.net.widths)
+            )
         self.linear = None
         if config.linear:
-            finest = sum(expert.net.widths[0] for expert in experts) if config.features else 0
-            points = len(experts) + conditions + 1 + finest
-            self.linear = LinearCorrection(points, len(experts), self.schedule.steps)
+            points = len(experts) + conditions + 1 + sum(expert.net.widths[0] for expert in read)
+            self.linear = LinearCorrection(points, len(experts) if config.context else 0, self.schedule.steps)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -166,6 +168,8 @@ class Fusion(nn.Module):
         else:
             answers = [self._features(expert, xt, y, t, coords, box) for expert in self.experts]
             eps_planes, feats = torch.stack([eps for eps, _ in answers]), [feats for _, feats in answers]
+            if not self.config.context:
+                feats = [[torch.stack([maps[0] for maps in feats]).mean(0)]]
         lifted = Lifted(eps_planes, feats)
         if self.linear is None:
             return lifted
@@ -178,7 +182,8 @@ class Fusion(nn.Module):
         planes = self._outputs(lifted.eps_planes, xt, t)
         average = planes.mean(1, keepdim=True)
         points = [planes, y, xt, *(crop_like(feats[0], xt) for feats in lifted.feats)]
-        return points, torch.cat([self.estimate(average, y), (planes - average)[:, 1:]], dim=1)
+        around = torch.cat([self.estimate(average, y), (planes - average)[:, 1:]], dim=1)
+        return points, around if self.config.context else around[:, :0]
 
     def estimate(self, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """What the sampler makes of a clean estimate `x0` [B, 1, X, Y, Z]."""

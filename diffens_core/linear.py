@@ -32,7 +32,6 @@ class LinearCorrection(nn.Module):
 
     def forward(self, points: Sequence[torch.Tensor], around: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """[B, 1, X, Y, Z] float32. points: [B, *, X, Y, Z] each; around: [B, A, X, Y, Z]; t: [B] int64."""
-        padded = F.pad(around, [1] * 6, mode="replicate")
         with torch.autocast(around.device.type, enabled=False):  # sums of many small terms
             bias, *own, kernels = (self.hats(t) @ self.weights).split(
                 [1, *(part.shape[1] for part in points), len(REACH) * self.around], dim=1
@@ -40,13 +39,16 @@ class LinearCorrection(nn.Module):
             total = bias[:, :, None, None, None]
             for part, weight in zip(points, own):
                 total = total + (part.float() * weight[:, :, None, None, None]).sum(1, keepdim=True)
+            if self.around == 0:
+                return total
+            padded = F.pad(around, [1] * 6, mode="replicate")
             kernels = kernels.unflatten(1, (self.around, 3, 3, 3))
             return total + torch.cat([F.conv3d(p[None], k[None]) for p, k in zip(padded, kernels)])
 
     def rows(self, points: Sequence[torch.Tensor], around: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """[N, D] float64: the rows of the voxels `where`, indices [N] into one flattened volume (B = 1)."""
         shape = around.shape[2:]
-        padded = F.pad(around, [1] * 6, mode="replicate")[0]
+        padded = F.pad(around, [1] * 6, mode="replicate")[0] if self.around else []
         found = [torch.ones(1, len(where), device=around.device)]
         found += [part[0].flatten(1)[:, where] for part in points]
         for volume in padded:

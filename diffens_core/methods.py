@@ -147,6 +147,11 @@ def true_states(s: Setting) -> dict:
     return {"train": replace(train, states=train.states and replace(train.states, true=True))}
 
 
+def no_context(s: Setting) -> dict:
+    """A correction voxel by voxel, from the planes' finest feature maps on average: what 3D context adds to."""
+    return {"context": False, "unet": replace(s.preset.fusion, mult=(1,), blocks=2, kernel=1)}
+
+
 def ablation(name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
     """Ours-TPDM with something changed in its training."""
     return fused(f"ours-tpdm+{name}", experts, changes)
@@ -203,6 +208,7 @@ ABLATIONS: dict[str, Method] = {
     ),
     "ours-tpdm+true-states": ablation("true-states", true_states),
     "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
+    "ours-tpdm+no-context": ablation("no-context", no_context),
     "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
     "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
     "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),

@@ -114,12 +114,12 @@ class ResBlock(nn.Module):
     It takes a map, or several that count as joined.
     """
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, embedding: int, dropout: float):
+    def __init__(self, dims: int, channels_in: int, channels_out: int, embedding: int, dropout: float, kernel: int = 3):
         super().__init__()
         conv = _CONV[dims]
         self.norm_in, self.norm_out = Norm(channels_in), Norm(channels_out)
-        self.conv_in = conv(channels_in, channels_out, 3, padding=1)
-        self.conv_out = zero_init(conv(channels_out, channels_out, 3, padding=1))
+        self.conv_in = conv(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.conv_out = zero_init(conv(channels_out, channels_out, kernel, padding=kernel // 2))
         self.time = nn.Linear(embedding, 2 * channels_out)
         self.dropout = nn.Dropout(dropout)
         self.skip = conv(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
@@ -171,10 +171,10 @@ class UNet(nn.Module):
         self.widths = [config.base * m for m in config.mult]
         self.multiple = 2 ** (len(self.widths) - 1)
         self.checkpointing = config.checkpointing
-        embedding = 4 * config.base
+        embedding, kernel, edge = 4 * config.base, config.kernel, config.kernel // 2
 
         def block(wide_in: int, wide_out: int) -> ResBlock:
-            return ResBlock(dims, wide_in, wide_out, embedding, config.dropout)
+            return ResBlock(dims, wide_in, wide_out, embedding, config.dropout, kernel)
 
         def attention(wide: int, wanted: bool) -> nn.Module:
             return Attention(dims, wide) if wanted else nn.Identity()
@@ -182,7 +182,7 @@ class UNet(nn.Module):
         self.time = nn.Sequential(
             nn.Linear(config.base, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
-        self.stem = conv(channels_in, config.base, 3, padding=1)
+        self.stem = conv(channels_in, config.base, kernel, padding=edge)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         self.encoder_attention, self.decoder_attention = nn.ModuleList(), nn.ModuleList()
         width = config.base
@@ -204,7 +204,7 @@ class UNet(nn.Module):
             if level > 0:
                 self.up.append(conv(wide, wide, 3, padding=1))
         self.norm = Norm(config.base)
-        self.head = zero_init(conv(config.base, channels_out, 3, padding=1))
+        self.head = zero_init(conv(config.base, channels_out, kernel, padding=edge))
         self.to(memory_format=LAYOUT[dims + 2])  # 1.1 to 2 times faster on CPU, and what tensor cores read
 
     def forward(

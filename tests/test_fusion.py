@@ -201,6 +201,26 @@ def test_features_matter_only_if_asked_for():
 
 
 @torch.no_grad()
+def test_without_context_no_voxel_is_corrected_by_what_is_beside_it():
+    """But for what the experts themselves saw: their answers and feature maps are held as they are."""
+    net = UNetConfig(8, (1,), 2, kernel=1)
+    model = wake(make_fusion(unet=net, prediction="x0", linear=True, context=False, project=project))
+    model.linear.weights.normal_(std=0.05)
+    for module in model.net.modules():  # its statistics are those of all voxels
+        if isinstance(module, torch.nn.GroupNorm):
+            module.silu = lambda maps, change=None: ([torch.nn.functional.silu(m) for m in maps], maps)
+    xt, y, t = make_inputs((8, 8, 8))
+    lifted = model.lift(xt, y, t)
+    assert len(lifted.feats) == 1 and len(model.adapters) == 1 and model.linear.around == 0
+    coords, moved = coordinates((8, 8, 8)), xt.clone()
+    moved[..., 4:, 4:, 4:] += 1.0
+    model.project = None  # the measurement of a block is context too
+    answers = [model.refine(lifted, x, y, t, coords) for x in (xt, moved)]
+    differs = (answers[0].gate != answers[1].gate).any(1)
+    assert differs[..., 4:, 4:, 4:].any() and not differs[..., :4, :, :].any() and not differs[..., :4].any()
+
+
+@torch.no_grad()
 def test_a_crop_is_told_where_it_lies():
     """The coordinates given with a crop are what the networks read; without them a crop believes to be a head."""
     model, shape = wake(make_fusion()), (8, 8, 8)

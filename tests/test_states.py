@@ -14,7 +14,7 @@ from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
-from diffens_core.states import Head, Pool, box_around, collate, fit_linear, shifted, own_states, true_states
+from diffens_core.states import Head, Pool, box_around, collate, fit_linear, own_states, shifted, true_states
 from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
