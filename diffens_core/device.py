@@ -38,7 +38,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @functools.cache
 def fastest_precision(device: torch.device) -> str:
-    """`bf16` or `float32`, what trains our networks faster on this machine; measured once a process, in a third of a second.
+    """`bf16` or `float32`, what trains our networks faster on this machine; measured once a process.
 
     Bf16 in hardware is no promise: it also takes kernels that are good at it. Only where it is fast is it measured; a
     GPU that has it keeps it, and a CPU unless float32 is clearly faster, so that noise does not decide.
