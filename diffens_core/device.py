@@ -38,7 +38,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @functools.cache
 def fastest_precision(device: torch.device) -> str:
-    """`bf16` or `float32`, what trains our networks faster on this machine; measured once a process, in 0.2 s.
+    """`bf16` or `float32`, what trains our networks faster on this machine; measured once a process.
 
     Bf16 in hardware is no promise: it also takes kernels that are good at it. Only where it is fast is it measured; a
     GPU that has it keeps it, and a CPU unless float32 is clearly faster, so that noise does not decide.
@@ -63,11 +63,13 @@ def block_times(rounds: int = 5) -> dict[str, float]:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         steps, maps = torch.zeros(4, 8), [torch.randn(shape).to(memory_format=LAYOUT[len(shape)]) for shape in shapes]
         blocks = [ResBlock(x.ndim - 2, x.shape[1], x.shape[1], 8, 0.0).to(memory_format=LAYOUT[x.ndim]) for x in maps]
+    for x in maps:
+        x.requires_grad_()  # as within a network; without, torch's group norm crashes in its backward pass (2.13)
 
     def seconds(precision: str) -> float:
-        start = time.perf_counter()
+        dtype, start = torch.bfloat16 if precision == "bf16" else torch.float32, time.perf_counter()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
-            out = [block(steps[: len(x)], x) for block, x in zip(blocks, maps)]
+            out = [block(steps[: len(x)], x.to(dtype)) for block, x in zip(blocks, maps)]
         torch.autograd.backward(out, [torch.ones_like(y) for y in out])
         return time.perf_counter() - start
 

@@ -12,12 +12,13 @@ from torch.autograd.function import once_differentiable
 from .norm import LAYOUT
 
 FEW = 8  # outputs
+MANY = 100_000  # numbers of a map; with fewer, arranging takes longer than it saves
 _CONV = {2: F.conv2d, 3: F.conv3d}
 
 
 def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """`F.conv3d(x, weight, bias, padding=1)` for a CPU."""
-    if len(weight) <= FEW and bias is not None:
+    if len(weight) <= FEW and x.numel() >= MANY and bias is not None:
         if weight.shape[1] > 4 * FEW:
             return _ManyToFew.apply(x, weight, bias)
         if x.dtype == torch.bfloat16 and x.shape[-1] % 8 == 0:  # in float32 there is nothing to gain
@@ -96,10 +97,10 @@ class _ManyToFew(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_x = _conv_backward(grad, x, weight, [True, False, False])[0] if ctx.needs_input_grad[0] else None
         rows, outputs = grad.movedim(1, -1), len(weight)
-        beside = rows.new_zeros(*rows.shape[:-1], 3, outputs)
-        beside[:, :-1, ..., 0, :] = rows[:, 1:]
+        beside = rows.new_empty(*rows.shape[:-1], 3, outputs)
+        beside[:, :-1, ..., 0, :], beside[:, -1, ..., 0, :] = rows[:, 1:], 0
         beside[..., 1, :] = rows
-        beside[:, 1:, ..., 2, :] = rows[:, :-1]
+        beside[:, 1:, ..., 2, :], beside[:, 0, ..., 2, :] = rows[:, :-1], 0
         beside, slices = beside.flatten(-2).flatten(0, 1).movedim(-1, 1), x.transpose(1, 2).flatten(0, 1)
         kernel = weight.new_empty(3 * outputs, *weight.shape[1:2], 3, 3)
         _, taps, sums = _conv_backward(beside, slices, kernel, [False, True, True])

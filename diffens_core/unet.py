@@ -35,6 +35,14 @@ def timestep_embedding(t: torch.Tensor, width: int) -> torch.Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
+def pays(x: torch.Tensor) -> bool:
+    """Whether a map is large enough for our own operators, which a CPU has and which take longer to get going.
+
+    Torch's are slower in bf16 above all.
+    """
+    return x.device.type == "cpu" and x.numel() >= (40_000 if x.dtype == torch.bfloat16 else 400_000)
+
+
 class Norm(nn.GroupNorm):
     """GroupNorm with 32 groups where the width allows it, as in the paper; narrower networks have fewer."""
 
@@ -44,9 +52,9 @@ class Norm(nn.GroupNorm):
     def silu(self, maps: Sequence[torch.Tensor], change: torch.Tensor | None = None) -> tuple[Sequence, Sequence]:
         """SiLU of the norm of maps that count as joined (see `_MapsConv`); change [B, 2 C]: scale and shift in between.
 
-        Returns it, and the maps for further use. On a CPU maps stay apart, elsewhere they are joined.
+        Returns it, and the maps for further use; both may have been joined.
         """
-        return (self._apart if maps[0].device.type == "cpu" else self._joined)(maps, change)
+        return (self._apart if pays(maps[-1]) else self._joined)(maps, change)
 
     def _apart(self, maps, change):
         both = NormSilu.apply(self.num_groups, self.eps, self.weight, self.bias, change, *maps)
@@ -86,9 +94,14 @@ class _MapsConv:
     def _on_finest(self, x: torch.Tensor, weight: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         if max(self.kernel_size) == 1:  # the same after as before
             return repeated(self._conv_forward(x, weight, None), fine)
-        if x.shape[2:] != fine.shape[2:] and len(weight) * 2 ** (x.ndim - 2) <= 64:
+        if self.narrow and x.shape[2:] != fine.shape[2:]:
             return conv_of_repeated(x, weight)
         return self._conv_forward(repeated(x, fine), weight, None)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether `conv_of_repeated` pays."""
+        return self.out_channels * 2 ** len(self.kernel_size) <= 64
 
 
 class Conv2d(_MapsConv, nn.Conv2d):
@@ -125,6 +138,8 @@ class ResBlock(nn.Module):
         self.skip = conv(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, embedding: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        if not self.conv_in.narrow and maps[-1].dtype != torch.bfloat16:
+            maps = [joined(maps)]  # torch has slow convolutions in float32 for maps of few channels
         h, maps = self.norm_in.silu(maps)
         h = self.conv_in(*h)
         with torch.autocast("cpu", enabled=False):  # a cast takes longer than so small a product

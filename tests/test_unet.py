@@ -5,11 +5,12 @@ import torch
 import torch.nn.functional as F
 from tiny import wake
 
+from diffens_core import narrow, unet
 from diffens_core.config import UNetConfig
 from diffens_core.narrow import conv3d, conv_of_repeated
 from diffens_core.norm import LAYOUT, NormSilu
 from diffens_core.presets import PRESETS
-from diffens_core.unet import Attention, Norm, UNet, joined, timestep_embedding
+from diffens_core.unet import Attention, UNet, joined, timestep_embedding
 
 PAPER = PRESETS["paper"]
 TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths
@@ -200,17 +201,27 @@ def test_norm_and_silu_are_those_of_torch(name, layout, dtype, error):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_maps_that_stay_apart_give_what_joined_ones_do(dims, monkeypatch):
-    """The way of a CPU against that of other devices: output and gradients."""
-    net, x, results = wake(_small(dims)), torch.randn(2, 3, *[8] * dims), []
-    for way in (Norm._apart, Norm._joined):
-        monkeypatch.setattr(Norm, "_apart", way)
-        net.zero_grad()
-        out, feats = net(x, torch.tensor([5, 700]))
-        sum(f.square().sum() for f in (out, *feats)).backward()
+@pytest.mark.parametrize("precision, error", [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+def test_our_operators_give_what_those_of_torch_do(dims, precision, error, monkeypatch):
+    """Output and gradients of a network whose maps are large enough for ours, and of one whose maps never are."""
+    monkeypatch.setattr(narrow, "MANY", 0)
+    results = []
+    for ours in (True, False):
+        monkeypatch.setattr(unet, "pays", lambda _, ours=ours: ours)
+        net, x = wake(_small(dims)), torch.randn(2, 3, *[16] * dims, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+            out, feats = net(x, torch.tensor([5, 700]))
+        sum(f.float().square().sum() for f in (out, *feats)).backward()
         results.append([out, *feats, *(p.grad for p in net.parameters())])
+        monkeypatch.setattr(narrow, "FEW", 0)
     for a, b in zip(*results):
-        assert (a - b).abs().max() <= 1e-4 * b.abs().max()
+        assert (a - b).norm() <= error * b.norm()
+
+
+def test_checkpointed_and_whole_passes_agree_with_our_operators(monkeypatch):
+    monkeypatch.setattr(unet, "pays", lambda _: True)
+    test_checkpointing_gives_the_same_gradients(2)
+    test_step_and_injected_maps_reach_the_output(3)
 
 
 @pytest.mark.parametrize("dims, size", [(2, (4, 6)), (3, (4, 2, 4))])
@@ -221,8 +232,9 @@ def test_a_convolution_of_repeated_voxels_is_that(dims, size):
 
 
 @pytest.mark.parametrize("outputs, channels, size", [(3, 40, (4, 5, 6)), (8, 33, (5, 4, 4)), (4, 8, (4, 5, 8))])
-def test_narrow_convolutions_are_those_of_torch(outputs, channels, size):
+def test_narrow_convolutions_are_those_of_torch(outputs, channels, size, monkeypatch):
     """In float32 up to rounding; in bf16, where pairs of voxels are taken, up to its own."""
+    monkeypatch.setattr(narrow, "MANY", 0)
     x, weight = torch.randn(2, channels, *size), torch.randn(outputs, channels, 3, 3, 3)
     leaves = [v.requires_grad_() for v in (x, weight, torch.randn(outputs))]
     expected = F.conv3d(*leaves, padding=1)
@@ -231,7 +243,8 @@ def test_narrow_convolutions_are_those_of_torch(outputs, channels, size):
     _same(conv3d(*leaves), F.conv3d(*leaves, padding=1), leaves, error=0.02)
 
 
-def test_the_gradient_of_a_narrow_convolution_may_be_for_the_weights_alone():
+def test_the_gradient_of_a_narrow_convolution_may_be_for_the_weights_alone(monkeypatch):
+    monkeypatch.setattr(narrow, "MANY", 0)
     x, leaves = torch.randn(1, 33, 4, 4, 4), [torch.randn(2, 33, 3, 3, 3), torch.randn(2)]
     leaves = [v.requires_grad_() for v in leaves]
     with torch.autocast("cpu", dtype=torch.bfloat16):
