@@ -27,7 +27,7 @@ from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from .config import Phase, TrainConfig
 from .cost import Spent, forget_peak, peak_memory, write_cost
 from .data import Batch, PreparedData
-from .device import autocast
+from .device import autocast, fastest_precision
 from .planes import Box, random_box
 from .sampler import mix_seed
 from .states import Pool, Visit, fit_linear
@@ -146,10 +146,10 @@ class State:
     """What a checkpoint holds: step, tensors, their moving average, optimisers, time spent, losses not yet logged.
 
     round, began: which round of gathering states this is, and the averaged weights at its beginning, that they were
-    gathered with.
+    gathered with; precision: what it is computed in, to the end, wherever it goes on.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig):
+    def __init__(self, model: nn.Module, config: TrainConfig, precision: str):
         self.objectives = objectives_of(model, config)
         self.parameters, self.tensors = trainable(model), own_tensors(model)
         self.average = MovingAverage(config.ema, self.parameters)
@@ -157,6 +157,7 @@ class State:
         self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999)) for group in groups]
         self.step, self.spent, self.pending = 0, Spent(), []
         self.round, self.began = -1, {}
+        self.precision = precision
 
     def begin_round(self, number: int) -> None:
         """From now on states are gathered with the weights as they are, until the next round."""
@@ -174,6 +175,7 @@ class State:
             "pending": self.pending,
             "round": self.round,
             "began": self.began,
+            "precision": self.precision,
         }
         save_checkpoint(folder / "last", self.step, content)
 
@@ -190,6 +192,7 @@ class State:
                 optimizer.load_state_dict(state)
             self.step, self.spent, self.pending = content["step"], Spent(*content["spent"]), list(content["pending"])
             self.round, self.began = content.get("round", -1), content.get("began", {})
+            self.precision = content.get("precision", self.precision)
         _cut_log(folder, self.step)
 
 
@@ -224,13 +227,14 @@ def train(
     """Train `model` on `data` and yield `Stats` every `LOG_EVERY` steps; the caller shows them or stops early.
 
     noise_steps: of the schedule; times `t` are drawn below it. Goes on from the last checkpoint in `folder/last`. At
-    the end `model` holds the EMA weights, and `folder/cost.json` says what it took. Raises `TrainingError` where the
+    the end `model` holds the EMA weights, and `folder/cost.json` says what it took. precision: `auto` is what is faster
+    on this machine; a training that goes on keeps that which it began with. Raises `TrainingError` where the
     loss is not finite.
     """
     accelerator = accelerator or Accelerator()
     forget_peak(accelerator.device)
     model.to(accelerator.device).train()
-    state = State(model, config)
+    state = State(model, config, fastest_precision(accelerator.device) if precision == "auto" else precision)
     state.restore(folder)
     before = state.spent - Spent.now()
 
@@ -243,7 +247,7 @@ def train(
         if pool is None or pool.round != state.round:
             size = phase_at(config, step)[0].patch or data.config.shape
             options = (model, data, config.states, seed, accelerator.device)
-            with holding(state.parameters, state.began), autocast(accelerator.device, precision):
+            with holding(state.parameters, state.began), autocast(accelerator.device, state.precision):
                 model.eval()
                 if step == 0 and model.linear is not None:
                     fit_linear(*options)
@@ -266,7 +270,7 @@ def train(
         batches = [batch_of(step, part) for part in range(config.accumulate)]
         losses = []
         for loss, optimizer in zip(state.objectives.values(), state.optimizers):
-            loss = autocast(accelerator.device, precision)(loss)
+            loss = autocast(accelerator.device, state.precision)(loss)
             parts = [partial(loss, batch, config, box) for batch, box in batches]
             losses.append(_optimise(optimizer, accelerator, rate, parts))
         state.pending.append(torch.stack(losses).sum())

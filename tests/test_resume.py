@@ -124,6 +124,19 @@ def test_a_fusion_stopped_among_its_states_ends_bit_for_bit_the_same(prepared, t
     assert_same_end(part / config.folder, whole / config.folder)
 
 
+def test_a_training_goes_on_in_the_precision_that_it_began_with(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("diffens_core.train.fastest_precision", lambda _: "bf16")
+    config = expert_config(prepared, steps=20)
+    stop_after(config, tmp_path / config.folder, 10)
+    asked = []
+    data = PreparedData(config.data, "train", task_named(config.task))
+    options = {"seed": 0, "precision": "auto", "noise_steps": 1000}
+    training = train(runs.build(config), data, config.train, tmp_path / config.folder, **options)
+    for _ in training:
+        asked.append(checkpoints.load_checkpoint(tmp_path / config.folder / "last")["precision"])
+    assert set(asked) == {"float32"}
+
+
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(prepared, uninterrupted, tmp_path, damage):
     config = config_for(prepared)
