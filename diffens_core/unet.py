@@ -64,7 +64,7 @@ class Norm(nn.GroupNorm):
         x = joined(maps)
         h = self(x)
         if change is not None:
-            scale, shift = change.reshape(len(h), -1, *[1] * (h.ndim - 2)).chunk(2, dim=1)
+            scale, shift = change.to(h.dtype).reshape(len(h), -1, *[1] * (h.ndim - 2)).chunk(2, dim=1)
             h = h * (1 + scale) + shift
         return [F.silu(h)], [x]
 
