@@ -162,15 +162,17 @@ class Pool:
     def gather(
         cls, fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, size, round: int
     ) -> Pool:
-        """Follow trajectories of the fusion as it is; of each state keep as many patches of `size` within the head."""
+        """Follow trajectories of the fusion as it is; of each state keep as many patches of `size`.
+
+        They lie anywhere, so that normalisation layers see as much background as in whole volumes.
+        """
         patches, align = [], math.lcm(fusion.net.multiple, FACTOR)
         each = config.patches / config.heads
         follow = (fusion, data, config, seed, device, round, f"states, round {round + 1} of {config.rounds}")
         for visit, count, draw in follow_heads(*follow, answer=lambda visit: visit.fused(fusion).eps):
-            inside, wanted = torch.nonzero(brain_channel(visit.y)[0, 0] > 0), each / count
+            wanted = each / count
             for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
-                place = inside[int(torch.randint(len(inside), (1,), generator=draw))].tolist()
-                box = box_around(place, visit.x0.shape[2:], size, align)
+                box = fitting_box(visit.x0.shape[2:], size, align, draw)
                 patches.append(_to(visit.cut(fusion, box), "cpu"))
         return cls(patches, round)
 
@@ -181,10 +183,10 @@ class Pool:
         return _to(collate([self.patches[i] for i in chosen]), device)
 
 
-def box_around(place: Sequence[int], shape, size, align: int) -> Box:
-    """A box of `size` around `place`, moved into `shape`, or of what there is; it begins and ends at multiples."""
+def fitting_box(shape, size, align: int, draw: torch.Generator) -> Box:
+    """A random box of `size` within `shape`, or of what there is, that begins and ends at multiples of `align`."""
     size = [min(s, n) // align * align for s, n in zip(size, shape)]
-    starts = [min(max(0, p - s // 2), n - s) // align * align for p, s, n in zip(place, size, shape)]
+    starts = [align * int(torch.randint((n - s) // align + 1, (1,), generator=draw)) for s, n in zip(size, shape)]
     return tuple(slice(a, a + s) for a, s in zip(starts, size))
 
 

@@ -154,7 +154,7 @@ class State:
         self.parameters, self.tensors = trainable(model), own_tensors(model)
         self.average = MovingAverage(config.ema, self.parameters)
         groups = ([p for n, p in self.parameters.items() if n.startswith(prefix)] for prefix in self.objectives)
-        self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999)) for group in groups]
+        self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999), fused=True) for group in groups]
         self.step, self.spent, self.pending = 0, Spent(), []
         self.round, self.began = -1, {}
         self.precision = precision

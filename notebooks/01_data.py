@@ -118,8 +118,8 @@ figure = plots.three_planes({k: v[0, 0].numpy() for k, v in views.items()}, x0[0
 # The projection takes the noise's block means away and keeps the rest: it repairs what was measured and nothing else.
 #
 # ## From volumes to training examples
-# A 2D model trains on windows one voxel thick. The 3D network trains on volumes: within small patches of them first,
-# then on the whole. Each example carries its coordinates, so that a window knows where in the head it lies.
+# A 2D model trains on windows one voxel thick, a 3D network on boxes. Each example carries its coordinates, so that a
+# window knows where in the head it lies.
 
 # %%
 found = experiment.subjects(split, task)
