@@ -245,6 +245,7 @@ def train(
         nonlocal pool
         state.begin_round(config.round(step))
         if pool is None or pool.round != state.round:
+            pool = None  # two would be twice the memory
             size = phase_at(config, step)[0].patch or data.config.shape
             options = (model, data, config.states, seed, accelerator.device)
             with holding(state.parameters, state.began), autocast(accelerator.device, state.precision):
