@@ -15,13 +15,17 @@ from .runs import SHIPPED
 
 
 def ship(folder: Path) -> Path:
-    """Write configuration, log, cost and weights of a run, in float16, below `diffens_core/weights/`."""
+    """Write configuration, log, cost and weights of a run below `diffens_core/weights/`, those of networks in float16.
+
+    A least-squares fit stays in float32: its terms are alike and cancel, and it is small.
+    """
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
     for name in ("config.json", "log.csv", "cost.json"):
         write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
-        tensors = {name: file.get_tensor(name).to(torch.float16) for name in file.keys()}  # noqa: SIM118
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {n: v if n.startswith("linear.") else v.to(torch.float16) for n, v in found.items()}
         write_atomically(out / "model.safetensors", save(tensors, file.metadata()))
     return out
 
