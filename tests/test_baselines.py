@@ -131,7 +131,7 @@ def test_the_bridges_loss_is_that_of_the_noise_in_units_of_sigma():
     sigma = float(schedule.sigma[400])
     with torch.no_grad():
         out = (xt - bridge(xt, batch.y, batch.t, batch.coords)) / sigma
-        loss = objectives_of(bridge)[""](batch, TRAIN, None)
+        loss = objectives_of(bridge, TRAIN)[""](batch, TRAIN, None)
     torch.testing.assert_close(loss, (out - (xt - batch.x0) / sigma).square().mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -199,7 +199,7 @@ def test_neither_player_changes_the_other():
     model, batch = Pix2pix(Regression(make_body(1 + 4, "axial")), 1, 4), make_batch((32, 32, 2))
     model.discriminator_loss(batch, TRAIN, None).backward()
     assert all(p.grad is None for p in model.generator.parameters())
-    objectives = objectives_of(model)
+    objectives = objectives_of(model, TRAIN)
     assert list(objectives) == ["generator.", "discriminator."]
     names = [n for n, _ in model.named_parameters()]
     assert all(sum(n.startswith(prefix) for prefix in objectives) == 1 for n in names)
