@@ -411,8 +411,10 @@ def test_networks_are_those_of_the_papers_tables():
     assert table.loc["batch size"].tolist() == ["4", "1, then 1", "1, then 1"]
     assert table.loc["channels"].tolist() == ["64, 128, 256, 512", "64, 128, 192, 256", "32, 64, 64, 128"]
     assert table.loc["inference steps (DDIM)", "paper, 2D"] == "50"
-    blocks = layers("smoke", "3D small")
-    assert blocks.iloc[0].tolist()[:3] == ["Conv3d", 9, 4] and blocks["out"].iloc[-1] == 3
+    blocks = layers("paper", "3D small")
+    assert blocks.iloc[0].tolist()[:3] == ["Conv3d", 9, 32] and blocks["out"].iloc[-1] == 3
+    ours = layers("smoke", "3D small")  # reads the projected estimate too
+    assert ours.iloc[0].tolist()[:3] == ["Conv3d", 10, 4] and ours["out"].iloc[-1] == 3
 
 
 @pytest.mark.parametrize("network", ["2D", "3D", "3D small"])
