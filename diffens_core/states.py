@@ -153,7 +153,7 @@ def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: i
 
 
 class Pool:
-    """Patches of the states of one round, `config.patches` of them at most."""
+    """Patches of the states of one round, about `config.patches` of them."""
 
     def __init__(self, patches: list[Visit], round: int):
         self.patches, self.round = patches, round
