@@ -171,8 +171,9 @@ class Phase:
 class StatesConfig:
     """A fusion's training on the states that its sampler meets (`states.py`).
 
-    steps: of the trajectories; heads: how many are followed at a time; patches: about how many are kept of what was met, the
-    bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by then.
+    steps: of the trajectories; heads: how many are followed at a time; patches: about how many are kept of what was
+    met, the bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by
+    then.
     true: an ablation: of the true image with noise instead.
     """
 
