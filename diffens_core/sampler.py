@@ -45,7 +45,7 @@ def ddim(
     denoiser,
     y: torch.Tensor,
     noise: torch.Tensor,
-    steps: int | Sequence[int],
+    steps: int,
     *,
     eta: float = 0.0,
     project: Projection | None = None,
