@@ -3,7 +3,8 @@
     python benchmarks/networks.py [--rounds 15] [--threads 1]
 
 Two networks of the demo: the 2D one on 8 slices of 96 x 80, the 3D one on 2 patches of 32 x 48 x 32. `before` is
-ours with torch's own group norm on concatenated maps, all channels last: what every device but the CPU computes.
+ours with torch's own group norm on concatenated maps, all channels last: what every device but the CPU computes; its
+optimiser is not fused either.
 Variants take turns, so that a busy machine slows all of them; what counts are ratios of medians. A training step is
 that of `train.py`: forward and backward pass, clipping, Adam, moving average. The physical limit beside them is the
 rate of a large matrix product in the same precision: no network runs faster than its operations.
@@ -66,7 +67,7 @@ class Variant:
         self.net, self.precision, self.device, self.way = net.to(device), precision, device, way
         self.x, self.y = (torch.randn(batch, n, *size, device=device) for n in (channels, outputs))
         self.t = torch.randint(1000, (batch,), device=device)
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, fused=way is not before)
         self.average = MovingAverage(0.999, dict(net.named_parameters()))
         self.times = {self.forward: [], self.step: []}
 

@@ -194,7 +194,8 @@ class TrainConfig:
 
     loss: whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network predicts, `v` and
     `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and 1 / alpha_bar - 1.
-    norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's.
+    norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many steps training
+    heads are moved, see `PreparedData.moved` (0: never).
     decay: `constant`, `cosine` to zero, `tail` (constant, then linear to zero over the second half: pix2pix), or
     `exponential` (0.99 per 1000 steps: I2SB).
     """
@@ -209,8 +210,10 @@ class TrainConfig:
     norm: str = option("l2")
     beta1: float = option(0.9)
     states: StatesConfig | None = option(None)
+    move_every: int = option(0)
 
     def __post_init__(self):
+        _at_least("move_every", self.move_every, 0)
         _one_of("loss", self.loss, PREDICTIONS)
         _one_of("decay", self.decay, ("constant", "cosine", "tail", "exponential"))
         _one_of("norm", self.norm, ("l2", "l1"))

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
 from .config import DataConfig
-from .degrade import block_average, downsample
+from .degrade import FACTOR, block_average, downsample
 from .inputs import coordinates
 from .places import lengthen, shorten
 from .sampler import mix_seed
@@ -166,6 +168,7 @@ class PreparedData:
             if not self.subjects:
                 raise VolumeError(f"{self.root}: no '{split}' subject has labels and {', '.join(task.inputs)}")
         self._pairs: dict[str, Pair] = {}
+        self._moved: tuple[int, dict[int, Pair]] = (-1, {})
         self._grid: torch.Tensor | None = None
 
     def __len__(self) -> int:
@@ -244,22 +247,50 @@ class PreparedData:
         affine = window.affine(coarse_affine(brain.affine, factor))
         return Pair(subject, x0, y, torch.from_numpy(window.crop(mask)), affine, scale)
 
-    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0)) -> Batch:
+    def moved(self, index: int, draw: torch.Generator) -> Pair:
+        """A subject moved by less than a block along each axis, at random, and measured anew.
+
+        Where in a head a scanner's blocks begin is chance: each of the `FACTOR`^3 places is another measurement of it,
+        and more to learn from. What leaves the window at one side is lost, what enters at the other is background.
+        """
+        pair = self[index]
+        by = [int(torch.randint(FACTOR, (1,), generator=draw)) - FACTOR // 2 for _ in range(3)]
+        x0 = translated(pair.x0, by, 0.0 if self.task.target == LABELS else -1.0)
+        channels = {name: translated(y[None], by) for name, y in zip(self.task.conditions, pair.y)}
+        return replace(pair, x0=x0, y=self.task.stack(channels | {"flair_lr": block_average(x0[None])[0]}))
+
+    def batch(
+        self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0), move_every: int = 0
+    ) -> Batch:
         """Random windows, noise and steps `t` for the given sample numbers of one training step.
 
         crop: voxels of a window, None for all. around: (dim, n) adds n slices on either side along `dim`, the last
-        slice of the volume repeated where it ends.
+        slice of the volume repeated where it ends. move_every: after so many steps every subject is `moved` anew.
 
         Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have
         drawn, and two processes draw together what one would.
         """
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
-        samples = [self._sample(crop, around, generator) for generator in generators]
+        place = step // move_every + 1 if move_every else 0
+        samples = [self._sample(crop, around, generator, seed, place) for generator in generators]
         x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
         return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices]))
 
-    def _sample(self, crop, around: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        pair = self[int(torch.randint(len(self), (1,), generator=generator))]
+    def _placed(self, index: int, seed: int, place: int) -> Pair:
+        """A subject as it is, or, from the first `place` on, moved; kept while the place is the same."""
+        if place == 0:
+            return self[index]
+        if self._moved[0] != place:
+            self._moved = (place, {})
+        kept = self._moved[1]
+        if index not in kept:
+            kept[index] = self.moved(index, torch.Generator().manual_seed(mix_seed(seed, index, place, "place")))
+        return kept[index]
+
+    def _sample(
+        self, crop, around: tuple[int, int], generator: torch.Generator, seed: int, place: int
+    ) -> tuple[torch.Tensor, ...]:
+        pair = self._placed(int(torch.randint(len(self), (1,), generator=generator)), seed, place)
         shape = pair.x0.shape[1:]
         size = [min(c, n) for c, n in zip(crop or shape, shape)]
         start = [int(torch.randint(n - s + 1, (1,), generator=generator)) for n, s in zip(shape, size)]
@@ -274,6 +305,13 @@ class PreparedData:
         if self._grid is None or self._grid.shape[1:] != shape:
             self._grid = coordinates(shape)[0]
         return self._grid
+
+
+def translated(volume: torch.Tensor, by: Sequence[int], background: float = -1.0) -> torch.Tensor:
+    """[C, X, Y, Z] with its content moved `by` so many voxels along X, Y and Z."""
+    pad = [side for n in reversed(by) for side in (max(n, 0), max(-n, 0))]
+    kept = tuple(slice(max(-n, 0), max(-n, 0) + size) for n, size in zip(by, volume.shape[1:]))
+    return F.pad(volume, pad, value=background)[(slice(None), *kept)]
 
 
 def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,6 +151,9 @@ def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:
     root = home() / "data" / f"phantom-{preset.name}"
     root.parent.mkdir(parents=True, exist_ok=True)
     bar = Progress("making phantoms", 0)
-    with FileLock(root.parent / f".{root.name}.lock"):  # two notebooks may ask at once
+    # Two notebooks may ask at once. A worker does not wait: what waits for it may hold the lock, in a script without a
+    # main guard.
+    patience = -1 if multiprocessing.parent_process() is None else 0
+    with FileLock(root.parent / f".{root.name}.lock", timeout=patience):
         prepare_phantoms(root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count)
     return root

@@ -26,8 +26,7 @@ class Setting:
         """
         name = f"{plane}-2.5d" if slab else plane
         train = self.preset.training(self._sliced(self.preset.expert_train, plane))
-        if all_time:
-            name, train = f"{name}-all-time", longer(train, self.preset.all_time["expert"])
+        name, train = self._given_time("expert" if all_time else None, name, train)
         run = self._run("expert", name, self.preset.expert, train, plane=plane, slab=slab)
         return replace(run, task=task or self.task)
 
@@ -52,8 +51,7 @@ class Setting:
         """
         recipe = self.preset.recipe(name, plane)
         train = replace(recipe.train, phases=self._sliced(recipe.train.phases, plane))
-        if all_time:
-            name, train = f"{name}-all-time", longer(train, self.preset.all_time[name])
+        name, train = self._given_time(name if all_time else None, name, train)
         run = self._run(stage, name, recipe.unet, train, plane=plane, **options)
         return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
 
@@ -69,14 +67,17 @@ class Setting:
             preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **options
         )
 
+    def _given_time(self, kind: str | None, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
+        """Name and training of a model that is given all the time of its `kind`; unchanged without one."""
+        if kind is None:
+            return name, train
+        times = self.preset.all_time[kind]
+        phases = tuple(replace(phase, steps=round(times * phase.steps)) for phase in train.phases)
+        return f"{name}-all-time", replace(train, phases=phases)
+
     def _sliced(self, phases: Sequence[Phase], plane: str | None) -> tuple[Phase, ...]:
         """Whole slices for a 2D model whose phases name no crop."""
         if plane is None:
             return tuple(phases)
         thick = tuple(1 if p == plane else n for p, n in zip(PLANES, self.preset.shape))
         return tuple(replace(phase, crop=phase.crop or thick) for phase in phases)
-
-
-def longer(train: TrainConfig, times: float) -> TrainConfig:
-    """The same training with so many times the steps."""
-    return replace(train, phases=tuple(replace(phase, steps=round(times * phase.steps)) for phase in train.phases))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from .config import StatesConfig
+from .config import RunConfig, StatesConfig
 from .data import Pair, PreparedData
 from .degrade import FACTOR
 from .fusion import Fused, Fusion, Lifted
@@ -26,6 +26,7 @@ from .linear import NormalEquations
 from .planes import Box
 from .progress import Progress
 from .sampler import ddim_step, mix_seed, noise_for, noise_levels, timesteps
+from .tasks import task_named
 
 VOXELS = 20_000  # of each state that the least-squares fit looks at
 
@@ -112,7 +113,7 @@ def true_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence
 def follow_heads(
     fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, round: int, note: str, answer
 ) -> Iterator[tuple[Visit, int, torch.Generator]]:
-    """Every state of trajectories of `config.heads` heads; heads take turns by round.
+    """Every state of trajectories of `config.heads` heads, moved and mirrored at random; heads take turns by round.
 
     With each comes how many its trajectory has, and a generator for what is drawn of it. Every other trajectory has
     times of its own, so that all noise levels are visited.
@@ -121,7 +122,7 @@ def follow_heads(
     for k in range(config.heads):
         number = round * config.heads + k
         draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
-        pair = data[number % len(data)]
+        pair = data.moved(number % len(data), draw)
         head = Head.of(pair, bool(torch.rand(1, generator=draw) < 0.5), device)
         noise = noise_for(pair.subject, [0], mix_seed(seed, number), head.x0.shape[2:], device)
         times = timesteps(fusion.schedule, config.steps)
@@ -181,6 +182,16 @@ class Pool:
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in numbers)
         chosen = [int(torch.randint(len(self.patches), (1,), generator=g)) for g in generators]
         return _to(collate([self.patches[i] for i in chosen]), device)
+
+
+def pool_gib(run: RunConfig) -> float:
+    """Memory in GiB that the states of a fusion take while it trains; in bf16 the experts' maps take half."""
+    patch = run.train.phases[0].patch or run.data.shape
+    voxels = math.prod(min(size, n) for size, n in zip(patch, run.data.shape))
+    conditions = len(task_named(run.task).conditions)
+    maps = sum(expert.unet.base * m / 4**k for expert in run.experts for k, m in enumerate(expert.unet.mult))
+    volumes = 2 + conditions + 3 + len(run.experts) + run.fusion.linear  # x0, xt, y, coords, eps_planes, start
+    return run.train.states.patches * voxels * 4 * (volumes + maps * run.fusion.features) / 2**30
 
 
 def fitting_box(shape, size, align: int, draw: torch.Generator) -> Box:

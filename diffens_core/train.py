@@ -262,7 +262,8 @@ def train(
         numbers = range(first, first + phase.batch)
         if config.states:
             return gathered(step).batch(numbers, seed, step, accelerator.device), None
-        batch = data.batch(numbers, phase.crop, seed, step, noise_steps, neighbourhood(model))
+        options = (phase.crop, seed, step, noise_steps, neighbourhood(model), config.move_every)
+        batch = data.batch(numbers, *options)
         return batch.to(accelerator.device), loss_box(model, phase, batch.x0.shape[2:], seed, step)
 
     for step in range(state.step, config.steps):

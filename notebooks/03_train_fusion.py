@@ -53,7 +53,7 @@ from diffens_core.evaluate import by_subject, results_table
 from diffens_core.experiment import open_experiment
 from diffens_core.runs import build
 from diffens_core.sampler import noise_for
-from diffens_core.states import Head, own_states, true_states
+from diffens_core.states import Head, own_states, pool_gib, true_states
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
@@ -71,8 +71,13 @@ pair, times = subjects[0], experiment.preset.times
 fresh = build(run)
 count = sum(p.numel() for p in fresh.parameters() if p.requires_grad)
 print(f"{run.folder.name}: {count / 1e6:.2f} M trainable parameters on top of {len(fresh.experts)} frozen experts")
-print(*(f"{p.steps} steps, {p.batch} patches of {p.patch or experiment.preset.shape}" for p in run.train.phases), sep="\n")
-print("states:", run.train.states or "true images with noise, as in the paper")
+print(
+    *(f"{p.steps} steps, {p.batch} patches of {p.patch or experiment.preset.shape}" for p in run.train.phases), sep="\n"
+)
+if run.train.states:
+    print(f"states: {run.train.states}, {pool_gib(run):.1f} GiB at most")
+else:
+    print("states: true images with noise, as in the paper")
 
 # %% [markdown]
 # ## It starts at the average

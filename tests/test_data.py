@@ -1,16 +1,19 @@
 """Prepared data: what a pair holds, what identifies a data set, and one line for every data set that is none."""
 
+import itertools
 import json
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, write_prepared
 
-from diffens_core.data import PreparedData, describe_data
+from diffens_core.data import PreparedData, describe_data, translated
 from diffens_core.degrade import block_average
-from diffens_core.tasks import task_named
+from diffens_core.tasks import interpolate, task_named
 from diffens_core.volumes import VolumeError
 
 
@@ -36,6 +39,45 @@ def test_a_pair_is_scaled_measured_and_placed(own):
     restored = pair.scale.invert(pair.x0[0].numpy())
     np.testing.assert_allclose(restored[known], stored.get_fdata()[known], atol=1e-4)
     np.testing.assert_allclose(pair.affine, stored.affine)
+
+
+def test_a_moved_head_is_the_same_head_measured_elsewhere(own):
+    data = open_split(own)
+    pair, places = data[0], set()
+    for seed in range(12):
+        moved = data.moved(0, torch.Generator().manual_seed(seed))
+        place = first_voxel(moved.x0) - first_voxel(pair.x0)
+        assert place.min() >= -2 and place.max() <= 1
+        places.add(tuple(place.tolist()))
+        torch.testing.assert_close(moved.x0, pair.x0.roll(place.tolist(), (1, 2, 3)))  # nothing is at the border
+        torch.testing.assert_close(moved.y[2:], pair.y[2:].roll(place.tolist(), (1, 2, 3)))
+        torch.testing.assert_close(moved.y[None, :1], block_average(moved.x0[None]))
+        torch.testing.assert_close(moved.y[1:2], interpolate(moved.y[None, :1])[0])
+    assert len(places) > 6
+
+
+def first_voxel(volume):
+    """Where the content of [1, X, Y, Z] begins along each axis."""
+    return torch.nonzero(volume[0] > -1).amin(0)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=3, max_size=3), st.floats(-1, 1, width=32))
+def test_a_translation_loses_what_leaves_and_lets_the_background_in(by, background):
+    volume = torch.arange(2.0, 122.0).reshape(1, 4, 5, 6)
+    moved = translated(volume, by, background)
+    for place in itertools.product(range(4), range(5), range(6)):
+        came = [a - n for a, n in zip(place, by)]
+        inside = all(0 <= a < n for a, n in zip(came, volume.shape[1:]))
+        assert moved[0, *place] == (volume[0, *came] if inside else background)
+
+
+def test_heads_of_a_training_move_every_so_many_steps_and_after_a_kill_too(own):
+    straight, again = open_split(own), open_split(own)
+    batches = [straight.batch(range(8), None, 0, step, 1000, move_every=4) for step in range(9)]
+    for step in (8, 3):  # in whatever order
+        torch.testing.assert_close(again.batch(range(8), None, 0, step, 1000, move_every=4).y, batches[step].y)
+    places = [{tuple(first_voxel(x0).tolist()) for x0 in batch.x0} for batch in batches]
+    assert places[4] != places[3] and len(set.union(*places)) > len(set.union(*places[:4]))
 
 
 def test_a_coarser_preset_reads_block_means_and_keeps_the_place_in_the_world(own):

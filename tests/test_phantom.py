@@ -1,17 +1,21 @@
 """Phantoms: seeded, labelled, skull-stripped, with the contrasts of real brains, and resumable on disk."""
 
 import json
+import multiprocessing
 from concurrent.futures.process import BrokenProcessPool
 
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from data_prep import phantom
 from data_prep.anatomy import make_head
 from data_prep.fields import Grid, smooth_field
 from data_prep.layout import CONTRASTS
 from data_prep.phantom import make_phantom, prepare_phantoms
+from diffens_core.experiment import embedded_data
+from diffens_core.presets import preset_named
 from diffens_core.volumes import VolumeError
 
 COARSE = 4.0
@@ -197,6 +201,17 @@ def test_goes_on_in_this_process_where_others_die(monkeypatch):
     monkeypatch.setattr(phantom, "ProcessPoolExecutor", Dying)
     made = []
     assert list(phantom._run(made.append, [4, 2, 7], workers=2)) == [4, 2, 7] == made
+
+
+def test_a_worker_does_not_wait_for_the_process_that_waits_for_it(tmp_path, monkeypatch):
+    """As the workers of a script without a main guard do, which run the script again."""
+    monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    worker = multiprocessing.get_context("spawn").Process(target=embedded_data, args=(preset_named("smoke"), ("val",)))
+    with FileLock(tmp_path / "data" / ".phantom-smoke.lock"):
+        worker.start()
+        worker.join(120)
+        assert worker.exitcode == 1, "it waits" if worker.exitcode is None else "it made phantoms"
 
 
 def test_missing_nilearn_is_one_clear_line(monkeypatch):

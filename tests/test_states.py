@@ -1,6 +1,7 @@
 """The states that a fusion trains on: the sampler's own, cut into patches, bounded, gathered anew in each round."""
 
-from dataclasses import replace
+import itertools
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
-from diffens_core.states import Head, Pool, collate, fit_linear, fitting_box, own_states, shifted, true_states
+from diffens_core.states import Head, Pool, collate, fit_linear, fitting_box, own_states, pool_gib, shifted, true_states
 from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
@@ -122,6 +123,28 @@ def test_a_pool_is_bounded_and_the_same_for_the_same_seed_and_round(data):
     batches = [first.batch(range(4), 0, 7, CPU), collate([first.batch(range(k, k + 2), 0, 7, CPU) for k in (0, 2)])]
     assert torch.equal(batches[0].xt, batches[1].xt), "sample i depends on (seed, step, i) alone"
     assert batches[0].x0.shape == (4, 1, 8, 8, 8) and batches[0].lifted.eps_planes.shape[:2] == (2, 4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("task", "patch"), [("sr", (8, 8, 8)), ("both", (8, 16, 40))])
+def test_the_declared_memory_of_the_states_is_what_they_take(prepared, task, patch):
+    run = fusion_config(prepared, task=task, states=STATES)
+    run = replace(run, train=replace(run.train, phases=(replace(run.train.phases[0], patch=patch),)))
+    data = PreparedData(run.data, "train", task_named(task))
+    pool = Pool.gather(runs.build(run).eval(), data, STATES, 3, CPU, patch, 0)
+    found = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors_in(pool.patches)}
+    each = sum(found.values()) / len(pool.patches)
+    assert each * STATES.patches / 2**30 == pytest.approx(pool_gib(run), rel=0.01)
+
+
+def tensors_in(value):
+    """All tensors within lists and dataclasses."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list):
+        yield from itertools.chain.from_iterable(map(tensors_in, value))
+    elif is_dataclass(value):
+        yield from tensors_in([getattr(value, field.name) for field in fields(value)])
 
 
 @torch.no_grad()
