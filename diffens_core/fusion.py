@@ -12,6 +12,7 @@ measured. How it is trained on the states that the sampler meets is in `states.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,8 +20,9 @@ import torch
 import torch.nn as nn
 
 from .config import FusionConfig, UNetConfig
+from .degrade import FACTOR
 from .experts import SliceExpert, channels_in, combine, same_schedule
-from .inputs import brain_channel, coordinates, network_inputs
+from .inputs import brain_box, brain_channel, coordinates, network_inputs
 from .linear import LinearCorrection
 from .planes import Box, crop_like, pad_to_multiple, whole_box
 from .sampler import Projection
@@ -51,6 +53,23 @@ class Lifted:
     eps_planes: torch.Tensor
     feats: list[list[torch.Tensor]]
     start: torch.Tensor | None = None
+
+    def cut(self, fusion: Fusion, box: Box) -> Lifted:
+        """The part within a box that begins at multiples of the coarsest grids, and ends at one or with the volume."""
+        feats = [
+            [f[..., *slices_in(box, expert.dim, k, fusion.net.multiple)] for k, f in enumerate(maps)]
+            for expert, maps in zip(fusion.experts, self.feats)
+        ]
+        return Lifted(self.eps_planes[..., *box], feats, None if self.start is None else self.start[..., *box])
+
+
+def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:
+    """`box` on the grid of feature maps of `level`: finer along `dim`, where slices are, than in plane.
+
+    In plane they cover multiples of `multiple` voxels.
+    """
+    coarse = (slice(b.start >> level, -(-b.stop // multiple) * multiple >> level) for b in box)
+    return tuple(b if d == dim else c for d, b, c in zip((2, 3, 4), box, coarse))
 
 
 class FeatureAdapters(nn.Module):
@@ -123,6 +142,9 @@ class Fusion(nn.Module):
         self.config, self.prediction, self.project = config, config.prediction, project
         channels = channels_in(conditions) + len(experts) + config.linear
         self.net = UNet(3, channels, len(experts) + 1, unet)
+        self.align = math.lcm(
+            self.net.multiple, FACTOR
+        )  # of the places where volumes may be cut: both grids stay whole
         self.adapters = nn.ModuleList()
         read = (experts if config.context else experts[:1]) if config.features else []
         for expert in read:
@@ -153,11 +175,12 @@ class Fusion(nn.Module):
 
     def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
         """Eq. 6 with its parts: for gate maps and ablations."""
-        box = box or whole_box(xt)
         if coords is None:
             coords = coordinates(xt.shape[2:], xt.device)
         lifted = self.lift(xt, y, t, coords, box)
-        return self.refine(lifted, *(volume[..., *box] for volume in (xt, y)), t, coords[..., *box])
+        if box is None:
+            return self.refine_head(lifted, xt, y, t, coords)
+        return self.refine(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
 
     def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Lifted:
         """Run the frozen experts, each once, and the linear correction: all of a state that no training changes."""
@@ -190,8 +213,21 @@ class Fusion(nn.Module):
         x0 = x0.clamp(-1.0, 1.0)
         return x0 if self.project is None else self.project(x0, y)
 
+    def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
+        """The 3D network's part on whole volumes: it works in the box around the heads, and leaves the average outside.
+
+        There it has nothing to tell, and a third of its time would go.
+        """
+        box = brain_box(y, self.align)
+        inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
+        gate = torch.full_like(xt, 1 / len(self.experts)).repeat(1, len(self.experts), 1, 1, 1)
+        eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
+        for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
+            whole[..., *box] = part.to(whole.dtype)
+        return Fused(eps, gate, resid, lifted.eps_planes)
+
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
-        """The 3D network's part, on volumes or on patches of them; all arguments cut alike."""
+        """The 3D network's part on what it is given: volumes or patches of them, all arguments cut alike."""
         planes, brain = self._outputs(lifted.eps_planes, xt, t), brain_channel(y)
         inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
         if self.linear is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .planes import Box, whole_box
+
 EXTRA_CHANNELS = 4  # brain mask and three coordinates
 
 
@@ -16,6 +18,19 @@ def coordinates(shape, device=None) -> torch.Tensor:
 def brain_channel(y: torch.Tensor) -> torch.Tensor:
     """[B, 1, X, Y, Z]: 1 where the first condition of `y` [B, C, X, Y, Z] is above the background (-1), else -1."""
     return (y[:, :1] > -0.99).to(y.dtype) * 2.0 - 1.0
+
+
+def brain_box(y: torch.Tensor, multiple: int) -> Box:
+    """The box around all brains of a batch, from multiple to multiple, or to the end of `y`; all of it without any."""
+    inside = (brain_channel(y) > 0).any(0)[0]
+    if not inside.any():
+        return whole_box(y)
+    box = []
+    for axis, size in enumerate(inside.shape):
+        where = torch.nonzero(inside.movedim(axis, 0).flatten(1).any(1)).flatten()
+        first, last = int(where[0]), int(where[-1])
+        box.append(slice(first // multiple * multiple, min(-(-(last + 1) // multiple) * multiple, size)))
+    return tuple(box)
 
 
 def network_inputs(

@@ -19,9 +19,8 @@ import torch
 
 from .config import RunConfig, StatesConfig
 from .data import Pair, PreparedData
-from .degrade import FACTOR
 from .fusion import Fused, Fusion, Lifted
-from .inputs import brain_channel, coordinates
+from .inputs import brain_box, brain_channel, coordinates
 from .linear import NormalEquations
 from .planes import Box
 from .progress import Progress
@@ -47,27 +46,22 @@ class Visit:
 
     def loss(self, fusion: Fusion) -> torch.Tensor:
         """Mean squared error, within the head, of the clean estimate that the sampler makes of the fusion's answer."""
-        error = (self.estimate(fusion, self.fused(fusion).eps) - self.x0) * (brain_channel(self.y) > 0)
+        fused = fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
+        error = (self.estimate(fusion, fused.eps) - self.x0) * (brain_channel(self.y) > 0)
         return error.square().mean()
 
     def fused(self, fusion: Fusion) -> Fused:
-        """The fusion's answer."""
-        return fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
+        """The fusion's answer for a whole head."""
+        return fusion.refine_head(self.lifted, self.xt, self.y, self.t, self.coords)
 
     def estimate(self, fusion: Fusion, eps: torch.Tensor) -> torch.Tensor:
         """The clean estimate [B, 1, X, Y, Z] that the sampler makes of `eps`: clamped and projected."""
         return fusion.estimate(fusion.schedule.x0_from_eps(eps, self.xt, self.t), self.y)
 
     def cut(self, fusion: Fusion, box: Box) -> Visit:
-        """The part within a box that begins at multiples of the coarsest grids."""
-        lifted = self.lifted
-        feats = [
-            [f[..., *slices_in(box, expert.dim, k)].clone() for k, f in enumerate(maps)]
-            for expert, maps in zip(fusion.experts, lifted.feats)
-        ]
-        own = {name: getattr(self, name)[..., *box].clone() for name in ("x0", "xt", "y", "coords")}
-        start = None if lifted.start is None else lifted.start[..., *box].clone()
-        return Visit(**own, t=self.t, lifted=Lifted(lifted.eps_planes[..., *box].clone(), feats, start))
+        """The part within a box as `Lifted.cut` asks for; a view of the same memory."""
+        own = {name: getattr(self, name)[..., *box] for name in ("x0", "xt", "y", "coords")}
+        return Visit(**own, t=self.t, lifted=self.lifted.cut(fusion, box))
 
 
 @dataclass(frozen=True)
@@ -165,16 +159,18 @@ class Pool:
     ) -> Pool:
         """Follow trajectories of the fusion as it is; of each state keep as many patches of `size`.
 
-        They lie anywhere, so that normalisation layers see as much background as in whole volumes.
+        They lie anywhere in the box around the head, so that normalisation layers see as much background as in all of
+        it.
         """
-        patches, align = [], math.lcm(fusion.net.multiple, FACTOR)
+        patches = []
         each = config.patches / config.heads
         follow = (fusion, data, config, seed, device, round, f"states, round {round + 1} of {config.rounds}")
         for visit, count, draw in follow_heads(*follow, answer=lambda visit: visit.fused(fusion).eps):
             wanted = each / count
+            inner = brain_box(visit.y, fusion.align)
             for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
-                box = fitting_box(visit.x0.shape[2:], size, align, draw)
-                patches.append(_to(visit.cut(fusion, box), "cpu"))
+                box = fitting_box(visit.x0.shape[2:], size, fusion.align, draw, inner)
+                patches.append(_to(collate([visit.cut(fusion, box)]), "cpu"))  # a copy, not a view of all the state
         return cls(patches, round)
 
     def batch(self, numbers: range, seed: int, step: int, device) -> Visit:
@@ -194,16 +190,19 @@ def pool_gib(run: RunConfig) -> float:
     return run.train.states.patches * voxels * 4 * (volumes + maps * run.fusion.features) / 2**30
 
 
-def fitting_box(shape, size, align: int, draw: torch.Generator) -> Box:
-    """A random box of `size` within `shape`, or of what there is, that begins and ends at multiples of `align`."""
-    size = [min(s, n) // align * align for s, n in zip(size, shape)]
-    starts = [align * int(torch.randint((n - s) // align + 1, (1,), generator=draw)) for s, n in zip(size, shape)]
-    return tuple(slice(a, a + s) for a, s in zip(starts, size))
+def fitting_box(shape, size, align: int, draw: torch.Generator, inner: Box) -> Box:
+    """A random box of `size` within `shape` that begins and ends at multiples of `align`.
 
-
-def slices_in(box: Box, dim: int, level: int) -> Box:
-    """`box` on the grid of feature maps of `level`: finer along `dim`, where slices are, than in plane."""
-    return tuple(b if d == dim else slice(b.start >> level, b.stop >> level) for d, b in zip((2, 3, 4), box))
+    It lies within `inner`, or around it along an axis where that is shorter. A short axis has a shorter box.
+    """
+    box = []
+    for n, s, b in zip(shape, size, inner):
+        s = min(s, n) // align * align
+        low, high = sorted((b.start, b.stop - s))
+        low, high = max(low, 0) // align, min(high, n - s) // align
+        start = align * (low + int(torch.randint(max(high - low, 0) + 1, (1,), generator=draw)))
+        box.append(slice(start, start + s))
+    return tuple(box)
 
 
 def collate(visits: Sequence[Visit]) -> Visit:

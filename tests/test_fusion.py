@@ -10,7 +10,7 @@ from diffens_core.config import ConfigError, FusionConfig, UNetConfig
 from diffens_core.degrade import project
 from diffens_core.experts import Average
 from diffens_core.fusion import Fusion
-from diffens_core.inputs import coordinates
+from diffens_core.inputs import brain_box, coordinates
 from diffens_core.planes import PLANES, random_box, whole_box
 
 plane_sets = st.lists(st.sampled_from(sorted(PLANES)), min_size=1, max_size=4)
@@ -141,6 +141,31 @@ def test_nothing_is_corrected_in_the_background(kind):
     assert not fused.resid[..., :3].any() and fused.resid[..., 3:].all()
     wanted = (fused.gate.movedim(1, 0)[:, :, None] * fused.eps_planes).sum(0)
     torch.testing.assert_close(fused.eps[..., :3], wanted[..., :3])
+
+
+@given(plane_sets, st.tuples(*[st.integers(5, 13)] * 3), st.integers(1, 2), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=20)
+def test_the_network_works_in_the_box_around_the_head_and_leaves_the_average_outside(planes, shape, batch, seed):
+    model = wake(make_fusion(planes, prediction="x0", linear=True, project=project)).eval()
+    model.linear.weights.normal_(std=0.05)
+    (xt, y, t), draw = make_inputs(shape, batch, seed=seed), torch.Generator().manual_seed(seed)
+    corners = [sorted(torch.randint(n, (2,), generator=draw).tolist()) for n in shape]
+    head = torch.zeros(shape, dtype=torch.bool)
+    head[*(slice(a, b + 1) for a, b in corners)] = True
+    y = torch.where(head, y.clamp(min=-0.9), -1.0)
+    box = brain_box(y, 4)
+    for (first, last), n, side in zip(corners, shape, box):
+        assert first - 4 < side.start <= first and last < side.stop <= last + 4 and side.start % 4 == 0
+        assert side.stop % 4 == 0 or side.stop == n
+    with torch.no_grad():
+        whole, lifted = model.fuse(xt, y, t), model.lift(xt, y, t)
+        patch = model.refine(lifted.cut(model, box), xt[..., *box], y[..., *box], t, coordinates(shape)[..., *box])
+        average = Average(model.experts)(xt, y, t)
+    outside = torch.ones(shape, dtype=torch.bool)
+    outside[box] = False
+    assert torch.equal(whole.eps[..., *box], patch.eps) and torch.equal(whole.resid[..., *box], patch.resid)
+    assert torch.equal(whole.eps[..., outside], average[..., outside]) and not whole.resid[..., outside].any()
+    torch.testing.assert_close(whole.gate.sum(1), torch.ones(batch, *shape))
 
 
 @given(

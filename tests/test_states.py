@@ -13,6 +13,8 @@ from diffens_core import runs
 from diffens_core.config import StatesConfig
 from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
+from diffens_core.inputs import brain_box
+from diffens_core.planes import whole_box
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
 from diffens_core.states import Head, Pool, collate, fit_linear, fitting_box, own_states, pool_gib, shifted, true_states
@@ -86,7 +88,7 @@ def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
     pair = type("Pair", (), {"x0": x0[0], "y": y[0]})
     with torch.no_grad():
         visit = follow(model, pair, noise_for("s", [0], seed, shape), 1)[0]
-        box = fitting_box(shape, (8, 4, 8), 4, draw)
+        box = fitting_box(shape, (8, 4, 8), 4, draw, whole_box(x0))
         patch = visit.cut(model, box)
         for name in ("x0", "xt", "y", "coords"):
             assert torch.equal(getattr(patch, name), getattr(visit, name)[..., *box])
@@ -98,10 +100,16 @@ def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
 
 
 @given(st.tuples(*[st.integers(4, 30)] * 3), st.tuples(*[st.integers(4, 40)] * 3), st.integers(0, 10**6))
-def test_boxes_fit_and_are_made_of_whole_blocks(shape, size, seed):
-    box = fitting_box(shape, size, 4, torch.Generator().manual_seed(seed))
-    for n, s, b in zip(shape, size, box):
+def test_boxes_fit_and_are_made_of_whole_blocks_in_or_around_the_head(shape, size, seed):
+    draw = torch.Generator().manual_seed(seed)
+    y = -torch.ones(1, 1, *shape)
+    y[..., *(slice(a, b + 1) for a, b in (sorted(torch.randint(n, (2,), generator=draw).tolist()) for n in shape))] = 0
+    inner = brain_box(y, 4)
+    box = fitting_box(shape, size, 4, draw, inner)
+    for n, s, b, i in zip(shape, size, box, inner):
         assert b.start % 4 == b.stop % 4 == 0 <= b.start < b.stop <= n and b.stop - b.start == min(s, n) // 4 * 4
+        if i.stop % 4 == 0:
+            assert i.start <= b.start < b.stop <= i.stop or b.start <= i.start < i.stop <= b.stop
 
 
 @given(st.integers(1, 50), st.integers(0, 10**6))
