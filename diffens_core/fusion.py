@@ -72,6 +72,13 @@ def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:
     return tuple(b if d == dim else c for d, b, c in zip((2, 3, 4), box, coarse))
 
 
+def brain_mean(volume: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean of `volume` [B, 1, X, Y, Z] within each head, at its voxels; 0 in the background."""
+    brain = (brain_channel(y) > 0).to(volume.dtype)
+    dims = (1, 2, 3, 4)
+    return brain * ((volume * brain).sum(dims, keepdim=True) / brain.sum(dims, keepdim=True).clamp(min=1))
+
+
 class FeatureAdapters(nn.Module):
     """Bring one expert's feature maps onto the grid of the 3D encoder, level by level.
 
@@ -173,6 +180,15 @@ class Fusion(nn.Module):
         """
         return self.fuse(xt, y, t, coords, box).eps
 
+    @property
+    def keeps_brightness(self) -> bool:
+        """Whether it leaves the mean of a head as the average of the experts has it.
+
+        Without a measurement nothing tells how bright a head is in the target's contrast. Left free, the fusion learns
+        the brightness of the few heads that it is trained on, and is wrong by as much on others.
+        """
+        return self.linear is not None and self.project is None and self.config.lam != 0
+
     def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
         """Eq. 6 with its parts: for gate maps and ablations."""
         if coords is None:
@@ -222,8 +238,13 @@ class Fusion(nn.Module):
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
         gate = torch.full_like(xt, 1 / len(self.experts)).repeat(1, len(self.experts), 1, 1, 1)
         eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
+        average = eps.clone()
         for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
             whole[..., *box] = part.to(whole.dtype)
+        if self.keeps_brightness:
+            excess = brain_mean(eps - average, y)
+            eps = eps - excess
+            resid = resid - excess / (self.config.lam * self.schedule.eps_per_output(self.prediction, xt, t))
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
 from .config import RunConfig, StatesConfig
 from .data import Pair, PreparedData
-from .fusion import Fused, Fusion, Lifted
+from .fusion import Fused, Fusion, Lifted, brain_mean
 from .inputs import brain_box, brain_channel, coordinates
 from .linear import NormalEquations
 from .planes import Box
@@ -78,9 +78,16 @@ class Head:
         return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
 
     def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
-        """Run the experts on the state `xt` at step `t`."""
+        """Run the experts on the state `xt` at step `t`.
+
+        For a fusion that keeps the brightness of the average, the truth has that brightness: the rest is not its fault.
+        """
         step = torch.tensor([t], device=xt.device)
-        return Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
+        visit = Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
+        if not fusion.keeps_brightness:
+            return visit
+        average = visit.estimate(fusion, visit.lifted.eps_planes.mean(0))
+        return replace(visit, x0=self.x0 + brain_mean(average - self.x0, self.y))
 
 
 def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:

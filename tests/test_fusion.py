@@ -168,6 +168,27 @@ def test_the_network_works_in_the_box_around_the_head_and_leaves_the_average_out
     torch.testing.assert_close(whole.gate.sum(1), torch.ones(batch, *shape))
 
 
+@given(st.tuples(*[st.integers(5, 9)] * 3), st.integers(1, 2), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=10)
+def test_without_a_measurement_the_brightness_of_a_head_is_that_of_the_average(shape, batch, seed):
+    xt, y, t = make_inputs(shape, batch, seed=seed)
+    y[y < -0.5] = -1.0
+    brain, found = y > -1, {}
+    for kind in (None, project):
+        model = wake(make_fusion(prediction="x0", linear=True, project=kind)).eval()
+        model.linear.weights.normal_(std=0.05)
+        with torch.no_grad():
+            fused, average = model.fuse(xt, y, t), Average(model.experts)(xt, y, t)
+        change = (fused.eps - average) * brain
+        assert change.abs().max() > 1e-3
+        found[kind] = change.sum((1, 2, 3, 4)) / brain.sum((1, 2, 3, 4))
+        unit = model.schedule.eps_per_output("x0", xt, t)
+        parts = (fused.gate.movedim(1, 0)[:, :, None] * fused.eps_planes).sum(0) + unit * fused.resid
+        torch.testing.assert_close(fused.eps, parts, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[None], torch.zeros(batch), atol=1e-5, rtol=0)
+    assert (found[project].abs() > 1e-4).all()
+
+
 @given(
     st.tuples(*[st.integers(5, 11)] * 3),
     st.sampled_from(sorted(PLANES)),

@@ -79,6 +79,19 @@ def test_what_the_projection_takes_back_costs_nothing(data):
     assert (found[0] - found[2]).abs().mean() > 0.05
 
 
+@torch.no_grad()
+def test_where_nothing_is_measured_the_truth_has_the_brightness_of_the_average(prepared):
+    data = PreparedData(fusion_config(prepared, task="mt").data, "train", task_named("mt"))
+    model = wake(make_fusion(conditions=1, prediction="x0", linear=True), size=0.05).eval()
+    brain = data[0].y[:1] > -0.99
+    for visit in follow(model, data[0], noise_for("s", [0], 0, SHAPE), 3):
+        average = visit.estimate(model, visit.lifted.eps_planes.mean(0))[0]
+        assert float((visit.x0[0] - average)[brain].mean()) == pytest.approx(0, abs=1e-5)
+        moved = (visit.x0[0] - data[0].x0)[brain]
+        assert moved.abs().max() > 0.01 and float(moved.std()) < 1e-5
+        assert torch.equal(visit.x0[0][~brain], data[0].x0[~brain])
+
+
 @given(st.lists(st.sampled_from(["axial", "coronal", "sagittal"]), min_size=1, max_size=3), st.integers(0, 10**6))
 @settings(deadline=None, max_examples=15)
 def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
