@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch.nn as nn
 
-from .config import ConfigError, RunConfig
+from .config import ConfigError, Phase, RunConfig
 from .experts import Average, RandomPlane, SampleAverage, alternate
 from .interpolation import Interpolation
 from .planes import PLANES
@@ -112,17 +112,20 @@ def small(s: Setting) -> dict:
     return {"unet": s.preset.small, "features": False}
 
 
-PAPER = {"linear": False, "prediction": "eps"}  # a fusion that is no more than Eq. 6
+def no_dropout(s: Setting) -> dict:
+    """Nothing holds the 3D network back from learning the training heads by heart."""
+    return {"unet": replace(s.preset.fusion, dropout=0.0)}
 
 
-def paper(s: Setting) -> dict:
-    """The paper's own stage 2: Eq. 5 on true images with noise, first on patches, then on whole volumes."""
-    return {**PAPER, "train": s.preset.paper_training()}
+def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
+    """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes."""
+    train = s.preset.paper_training(tuple(phases))
+    return {**no_dropout(s), "linear": False, "prediction": "eps", "train": train}
 
 
 def patches_only(s: Setting) -> dict:
     """The paper's, without its last phase, fine-tuning on whole volumes."""
-    return {**PAPER, "train": s.preset.paper_training(tuple(p for p in s.preset.paper_train if p.patch))}
+    return paper(s, [phase for phase in s.preset.paper_train if phase.patch])
 
 
 def volumes_only(s: Setting) -> dict:
@@ -133,7 +136,7 @@ def volumes_only(s: Setting) -> dict:
     whole = [phase for phase in s.preset.paper_train if not phase.patch][-1]
     parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in s.preset.paper_train if p.patch]
     steps = whole.steps + round(sum(parts) / (whole.batch * math.prod(s.preset.shape)))
-    return {**PAPER, "train": s.preset.paper_training((replace(whole, steps=steps, lr=s.preset.paper_train[0].lr),))}
+    return paper(s, [replace(whole, steps=steps, lr=s.preset.paper_train[0].lr)])
 
 
 def patches_only_without_features(s: Setting) -> dict:
@@ -207,6 +210,8 @@ ABLATIONS: dict[str, Method] = {
         "paper+patches-only+no-features", patches_only_without_features
     ),
     "ours-tpdm+true-states": ablation("true-states", true_states),
+    "ours-tpdm+no-linear": ablation("no-linear", lambda s: {"linear": False}),
+    "ours-tpdm+no-dropout": ablation("no-dropout", no_dropout),
     "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
     "ours-tpdm+no-context": ablation("no-context", no_context),
     "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),

@@ -133,6 +133,8 @@ def test_ablations_change_what_they_say_and_nothing_else(setting):
     assert times > 1
     assert longer.train == plain.train and longer.fusion == plain.fusion
     assert found["true-states"].train.states == replace(plain.train.states, true=True)
+    assert not found["no-linear"].fusion.linear and found["no-dropout"].unet == replace(plain.unet, dropout=0.0)
+    assert plain.unet.dropout > 0
     assert found["gate-only"].fusion == replace(plain.fusion, lam=0.0)
     assert found["residual-only"].fusion.gate == "uniform" and found["affine-gate"].fusion.gate == "affine"
     assert not found["no-features"].fusion.features and not found["no-coordinates"].fusion.coordinates
