@@ -128,7 +128,7 @@ PRESETS = {
         train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50, "move_every": 100},
         steps=3,
         samples=3,
-        all_time={"expert": 2.4, "unet-2d": 4.8, "unet-3d": 9.0},  # 350 core seconds an expert, 1000 the fusion
+        all_time={"expert": 5.6, "unet-2d": 11.2, "unet-3d": 8.5},  # 145 core seconds an expert, 1340 the fusion
         autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
         segmenter=SegmenterConfig(feature_size=12, attention=4, window=64),
         recipes=DEMO_RECIPES,

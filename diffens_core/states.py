@@ -19,7 +19,7 @@ import torch
 
 from .config import RunConfig, StatesConfig
 from .data import Pair, PreparedData
-from .fusion import Fused, Fusion, Lifted, brain_mean
+from .fusion import Fused, Fusion, Lifted, rendering
 from .inputs import brain_box, brain_channel, coordinates
 from .linear import NormalEquations
 from .planes import Box
@@ -80,14 +80,14 @@ class Head:
     def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
         """Run the experts on the state `xt` at step `t`.
 
-        For a fusion that keeps the brightness of the average, the truth has that brightness: the rest is not its fault.
+        For a fusion that keeps the average's rendering, the truth is rendered like that: the rest is not its fault.
         """
         step = torch.tensor([t], device=xt.device)
         visit = Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
-        if not fusion.keeps_brightness:
+        if not fusion.keeps_rendering:
             return visit
         average = visit.estimate(fusion, visit.lifted.eps_planes.mean(0))
-        return replace(visit, x0=self.x0 + brain_mean(average - self.x0, self.y))
+        return replace(visit, x0=self.x0 + rendering(average - self.x0, average, self.y))
 
 
 def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
