@@ -31,7 +31,6 @@ from .unet import UNet, zero_init
 # What the average leaves to correct is small. In this unit the first steps of the zero-initialised last layer are too;
 # in units of 1 they overshoot by far, and the training is spent on the way back.
 RESIDUAL_UNIT = 0.03
-LEVELS = 9  # of intensity, evenly spaced, that a `rendering` may map as it likes
 
 
 @dataclass(frozen=True)
@@ -71,23 +70,6 @@ def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:
     """
     coarse = (slice(b.start >> level, -(-b.stop // multiple) * multiple >> level) for b in box)
     return tuple(b if d == dim else c for d, b, c in zip((2, 3, 4), box, coarse))
-
-
-def rendering(volume: torch.Tensor, image: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """What of `volume` is a function of the intensities of `image` within each head, at its voxels; 0 elsewhere.
-
-    volume, image: [B, 1, X, Y, Z], the latter in [-1, 1]. The function, fitted by least squares, is linear between
-    `LEVELS` intensities.
-    """
-    brain = (brain_channel(y) > 0)[:, 0]
-    found = torch.zeros_like(volume)
-    for out, values, levels, inside in zip(found[:, 0], volume[:, 0], image[:, 0], brain):
-        levels, values = (part[inside].cpu().double() for part in (levels, values))  # not every device has doubles
-        place = (levels.clamp(-1, 1) + 1) / 2 * (LEVELS - 1)
-        hats = (1 - (place[:, None] - torch.arange(LEVELS)).abs()).clamp(min=0)
-        weights = torch.linalg.pinv(hats.T @ hats, hermitian=True) @ (hats.T @ values)
-        out[inside] = (hats @ weights).to(out)
-    return found
 
 
 class FeatureAdapters(nn.Module):
@@ -191,15 +173,6 @@ class Fusion(nn.Module):
         """
         return self.fuse(xt, y, t, coords, box).eps
 
-    @property
-    def keeps_rendering(self) -> bool:
-        """Whether it leaves to the average of the experts which intensity belongs to which.
-
-        Without a measurement nothing tells how bright a head and each of its tissues are in the target's contrast. Left
-        free, the fusion learns that of the few heads that it is trained on, and is wrong by as much on others.
-        """
-        return self.linear is not None and self.project is None and self.config.lam != 0
-
     def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
         """Eq. 6 with its parts: for gate maps and ablations."""
         if coords is None:
@@ -249,14 +222,8 @@ class Fusion(nn.Module):
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
         gate = torch.full_like(xt, 1 / len(self.experts)).repeat(1, len(self.experts), 1, 1, 1)
         eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
-        average = self.schedule.x0_from_eps(eps, xt, t)
         for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
             whole[..., *box] = part.to(whole.dtype)
-        if self.keeps_rendering:
-            change = self.schedule.x0_from_eps(eps, xt, t) - average
-            excess = rendering(change, average, y)  # in x0, as is the residual of a fusion with a linear start
-            eps = eps - self.schedule.eps_per_output("x0", xt, t) * excess
-            resid = resid - excess / self.config.lam
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:

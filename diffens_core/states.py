@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 
 from .config import RunConfig, StatesConfig
 from .data import Pair, PreparedData
-from .fusion import Fused, Fusion, Lifted, rendering
+from .fusion import Fused, Fusion, Lifted
 from .inputs import brain_box, brain_channel, coordinates
 from .linear import NormalEquations
 from .planes import Box
@@ -78,16 +78,9 @@ class Head:
         return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
 
     def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
-        """Run the experts on the state `xt` at step `t`.
-
-        For a fusion that keeps the average's rendering, the truth is rendered like that: the rest is not its fault.
-        """
+        """Run the experts on the state `xt` at step `t`."""
         step = torch.tensor([t], device=xt.device)
-        visit = Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
-        if not fusion.keeps_rendering:
-            return visit
-        average = visit.estimate(fusion, visit.lifted.eps_planes.mean(0))
-        return replace(visit, x0=self.x0 + rendering(average - self.x0, average, self.y))
+        return Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
 
 
 def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:

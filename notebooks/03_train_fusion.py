@@ -120,9 +120,7 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 #
 # Training heads are few, and a 3D network soon knows them by heart. Two things keep it from that. Each time a head is
 # followed, it is moved by less than a block and measured anew, as if the scanner's slices had begun elsewhere. And a
-# fifth of what goes through the network is dropped at random (`ours-tpdm+no-dropout` goes without). For `mt`, where
-# nothing is measured, there is a third: how bright a head and each of its tissues are cannot be known, so which intensity
-# stands for which is left as the average has it, and the loss does not ask for it (`rendering` in `fusion.py`).
+# fifth of what goes through the network is dropped at random (`ours-tpdm+no-dropout` goes without).
 
 # %%
 fusion = experiment.model(method, task)

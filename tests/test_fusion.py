@@ -9,7 +9,7 @@ from tiny import NET, make_expert, make_fusion, make_inputs, wake
 from diffens_core.config import ConfigError, FusionConfig, UNetConfig
 from diffens_core.degrade import project
 from diffens_core.experts import Average
-from diffens_core.fusion import Fusion, rendering
+from diffens_core.fusion import Fusion
 from diffens_core.inputs import brain_box, coordinates
 from diffens_core.planes import PLANES, random_box, whole_box
 
@@ -166,38 +166,6 @@ def test_the_network_works_in_the_box_around_the_head_and_leaves_the_average_out
     assert torch.equal(whole.eps[..., *box], patch.eps) and torch.equal(whole.resid[..., *box], patch.resid)
     assert torch.equal(whole.eps[..., outside], average[..., outside]) and not whole.resid[..., outside].any()
     torch.testing.assert_close(whole.gate.sum(1), torch.ones(batch, *shape))
-
-
-@given(st.tuples(*[st.integers(6, 9)] * 3), st.integers(1, 2), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=10)
-def test_without_a_measurement_a_head_is_rendered_as_the_average_renders_it(shape, batch, seed):
-    xt, y, _ = make_inputs(shape, batch, seed=seed)
-    xt, y, t = 0.3 * xt, torch.where(y < -0.5, -1.0, y), torch.full((batch,), 100)
-    left = {}
-    for kind in (None, project):
-        model = wake(make_fusion(prediction="x0", linear=True, project=kind)).eval()
-        model.linear.weights.normal_(std=0.05)
-        with torch.no_grad():
-            fused, average = model.fuse(xt, y, t), Average(model.experts)(xt, y, t)
-            before, after = (model.schedule.x0_from_eps(eps, xt, t) for eps in (average, fused.eps))
-        change = (after - before) * (y > -1)
-        left[kind] = float(rendering(change, before, y).abs().max() / change.abs().max())
-        unit = model.schedule.eps_per_output("x0", xt, t)
-        parts = (fused.gate.movedim(1, 0)[:, :, None] * fused.eps_planes).sum(0) + unit * fused.resid
-        torch.testing.assert_close(fused.eps, parts, atol=1e-4, rtol=1e-4)
-    assert left[None] < 0.02 < left[project]
-
-
-def test_a_rendering_is_what_is_a_function_of_intensity():
-    draw = torch.Generator().manual_seed(0)
-    image, y = 2 * torch.rand(2, 1, 16, 16, 16, generator=draw) - 1, torch.ones(2, 1, 16, 16, 16)
-    y[:, :, :4] = -1.0
-    noise, curve = torch.randn(image.shape, generator=draw), torch.stack([image[0].abs(), 1 - 3 * image[1]])
-    found = rendering(curve + noise, image, y)
-    assert not found[:, :, :4].any()
-    assert (found - curve)[:, :, 4:].square().mean() < 0.02, "each head has a curve of its own"
-    torch.testing.assert_close(rendering(found, image, y), found, atol=1e-3, rtol=1e-3)  # a projection
-    assert not rendering(curve, image, -torch.ones_like(y)).any(), "no head, nothing to render"
 
 
 @given(

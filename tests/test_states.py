@@ -13,7 +13,6 @@ from diffens_core import runs
 from diffens_core.config import StatesConfig
 from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
-from diffens_core.fusion import rendering
 from diffens_core.inputs import brain_box
 from diffens_core.planes import whole_box
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
@@ -78,18 +77,6 @@ def test_what_the_projection_takes_back_costs_nothing(data):
         found.append(visit.estimate(model, eps))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
     assert (found[0] - found[2]).abs().mean() > 0.05
-
-
-@torch.no_grad()
-def test_where_nothing_is_measured_the_truth_is_rendered_as_the_average(prepared):
-    data = PreparedData(fusion_config(prepared, task="mt").data, "train", task_named("mt"))
-    model = wake(make_fusion(conditions=1, prediction="x0", linear=True), size=0.05).eval()
-    brain = data[0].y[None, :1] > -0.99
-    for visit in follow(model, data[0], noise_for("s", [0], 0, SHAPE), 3):
-        average = visit.estimate(model, visit.lifted.eps_planes.mean(0))
-        assert rendering(visit.x0 - average, average, visit.y).abs().max() < 1e-2
-        assert (visit.x0 - data[0].x0[None])[brain].abs().max() > 0.01
-        assert torch.equal(visit.x0[~brain], data[0].x0[None][~brain])
 
 
 @given(st.lists(st.sampled_from(["axial", "coronal", "sagittal"]), min_size=1, max_size=3), st.integers(0, 10**6))
