@@ -40,7 +40,7 @@ class GaussianVolumes:
         white = torch.randn(count, len(self.cov), generator=generator, dtype=torch.float64)
         return (white @ self.root.T).float().reshape(count, 1, *self.shape)
 
-    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0)) -> Batch:
+    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0), move_every=0) -> Batch:
         """Fresh volumes, with 0 as condition, for one step of `train.train`, which asks prepared data likewise."""
         generator = torch.Generator().manual_seed(mix_seed(seed, step, "gaussian"))
         x0 = self.draw(len(indices), generator)
