@@ -17,7 +17,7 @@
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | one 2D model on 4 mm phantoms | 10 seconds | 1 GB |
-# | `demo` | loads the trained model that comes with the package; another `seed` trains: 6 minutes on one CPU core | 1 minute | 2 GB |
+# | `demo` | loads the trained model that comes with the package; another `seed` trains: 3 minutes on one CPU core | 1 minute | 2 GB |
 # | `gpu` | 1 mm, 18 M parameters, 8000 steps | about 10 minutes on a data-centre GPU (estimated) | 12 GB (estimated) |
 # | `paper` | Table 9's network, 500 000 steps | days | 16 GB (estimated) |
 #
