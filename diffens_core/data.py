@@ -256,8 +256,12 @@ class PreparedData:
         pair = self[index]
         by = [int(torch.randint(FACTOR, (1,), generator=draw)) - FACTOR // 2 for _ in range(3)]
         x0 = translated(pair.x0, by, 0.0 if self.task.target == LABELS else -1.0)
-        channels = {name: translated(y[None], by) for name, y in zip(self.task.conditions, pair.y)}
-        return replace(pair, x0=x0, y=self.task.stack(channels | {"flair_lr": block_average(x0[None])[0]}))
+        measured = ("flair_lr", "flair_up") if self.task.measured else ()
+        known = zip(self.task.conditions, pair.y)
+        channels = {name: translated(y[None], by) for name, y in known if name not in measured}
+        if measured:
+            channels["flair_lr"] = block_average(x0[None])[0]
+        return replace(pair, x0=x0, y=self.task.stack(channels))
 
     def batch(
         self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0), move_every: int = 0

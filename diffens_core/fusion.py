@@ -142,9 +142,8 @@ class Fusion(nn.Module):
         self.config, self.prediction, self.project = config, config.prediction, project
         channels = channels_in(conditions) + len(experts) + config.linear
         self.net = UNet(3, channels, len(experts) + 1, unet)
-        self.align = math.lcm(
-            self.net.multiple, FACTOR
-        )  # of the places where volumes may be cut: both grids stay whole
+        # Volumes may be cut at multiples of it: coarse grids and blocks of the measurement stay whole.
+        self.align = math.lcm(self.net.multiple, FACTOR)
         self.adapters = nn.ModuleList()
         read = (experts if config.context else experts[:1]) if config.features else []
         for expert in read:
