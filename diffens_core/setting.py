@@ -26,7 +26,8 @@ class Setting:
         """
         name = f"{plane}-2.5d" if slab else plane
         train = self.preset.training(self._sliced(self.preset.expert_train, plane))
-        name, train = self._given_time("expert" if all_time else None, name, train)
+        if all_time:
+            name, train = self._given_time("expert", name, train)
         run = self._run("expert", name, self.preset.expert, train, plane=plane, slab=slab)
         return replace(run, task=task or self.task)
 
@@ -51,7 +52,8 @@ class Setting:
         """
         recipe = self.preset.recipe(name, plane)
         train = replace(recipe.train, phases=self._sliced(recipe.train.phases, plane))
-        name, train = self._given_time(name if all_time else None, name, train)
+        if all_time:
+            name, train = self._given_time(name, name, train)
         run = self._run(stage, name, recipe.unet, train, plane=plane, **options)
         return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
 
@@ -67,10 +69,8 @@ class Setting:
             preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **options
         )
 
-    def _given_time(self, kind: str | None, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
-        """Name and training of a model that is given all the time of its `kind`; unchanged without one."""
-        if kind is None:
-            return name, train
+    def _given_time(self, kind: str, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
+        """Name and training of a model that is given all the time of its `kind` (`Preset.all_time`)."""
         times = self.preset.all_time[kind]
         phases = tuple(replace(phase, steps=round(times * phase.steps)) for phase in train.phases)
         return f"{name}-all-time", replace(train, phases=phases)
