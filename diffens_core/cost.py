@@ -1,4 +1,4 @@
-"""What a training took: `cost.json` in its run folder, with seconds, trained parameters and peak memory."""
+"""What a training took: `cost.json` in its run folder, with seconds, device, trained parameters and peak memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from .checkpoints import write_atomically
+from .device import device_name
 
 
 def forget_peak(device: torch.device) -> None:
@@ -52,9 +53,9 @@ class Spent(NamedTuple):
         return Spent(self.clock - other.clock, self.cores - other.cores)
 
 
-def write_cost(folder: Path, spent: Spent, parameters: int, memory: float) -> None:
-    """Write `cost.json`: seconds of training on the clock and of cores, trained parameters, peak memory in GiB."""
-    content = {"seconds": round(spent.clock, 1), "core_seconds": round(spent.cores, 1)}
+def write_cost(folder: Path, spent: Spent, device: torch.device, parameters: int, memory: float) -> None:
+    """Write `cost.json`: seconds of training on the clock and of cores, on what, parameters, peak memory in GiB."""
+    content = {"seconds": round(spent.clock, 1), "core_seconds": round(spent.cores, 1), "device": device_name(device)}
     content |= {"parameters": parameters, "memory": round(memory, 2)}
     write_atomically(folder / "cost.json", json.dumps(content).encode())
 

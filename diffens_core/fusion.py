@@ -13,7 +13,7 @@ measured. How it is trained on the states that the sampler meets is in `states.p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,13 +54,16 @@ class Lifted:
     feats: list[list[torch.Tensor]]
     start: torch.Tensor | None = None
 
+    def map(self, volumes: Callable, maps: Callable | None = None) -> Lifted:
+        """`volumes(v)` of every volume v; of every feature map f `maps(f, p, k)`, or `volumes(f)`."""
+        maps = maps or (lambda f, p, k: volumes(f))
+        feats = [[maps(f, p, k) for k, f in enumerate(levels)] for p, levels in enumerate(self.feats)]
+        return Lifted(volumes(self.eps_planes), feats, None if self.start is None else volumes(self.start))
+
     def cut(self, fusion: Fusion, box: Box) -> Lifted:
         """The part within a box that begins at multiples of the coarsest grids, and ends at one or with the volume."""
-        feats = [
-            [f[..., *slices_in(box, expert.dim, k, fusion.net.multiple)] for k, f in enumerate(maps)]
-            for expert, maps in zip(fusion.experts, self.feats)
-        ]
-        return Lifted(self.eps_planes[..., *box], feats, None if self.start is None else self.start[..., *box])
+        dims, multiple = [expert.dim for expert in fusion.experts] if self.feats else [], fusion.net.multiple
+        return self.map(lambda v: v[..., *box], lambda f, p, k: f[..., *slices_in(box, dims[p], k, multiple)])
 
 
 def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:

@@ -63,6 +63,11 @@ class Visit:
         own = {name: getattr(self, name)[..., *box] for name in ("x0", "xt", "y", "coords")}
         return Visit(**own, t=self.t, lifted=self.lifted.cut(fusion, box))
 
+    def to(self, device) -> Visit:
+        """The same on another device."""
+        own = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "lifted"}
+        return Visit(**own, lifted=self.lifted.map(lambda v: v.to(device)))
+
 
 @dataclass(frozen=True)
 class Head:
@@ -170,14 +175,14 @@ class Pool:
             inner = brain_box(visit.y, fusion.align)
             for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
                 box = fitting_box(visit.x0.shape[2:], size, fusion.align, draw, inner)
-                patches.append(_to(collate([visit.cut(fusion, box)]), "cpu"))  # a copy, not a view of all the state
+                patches.append(collate([visit.cut(fusion, box)]).to("cpu"))  # a copy, not a view of all the state
         return cls(patches, round)
 
     def batch(self, numbers: range, seed: int, step: int, device) -> Visit:
         """Random patches for the given sample numbers of one training step."""
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in numbers)
         chosen = [int(torch.randint(len(self.patches), (1,), generator=g)) for g in generators]
-        return _to(collate([self.patches[i] for i in chosen]), device)
+        return collate([self.patches[i] for i in chosen]).to(device)
 
 
 def pool_gib(run: RunConfig) -> float:
@@ -212,11 +217,3 @@ def collate(visits: Sequence[Visit]) -> Visit:
     feats = [[torch.cat(maps) for maps in zip(*levels)] for levels in zip(*(one.feats for one in lifted))]
     start = None if lifted[0].start is None else torch.cat([one.start for one in lifted])
     return Visit(**own, lifted=Lifted(torch.cat([one.eps_planes for one in lifted], dim=1), feats, start))
-
-
-def _to(visit: Visit, device) -> Visit:
-    own = {f.name: getattr(visit, f.name).to(device) for f in fields(visit) if f.name != "lifted"}
-    lifted = visit.lifted
-    feats = [[f.to(device) for f in maps] for maps in lifted.feats]
-    start = None if lifted.start is None else lifted.start.to(device)
-    return Visit(**own, lifted=Lifted(lifted.eps_planes.to(device), feats, start))

@@ -292,7 +292,7 @@ def train(
             state.save(folder)
     if accelerator.is_main_process:
         parameters = sum(p.numel() for p in state.parameters.values())
-        write_cost(folder, state.spent, parameters, peak_memory(accelerator.device))
+        write_cost(folder, state.spent, accelerator.device, parameters, peak_memory(accelerator.device))
     _copy(state.average.tensors, state.parameters)
     model.eval()
 
