@@ -173,7 +173,7 @@ class StatesConfig:
 
     steps: of the trajectories; heads: how many are followed at a time; patches: about how many are kept of what was
     met, the bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by
-    then.
+    then. fit: how many heads the least-squares start is fitted on.
     true: an ablation: of the true image with noise instead.
     """
 
@@ -181,10 +181,11 @@ class StatesConfig:
     heads: int
     patches: int
     rounds: int
+    fit: int
     true: bool = option(False)
 
     def __post_init__(self):
-        for key in ("steps", "heads", "patches", "rounds"):
+        for key in ("steps", "heads", "patches", "rounds", "fit"):
             _at_least(key, getattr(self, key), 1)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -142,6 +142,7 @@ def shifted(times: list[int], steps: int, draw: torch.Generator) -> list[int]:
 def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device) -> None:
     """Fit the linear correction to what the average of the experts leaves, on the states that the average meets."""
     equations = NormalEquations(fusion.linear)
+    config = replace(config, heads=config.fit)
     follow = (fusion, data, config, mix_seed(seed, "fit"), device, 0, "least squares")
     for visit, _, draw in follow_heads(*follow, answer=lambda visit: visit.lifted.eps_planes.mean(0)):
         head = torch.nonzero((brain_channel(visit.y) > 0).flatten()).flatten().cpu()

@@ -288,7 +288,7 @@ fusions = {
 recipe = experiment.preset.fusion_training()
 recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
 if recipe.states:
-    recipe = replace(recipe, states=replace(recipe.states, heads=2, patches=16, rounds=1))
+    recipe = replace(recipe, states=replace(recipe.states, heads=2, patches=16, rounds=1, fit=2))
 for name, fusion in fusions.items():
     with TemporaryDirectory() as folder:
         options = {"noise_steps": noise_steps, "seed": seed}

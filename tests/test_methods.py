@@ -50,7 +50,7 @@ TINY = replace(
     expert=NET,
     expert_train=BUDGET,
     fusion_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)),),
-    states=StatesConfig(steps=2, heads=1, patches=4, rounds=1),
+    states=StatesConfig(steps=2, heads=1, patches=4, rounds=1, fit=1),
     paper_train=(Phase(2, 1, 1e-3, patch=(8, 8, 8)), Phase(1, 1, 1e-3)),
     volume_train=(Phase(2, 1, 1e-3, crop=(24, 24, 20)),),
     recipes={name: brief(recipe) for name, recipe in PRESETS["smoke"].recipes.items()},

@@ -21,7 +21,7 @@ from diffens_core.states import Head, Pool, collate, fit_linear, fitting_box, ow
 from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
-STATES = StatesConfig(steps=3, heads=2, patches=12, rounds=2)
+STATES = StatesConfig(steps=3, heads=2, patches=12, rounds=2, fit=2)
 
 
 @pytest.fixture
