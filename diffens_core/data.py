@@ -300,9 +300,13 @@ class PreparedData:
         start = [int(torch.randint(n - s + 1, (1,), generator=generator)) for n, s in zip(shape, size)]
         box = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
         # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
-        mirror = bool(torch.rand(1, generator=generator) < 0.5)
-        x0, y = (v.flip(1) if mirror else v for v in (pair.x0, pair.y))
-        x0, y, coords = (widened(v, box, *around) for v in (x0, y, self._coords(shape)))
+        if torch.rand(1, generator=generator) < 0.5:
+            first, place, *rest = box
+            opposite = (first, slice(shape[0] - place.stop, shape[0] - place.start), *rest)
+            x0, y = (widened(v, opposite, *around).flip(1) for v in (pair.x0, pair.y))
+        else:
+            x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))
+        coords = widened(self._coords(shape), box, *around)
         return x0, y, coords, torch.randn(x0.shape, generator=generator)
 
     def _coords(self, shape) -> torch.Tensor:

@@ -146,7 +146,7 @@ def patches_only_without_features(s: Setting) -> dict:
 
 def true_states(s: Setting) -> dict:
     """Ours but for what it learns from: the true image with noise, at the same levels, and never its own estimates."""
-    train = s.preset.fusion_training()
+    train = s.fusion_training()
     return {"train": replace(train, states=train.states and replace(train.states, true=True))}
 
 

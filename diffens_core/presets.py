@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .config import (
     AutoencoderConfig,
@@ -27,7 +27,9 @@ class Preset:
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
     their own, with their trainings. states: what a fusion is trained on; None: the paper's own stage 2, which is
-    `paper_train` long, and takes as long as `fusion_train`. recipes: baselines that have a network or a training of
+    `paper_train` long, and takes as long as `fusion_train`. unmeasured: the part of it for a task without a
+    measurement, where nothing but training heads says how bright a head is, and a long training learns those by heart.
+    recipes: baselines that have a network or a training of
     their own.
     autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
@@ -55,6 +57,7 @@ class Preset:
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)
     states: StatesConfig | None = None
+    unmeasured: float = 1.0
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
@@ -64,9 +67,16 @@ class Preset:
         """The training of one stage: its phases with the preset's common settings."""
         return TrainConfig(phases, **self.train | changes)
 
-    def fusion_training(self) -> TrainConfig:
-        """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own."""
-        return self.training(self.fusion_train, states=self.states) if self.states else self.paper_training()
+    def fusion_training(self, measured: bool = True) -> TrainConfig:
+        """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own.
+
+        measured: whether the task has a measurement to project onto. Without one it is `unmeasured` times as long.
+        """
+        if not self.states:
+            return self.paper_training()
+        share = 1.0 if measured else self.unmeasured
+        phases = tuple(replace(phase, steps=round(share * phase.steps)) for phase in self.fusion_train)
+        return self.training(phases, states=replace(self.states, rounds=round(share * self.states.rounds)))
 
     def paper_training(self, phases: tuple[Phase, ...] = ()) -> TrainConfig:
         """The paper's own stage 2 (Eq. 5): the error of the noise, for true images with noise."""
@@ -121,7 +131,8 @@ PRESETS = {
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1, dropout=0.2),
         fusion_train=(Phase(6000, 2, 1e-3, patch=(32, 48, 32)),),
         states=StatesConfig(steps=3, heads=4, patches=128, rounds=24, fit=16),
-        paper_train=(Phase(700, 1, 3e-3, patch=(24, 96, 24)), Phase(50, 1, 2e-3)),
+        unmeasured=1 / 3,
+        paper_train=(Phase(2750, 1, 3e-3, patch=(24, 96, 24)), Phase(200, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         volume_train=(Phase(900, 2, 3e-3, crop=(40, 48, 40)),),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from .config import DataConfig, Phase, RunConfig, TrainConfig, UNetConfig
 from .planes import PLANES
 from .presets import Preset
+from .tasks import task_named
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ class Setting:
         """The 3D network that fuses `experts`; train: another training than the preset's; `changes` to its settings."""
         config = replace(self.preset.fusion_config, **changes)
         options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
-        return self._run("fusion", name, unet or self.preset.fusion, train or self.preset.fusion_training(), **options)
+        return self._run("fusion", name, unet or self.preset.fusion, train or self.fusion_training(), **options)
+
+    def fusion_training(self) -> TrainConfig:
+        """The preset's training of a fusion for this task."""
+        return self.preset.fusion_training(task_named(self.task).measured)
 
     def baseline(self, name: str, stage: str, plane: str | None = None, all_time: bool = False, **options) -> RunConfig:
         """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D.

@@ -21,7 +21,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (3 minutes each on one CPU core) and fusions (22 each, more with more planes) are trained once | with the defaults two hours of one core once, then 5 minutes on two | 4 GB (estimated) |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (3 minutes each on one CPU core) and fusions (17 each, more with more planes) are trained once | with the defaults two hours of one core once, then 5 minutes on two | 4 GB (estimated) |
 # | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
 #
 # The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.
@@ -331,7 +331,7 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
 # - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.
 #
-# All but `no-projection` train a fusion of their own on the same experts: about 20 minutes of one core each at `demo`.
+# All but `no-projection` train a fusion of their own on the same experts: about 17 minutes of one core each at `demo`.
 
 # %%
 wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]
