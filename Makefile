@@ -2,7 +2,7 @@
 # make test    style, unit tests and every notebook at preset smoke
 # make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
-# make weights train the methods of preset demo anew and ship them (about four hours on one CPU core)
+# make weights train the methods of preset demo anew and ship them (about two hours on one CPU core)
 # make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,8 +39,7 @@ notebooks: .venv/ready
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py figures/steps/*.py figures/pages/*.py
 
 # Trains preset demo from embedded data and replaces the weights that come with the package.
-SR := ours-tpdm ours-small ours-tosm ours-madm unet-2d unet-3d pix2pix-2d pix2pix-3d palette-3d i2sb i2sb-ode make-a-volume
-SHIPPED := $(SR:%=sr:%) both:ours-tpdm both:multi-ours both:multi-small
+SHIPPED := sr:ours-tpdm both:ours-tpdm mt:ours-tpdm sr:pix2pix-2d sr:pix2pix-3d sr:make-a-volume
 weights: .venv/ready
 	rm -rf diffens_core/weights/demo && mkdir -p runs
 	for job in $(SHIPPED); do \
