@@ -92,10 +92,11 @@ def report(
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
     """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
 
-    Only what is known of all of them.
+    Only what is known of all of them; minutes of a GPU and of CPU cores do not add up.
     """
     costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
-    known = {key: [cost[key] for cost in costs if key in cost] for key in KEYS}
+    mixed = len({cost.get("device", "CPU").startswith("CPU") for cost in costs}) > 1
+    known = {key: [cost[key] for cost in costs if key in cost] for key in KEYS if not (mixed and "seconds" in key)}
     complete = {key: values for key, values in known.items() if values and len(values) == len(costs)}
     return {key: max(values) if key == "memory" else sum(values) for key, values in complete.items()}
 

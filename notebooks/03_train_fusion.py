@@ -115,8 +115,8 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
 #
 # Then the network learns what is not linear. The experts are frozen, so they run once for each state, and patches of
-# what they said are kept; thousands of steps are taken on these (`states.py`). After some time the trajectories are
-# walked again, with the fusion as it is by then.
+# what they said are kept; some hundred steps are taken on these (`states.py`). Then other heads are followed, with the
+# fusion as it is by then: a few heads at a time, and often.
 #
 # Training heads are few, and a 3D network soon knows them by heart. Two things keep it from that. Each time a head is
 # followed, it is moved by less than a block and measured anew, as if the scanner's slices had begun elsewhere. And a
@@ -168,6 +168,10 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # What was gained has a price: a network that minimises squared error on the states it meets answers nearer to the mean
 # of all plausible images. Compare the columns `single sample` and `mean of samples` above: averaging gains the fusion
 # less. `11_uncertainty` shows what is left of the spread.
+#
+# And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
+# good, and so is a 3D regression (`tpdm+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md):
+# up to twenty minutes, what is gained depends on how long is trained and hardly on what.
 #
 # ## Exercises
 # 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?

@@ -11,6 +11,7 @@ from diffens_core import runs
 from diffens_core.checkpoints import load_checkpoint
 from diffens_core.cost import Spent, forget_peak, peak_memory, read_cost
 from diffens_core.data import PreparedData
+from diffens_core.device import device_name, pick_device
 from diffens_core.tasks import task_named
 from diffens_core.train import train
 
@@ -28,6 +29,7 @@ def test_time_before_a_stop_counts(prepared, tmp_path):
     cost = read_cost(folder)
     assert cost["seconds"] >= round(first.clock, 1) and cost["core_seconds"] >= round(first.cores, 1)
     assert cost["parameters"] == sum(p.numel() for p in runs.build(config).parameters())
+    assert cost["device"] == device_name(pick_device())
     assert cost == json.loads((folder / "cost.json").read_text())
 
 

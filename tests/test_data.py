@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, write_prepared
 
-from diffens_core.data import PreparedData, describe_data, translated
+from diffens_core.data import PreparedData, describe_data, translated, widened
 from diffens_core.degrade import block_average
+from diffens_core.inputs import coordinates
+from diffens_core.sampler import mix_seed
 from diffens_core.tasks import interpolate, task_named
 from diffens_core.volumes import VolumeError
 
@@ -21,6 +23,11 @@ from diffens_core.volumes import VolumeError
 def own(tmp_path):
     """A prepared data set that a test may break."""
     return write_prepared(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return open_split(write_prepared(tmp_path_factory.mktemp("split") / "data"))
 
 
 def open_split(root, split="train", task="both", spacing=SPACING, shape=SHAPE):
@@ -54,6 +61,21 @@ def test_a_moved_head_is_the_same_head_measured_elsewhere(own):
         torch.testing.assert_close(moved.y[None, :1], block_average(moved.x0[None]))
         torch.testing.assert_close(moved.y[1:2], interpolate(moved.y[None, :1])[0])
     assert len(places) > 6
+
+
+@given(seed=st.integers(0, 99), plane=st.sampled_from([2, 3, 4]), slab=st.sampled_from([0, 2]))
+def test_a_sample_is_a_part_of_a_head_or_of_its_mirror_image(split, seed, plane, slab):
+    crop = [1 if dim == plane else 8 for dim in (2, 3, 4)]
+    batch = split.batch(range(1), crop, seed, 0, 1000, (plane, slab), 0)
+    draw = torch.Generator().manual_seed(mix_seed(seed, 0, 0))
+    pair = split[int(torch.randint(len(split), (1,), generator=draw))]
+    start = [int(torch.randint(n - c + 1, (1,), generator=draw)) for n, c in zip(SHAPE, crop)]
+    mirror = bool(torch.rand(1, generator=draw) < 0.5)
+    box = (slice(None), *(slice(a, a + c) for a, c in zip(start, crop)))
+    for found, volume in ((batch.x0[0], pair.x0), (batch.y[0], pair.y)):
+        whole = volume.flip(1) if mirror else volume
+        assert torch.equal(found, widened(whole, box, plane, slab))
+    assert torch.equal(batch.coords[0], widened(coordinates(SHAPE)[0], box, plane, slab))
 
 
 def first_voxel(volume):

@@ -247,6 +247,23 @@ def test_a_report_has_metrics_and_cost(experiment, tmp_path):
     assert pd.isna(costs.loc[("cubic", "both"), "seconds"]) and (costs["sampling"] >= 0).all()
 
 
+def test_minutes_of_a_gpu_and_of_cores_are_not_added_up(experiment):
+    (run,) = experiment.runs_of("ours-tpdm", "both")
+    experiment.model("ours-tpdm", "both")
+    assert cost_of([run], experiment.runs)["seconds"] >= 0
+    path = find(run, experiment.runs) / "cost.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"device": "NVIDIA H100"}))
+    assert set(cost_of([run], experiment.runs)) == {"parameters", "memory"}
+    path.write_text(kept)
+
+
+def test_without_a_measurement_a_fusion_of_the_demo_is_shorter(setting):
+    trainings = {t: replace(setting, preset=PRESETS["demo"], task=t).fusion_training() for t in ("sr", "both", "mt")}
+    assert trainings["sr"] == trainings["both"] and trainings["sr"].steps == 3 * trainings["mt"].steps
+    assert trainings["sr"].states.rounds == 3 * trainings["mt"].states.rounds
+
+
 def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "smoke", TINY)
     options = ["--preset", "smoke", "--data", str(prepared), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
