@@ -60,7 +60,7 @@ def write_cost(folder: Path, spent: Spent, device: torch.device, parameters: int
     write_atomically(folder / "cost.json", json.dumps(content).encode())
 
 
-def read_cost(folder: Path) -> dict[str, float]:
+def read_cost(folder: Path) -> dict[str, float | str]:
     """`cost.json` of a run folder; empty where there is none, as in a run that is not finished."""
     path = Path(folder) / "cost.json"
     return json.loads(path.read_text()) if path.is_file() else {}

@@ -301,8 +301,8 @@ class PreparedData:
         box = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
         # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
         if torch.rand(1, generator=generator) < 0.5:
-            first, place, *rest = box
-            opposite = (first, slice(shape[0] - place.stop, shape[0] - place.start), *rest)
+            channels, across, *rest = box
+            opposite = (channels, slice(shape[0] - across.stop, shape[0] - across.start), *rest)
             x0, y = (widened(v, opposite, *around).flip(1) for v in (pair.x0, pair.y))
         else:
             x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))

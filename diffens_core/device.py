@@ -26,7 +26,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def device_name(device: torch.device) -> str:
     """What computed, for a record of results: the GPU's name, or `CPU, x86_64`."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {platform.machine()}"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {platform.machine()}"
 
 
 def has_fast_bf16(device: torch.device) -> bool:

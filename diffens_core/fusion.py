@@ -54,16 +54,19 @@ class Lifted:
     feats: list[list[torch.Tensor]]
     start: torch.Tensor | None = None
 
-    def map(self, volumes: Callable, maps: Callable | None = None) -> Lifted:
-        """`volumes(v)` of every volume v; of every feature map f `maps(f, p, k)`, or `volumes(f)`."""
-        maps = maps or (lambda f, p, k: volumes(f))
-        feats = [[maps(f, p, k) for k, f in enumerate(levels)] for p, levels in enumerate(self.feats)]
-        return Lifted(volumes(self.eps_planes), feats, None if self.start is None else volumes(self.start))
+    def map(self, change: Callable, of_features: Callable | None = None) -> Lifted:
+        """`change(v)` of every volume v; of every feature map f `of_features(f, p, k)`, or `change(f)`."""
+        of_features = of_features or (lambda f, p, k: change(f))
+        feats = [[of_features(f, p, k) for k, f in enumerate(maps)] for p, maps in enumerate(self.feats)]
+        return Lifted(change(self.eps_planes), feats, None if self.start is None else change(self.start))
 
     def cut(self, fusion: Fusion, box: Box) -> Lifted:
         """The part within a box that begins at multiples of the coarsest grids, and ends at one or with the volume."""
-        dims, multiple = [expert.dim for expert in fusion.experts] if self.feats else [], fusion.net.multiple
-        return self.map(lambda v: v[..., *box], lambda f, p, k: f[..., *slices_in(box, dims[p], k, multiple)])
+
+        def part(f: torch.Tensor, p: int, k: int) -> torch.Tensor:
+            return f[..., *slices_in(box, fusion.experts[p].dim, k, fusion.net.multiple)]
+
+        return self.map(lambda v: v[..., *box], part)
 
 
 def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:

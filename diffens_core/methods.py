@@ -17,6 +17,7 @@ from .config import ConfigError, Phase, RunConfig
 from .experts import Average, RandomPlane, SampleAverage, alternate
 from .interpolation import Interpolation
 from .planes import PLANES
+from .presets import shortened
 from .runs import load_or_train, read_own_conditions
 from .setting import Setting
 from .tasks import TASKS
@@ -118,8 +119,11 @@ def no_dropout(s: Setting) -> dict:
 
 
 def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
-    """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes."""
-    train = s.preset.paper_training(tuple(phases))
+    """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes.
+
+    It has the time that ours has for the task.
+    """
+    train = s.preset.paper_training(shortened(phases or s.preset.paper_train, s.share))
     return {**no_dropout(s), "linear": False, "prediction": "eps", "train": train}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .config import (
@@ -27,14 +28,13 @@ class Preset:
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
     their own, with their trainings. states: what a fusion is trained on; None: the paper's own stage 2, which is
-    `paper_train` long, and takes as long as `fusion_train`. unmeasured: the part of it for a task without a
-    measurement, where nothing but training heads says how bright a head is, and a long training learns those by heart.
-    recipes: baselines that have a network or a training of
-    their own.
+    `paper_train` long, and takes as long as `fusion_train`. unmeasured_share: how much of its training a fusion has for
+    a task without a measurement: there nothing but training heads says how bright a head is, and a long training learns
+    those by heart. recipes: baselines that have a network or a training of their own.
     autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
-    all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a fusion:
-    that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
+    all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a whole
+    fusion: that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Preset:
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)
     states: StatesConfig | None = None
-    unmeasured: float = 1.0
+    unmeasured_share: float = 1.0
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
@@ -67,16 +67,15 @@ class Preset:
         """The training of one stage: its phases with the preset's common settings."""
         return TrainConfig(phases, **self.train | changes)
 
-    def fusion_training(self, measured: bool = True) -> TrainConfig:
+    def fusion_training(self, share: float = 1.0) -> TrainConfig:
         """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own.
 
-        measured: whether the task has a measurement to project onto. Without one it is `unmeasured` times as long.
+        share: of its steps, and of the rounds that states are gathered in.
         """
         if not self.states:
-            return self.paper_training()
-        share = 1.0 if measured else self.unmeasured
-        phases = tuple(replace(phase, steps=round(share * phase.steps)) for phase in self.fusion_train)
-        return self.training(phases, states=replace(self.states, rounds=round(share * self.states.rounds)))
+            return self.paper_training(shortened(self.paper_train, share))
+        states = replace(self.states, rounds=max(1, round(share * self.states.rounds)))
+        return self.training(shortened(self.fusion_train, share), states=states)
 
     def paper_training(self, phases: tuple[Phase, ...] = ()) -> TrainConfig:
         """The paper's own stage 2 (Eq. 5): the error of the noise, for true images with noise."""
@@ -93,6 +92,11 @@ class Preset:
     def times(self) -> list[int]:
         """The steps `t` of its sampling."""
         return timesteps(self.diffusion.schedule, self.steps)
+
+
+def shortened(phases: Sequence[Phase], share: float) -> tuple[Phase, ...]:
+    """A `share` of the steps of each phase; more than all of them for one above 1."""
+    return tuple(replace(phase, steps=round(share * phase.steps)) for phase in phases)
 
 
 TWO_PLANES = ("axial", "sagittal")
@@ -131,7 +135,7 @@ PRESETS = {
         fusion=UNetConfig(base=8, mult=(1, 2, 4), blocks=1, dropout=0.2),
         fusion_train=(Phase(6000, 2, 1e-3, patch=(32, 48, 32)),),
         states=StatesConfig(steps=3, heads=4, patches=128, rounds=24, fit=16),
-        unmeasured=1 / 3,
+        unmeasured_share=1 / 3,
         paper_train=(Phase(2750, 1, 3e-3, patch=(24, 96, 24)), Phase(200, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),

@@ -92,11 +92,13 @@ def report(
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
     """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
 
-    Only what is known of all of them; minutes of a GPU and of CPU cores do not add up.
+    Only what is known of all of them; of runs that several kinds of device trained, parameters alone.
     """
     costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
-    mixed = len({cost.get("device", "CPU").startswith("CPU") for cost in costs}) > 1
-    known = {key: [cost[key] for cost in costs if key in cost] for key in KEYS if not (mixed and "seconds" in key)}
+    devices = {cost.get("device", "CPU").split(",")[0] for cost in costs}  # "CPU, x86_64"
+    known = {
+        key: [cost[key] for cost in costs if key in cost] for key in (KEYS if len(devices) < 2 else ["parameters"])
+    }
     complete = {key: values for key, values in known.items() if values and len(values) == len(costs)}
     return {key: max(values) if key == "memory" else sum(values) for key, values in complete.items()}
 

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import fields, is_dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SHAPE, fusion_config, make_fusion, wake
 
-from diffens_core import runs
+from diffens_core import runs, states
 from diffens_core.config import StatesConfig
 from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
 from diffens_core.inputs import brain_box
+from diffens_core.linear import LinearCorrection
 from diffens_core.planes import whole_box
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
@@ -186,3 +188,11 @@ def test_a_training_on_states_is_that_of_its_own_rounds(prepared, tmp_path):
     assert torch.equal(again.linear.weights, model.linear.weights)
     assert [config.train.round(step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
     assert runs.own_seed(config) == mix_seed(0, "ours-tpdm")
+
+
+def test_the_least_squares_start_has_heads_of_its_own(monkeypatch):
+    followed = []
+    monkeypatch.setattr(states, "follow_heads", lambda f, data, config, *rest, **options: followed.append(config) or [])
+    monkeypatch.setattr(states.NormalEquations, "solve", lambda self: None)
+    states.fit_linear(SimpleNamespace(linear=LinearCorrection(1, 1, 10)), None, replace(STATES, fit=5), 0, CPU)
+    assert [config.heads for config in followed] == [5]
