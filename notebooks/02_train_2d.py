@@ -17,7 +17,7 @@
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | one 2D model on 4 mm phantoms | 10 seconds | 1 GB |
-# | `demo` | loads the trained model that comes with the package; another `seed` trains: 3 minutes on one CPU core | 1 minute | 2 GB |
+# | `demo` | loads the trained model that comes with the package; another `seed` trains: 2 minutes on one CPU core | 1 minute | 2 GB |
 # | `gpu` | 1 mm, 18 M parameters, 8000 steps | about 10 minutes on an H100 (estimated) | 7 GB |
 # | `paper` | Table 9's network, 500 000 steps | days | 16 GB (estimated) |
 #

@@ -21,7 +21,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (3 minutes each on one CPU core) and fusions (17 each, more with more planes) are trained once | with the defaults two hours of one core once, then 5 minutes on two | 4 GB (estimated) |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (2 minutes each on one CPU core) and fusions (17 each, more with more planes) are trained once | with the defaults two hours of one core once, then 5 minutes on two | 4 GB (estimated) |
 # | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
 #
 # The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.
