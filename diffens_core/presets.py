@@ -77,9 +77,9 @@ class Preset:
         states = replace(self.states, rounds=max(1, round(share * self.states.rounds)))
         return self.training(shortened(self.fusion_train, share), states=states)
 
-    def paper_training(self, phases: tuple[Phase, ...] = ()) -> TrainConfig:
+    def paper_training(self, phases: tuple[Phase, ...]) -> TrainConfig:
         """The paper's own stage 2 (Eq. 5): the error of the noise, for true images with noise."""
-        return self.training(phases or self.paper_train, loss="eps")
+        return self.training(phases, loss="eps")
 
     def recipe(self, method: str, plane: str | None) -> Recipe:
         """How a baseline is trained: as the preset's 2D models (with a `plane`) or 3D models, or by its own recipe."""

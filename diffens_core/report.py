@@ -96,9 +96,8 @@ def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
     """
     costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
     devices = {cost.get("device", "CPU").split(",")[0] for cost in costs}  # "CPU, x86_64"
-    known = {
-        key: [cost[key] for cost in costs if key in cost] for key in (KEYS if len(devices) < 2 else ["parameters"])
-    }
+    comparable = KEYS if len(devices) < 2 else ("parameters",)
+    known = {key: [cost[key] for cost in costs if key in cost] for key in comparable}
     complete = {key: values for key, values in known.items() if values and len(values) == len(costs)}
     return {key: max(values) if key == "memory" else sum(values) for key, values in complete.items()}
 
