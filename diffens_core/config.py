@@ -151,6 +151,7 @@ class Phase:
 
     crop: random windows of so many voxels are all that a model sees; 1 along an axis makes slices, for 2D models.
     patch: a fusion works in random boxes of so many voxels, while its experts see the whole slices through them.
+    alone: the 3D network of a fusion learns without its experts (`states.without_experts`).
     """
 
     steps: int
@@ -158,6 +159,7 @@ class Phase:
     lr: float
     crop: tuple[int, ...] | None = None
     patch: tuple[int, ...] | None = None
+    alone: bool = option(False)
 
     def __post_init__(self):
         _at_least("steps", self.steps, 1)
@@ -196,7 +198,7 @@ class TrainConfig:
     loss: whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network predicts, `v` and
     `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and 1 / alpha_bar - 1.
     norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many steps training
-    heads are moved, see `PreparedData.moved` (0: never).
+    heads are moved, see `PreparedData.moved` (0: never). optimizer: `adam`, or `muon` (see `muon.py`).
     decay: `constant`, `cosine` to zero, `tail` (constant, then linear to zero over the second half: pix2pix), or
     `exponential` (0.99 per 1000 steps: I2SB).
     """
@@ -212,8 +214,10 @@ class TrainConfig:
     beta1: float = option(0.9)
     states: StatesConfig | None = option(None)
     move_every: int = option(0)
+    optimizer: str = option("adam")
 
     def __post_init__(self):
+        _one_of("optimizer", self.optimizer, ("adam", "muon"))
         _at_least("move_every", self.move_every, 0)
         _one_of("loss", self.loss, PREDICTIONS)
         _one_of("decay", self.decay, ("constant", "cosine", "tail", "exponential"))
@@ -222,14 +226,22 @@ class TrainConfig:
         _at_least("save_every", self.save_every, 1)
         if not self.phases:
             raise ConfigError("phases must not be empty")
+        alone = [phase.alone for phase in self.phases]
+        if any(alone) and (self.states is None or alone != sorted(alone, reverse=True) or all(alone)):
+            raise ConfigError("only a fusion on the states of its sampler begins alone, and it ends with its experts")
 
     @property
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
 
+    @property
+    def alone(self) -> int:
+        """How many steps, the first ones, a fusion learns without its experts."""
+        return sum(phase.steps for phase in self.phases if phase.alone)
+
     def round(self, step: int) -> int:
-        """Which round of gathering states `step` (from 0) belongs to."""
-        return step * self.states.rounds // self.steps
+        """Which round of gathering states `step` (from 0) belongs to; none, -1, where the experts are not heard."""
+        return (step - self.alone) * self.states.rounds // (self.steps - self.alone) if step >= self.alone else -1
 
 
 @dataclass(frozen=True)

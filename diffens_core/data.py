@@ -264,19 +264,28 @@ class PreparedData:
         return replace(pair, x0=x0, y=self.task.stack(channels))
 
     def batch(
-        self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0), move_every: int = 0
+        self,
+        indices: range,
+        crop,
+        seed: int,
+        step: int,
+        noise_steps: int,
+        around=(2, 0),
+        move_every: int = 0,
+        align: int = 1,
     ) -> Batch:
         """Random windows, noise and steps `t` for the given sample numbers of one training step.
 
         crop: voxels of a window, None for all. around: (dim, n) adds n slices on either side along `dim`, the last
         slice of the volume repeated where it ends. move_every: after so many steps every subject is `moved` anew.
+        align: windows begin and end at multiples of it.
 
         Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have
         drawn, and two processes draw together what one would.
         """
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
         place = step // move_every + 1 if move_every else 0
-        samples = [self._sample(crop, around, generator, seed, place) for generator in generators]
+        samples = [self._sample(crop, around, generator, seed, place, align) for generator in generators]
         x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
         return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices]))
 
@@ -292,21 +301,21 @@ class PreparedData:
         return kept[index]
 
     def _sample(
-        self, crop, around: tuple[int, int], generator: torch.Generator, seed: int, place: int
+        self, crop, around: tuple[int, int], generator: torch.Generator, seed: int, place: int, align: int
     ) -> tuple[torch.Tensor, ...]:
         pair = self._placed(int(torch.randint(len(self), (1,), generator=generator)), seed, place)
         shape = pair.x0.shape[1:]
-        size = [min(c, n) for c, n in zip(crop or shape, shape)]
-        start = [int(torch.randint(n - s + 1, (1,), generator=generator)) for n, s in zip(shape, size)]
-        box = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
+        size = [min(c, n) // align * align for c, n in zip(crop or shape, shape)]
+        places = ((n - s) // align + 1 for n, s in zip(shape, size))
+        start = [align * int(torch.randint(count, (1,), generator=generator)) for count in places]
+        box = where = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
+        x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))
         # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
         if torch.rand(1, generator=generator) < 0.5:
             channels, across, *rest = box
-            opposite = (channels, slice(shape[0] - across.stop, shape[0] - across.start), *rest)
-            x0, y = (widened(v, opposite, *around).flip(1) for v in (pair.x0, pair.y))
-        else:
-            x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))
-        coords = widened(self._coords(shape), box, *around)
+            x0, y = x0.flip(1), y.flip(1)
+            where = (channels, slice(shape[0] - across.stop, shape[0] - across.start), *rest)
+        coords = widened(self._coords(shape), where, *around)
         return x0, y, coords, torch.randn(x0.shape, generator=generator)
 
     def _coords(self, shape) -> torch.Tensor:

@@ -113,18 +113,13 @@ def small(s: Setting) -> dict:
     return {"unet": s.preset.small, "features": False}
 
 
-def no_dropout(s: Setting) -> dict:
-    """Nothing holds the 3D network back from learning the training heads by heart."""
-    return {"unet": replace(s.preset.fusion, dropout=0.0)}
-
-
 def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
     """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes.
 
     It has the time that ours has for the task.
     """
     train = s.preset.paper_training(shortened(phases or s.preset.paper_train, s.share))
-    return {**no_dropout(s), "linear": False, "prediction": "eps", "train": train}
+    return {"linear": False, "prediction": "eps", "train": train}
 
 
 def patches_only(s: Setting) -> dict:
@@ -152,6 +147,15 @@ def true_states(s: Setting) -> dict:
     """Ours but for what it learns from: the true image with noise, at the same levels, and never its own estimates."""
     train = s.fusion_training()
     return {"train": replace(train, states=train.states and replace(train.states, true=True))}
+
+
+def never_alone(s: Setting) -> dict:
+    """Ours but for its beginning: the 3D network hears the experts from the first step on, for as many steps."""
+    train = s.fusion_training()
+    steps, phase = train.steps, train.phases[-1]
+    rounds = round(train.states.rounds * steps / phase.steps) if train.states else 1
+    states = train.states and replace(train.states, rounds=rounds)
+    return {"train": replace(train, phases=(replace(phase, steps=steps),), states=states)}
 
 
 def no_context(s: Setting) -> dict:
@@ -215,7 +219,7 @@ ABLATIONS: dict[str, Method] = {
     ),
     "ours-tpdm+true-states": ablation("true-states", true_states),
     "ours-tpdm+no-linear": ablation("no-linear", lambda s: {"linear": False}),
-    "ours-tpdm+no-dropout": ablation("no-dropout", no_dropout),
+    "ours-tpdm+never-alone": ablation("never-alone", never_alone),
     "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
     "ours-tpdm+no-context": ablation("no-context", no_context),
     "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),

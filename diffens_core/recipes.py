@@ -21,7 +21,7 @@ class Recipe:
 
 
 # What belongs to a method's objective and not to its size: pix2pix has no moving average and a nimble Adam.
-PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail"}
+PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail", "optimizer": "adam"}
 OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 
 SHORT = {"ema": 0.99, "decay": "cosine"}

@@ -6,6 +6,10 @@ the sampler's own trajectory. In each step the experts run once over the whole h
 are kept, with the truth; the 3D network then takes many steps on these patches. From time to time the patches are
 gathered anew, along trajectories that the fusion itself has corrected by then.
 
+Such states are few, as experts are slow, and a network that sees a few places again and again learns what it was shown
+there: whichever optimiser and width, it gains no more from steps than from states. What it can know without experts it
+learns before, from fresh places in every step (`without_experts`).
+
 What is minimised is the error of the estimate as the sampler uses it: clamped, and projected onto what was measured.
 """
 
@@ -18,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from .config import RunConfig, StatesConfig
-from .data import Pair, PreparedData
+from .data import Batch, Pair, PreparedData
 from .fusion import Fused, Fusion, Lifted
 from .inputs import brain_box, brain_channel, coordinates
 from .linear import NormalEquations
@@ -86,6 +90,20 @@ class Head:
         """Run the experts on the state `xt` at step `t`."""
         step = torch.tensor([t], device=xt.device)
         return Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
+
+
+def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
+    """States at which the sampler would be if experts answered with channel `nearest` of `y`, whatever they saw.
+
+    They cost nothing, so that no two need be of the same place: the 3D network learns from these what it can know by
+    itself, before it is shown the few that experts have been run on.
+    """
+    known = batch.y[:, [nearest]]
+    xt = fusion.schedule.add_noise(fusion.estimate(known, batch.y), batch.eps, batch.t)
+    eps = fusion.schedule.eps_from_x0(known, xt, batch.t)
+    start = None if fusion.linear is None else torch.zeros_like(known)
+    lifted = Lifted(torch.stack([eps] * len(fusion.experts)), [], start)
+    return Visit(batch.x0, xt, batch.y, batch.coords, batch.t, lifted)
 
 
 def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -28,9 +29,10 @@ from .config import Phase, TrainConfig
 from .cost import Spent, forget_peak, peak_memory, write_cost
 from .data import Batch, PreparedData
 from .device import autocast, fastest_precision
+from .muon import Muon
 from .planes import Box, random_box
 from .sampler import mix_seed
-from .states import Pool, Visit, fit_linear
+from .states import Pool, Visit, fit_linear, without_experts
 
 LOG_EVERY = 10
 
@@ -128,6 +130,14 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return phase.lr * min(1.0, (index + 1) / max(1, config.warmup)) * shape[config.decay]
 
 
+def optimizers_of(parameters: Sequence[nn.Parameter], config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Adam; or Muon for the kernels of convolutions, and Adam for all else. Each has some to work on."""
+    kernels = [p for p in parameters if p.ndim > 2] if config.optimizer == "muon" else []
+    others = [p for p in parameters if p.ndim <= 2] if kernels else list(parameters)
+    made = [Muon(kernels)] if kernels else []
+    return [*made, torch.optim.Adam(others, lr=0.0, betas=(config.beta1, 0.999), fused=True)] if others else made
+
+
 class MovingAverage:
     """Exponential moving average of named tensors; the decay warms up, so that early weights are forgotten."""
 
@@ -153,8 +163,9 @@ class State:
         self.objectives = objectives_of(model, config)
         self.parameters, self.tensors = trainable(model), own_tensors(model)
         self.average = MovingAverage(config.ema, self.parameters)
-        groups = ([p for n, p in self.parameters.items() if n.startswith(prefix)] for prefix in self.objectives)
-        self.optimizers = [torch.optim.Adam(group, lr=0.0, betas=(config.beta1, 0.999), fused=True) for group in groups]
+        named = self.parameters.items()
+        groups = ([p for n, p in named if n.startswith(prefix)] for prefix in self.objectives)
+        self.optimizers = [optimizers_of(group, config) for group in groups]
         self.step, self.spent, self.pending = 0, Spent(), []
         self.round, self.began = -1, {}
         self.precision = precision
@@ -171,7 +182,7 @@ class State:
             "spent": list(self.spent),
             "model": {name: tensor.detach() for name, tensor in self.tensors.items()},
             "ema": self.average.tensors,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in chain(*self.optimizers)],
             "pending": self.pending,
             "round": self.round,
             "began": self.began,
@@ -188,7 +199,7 @@ class State:
                 raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
             _copy(content["model"], self.tensors)
             _copy(content["ema"], self.average.tensors)
-            for optimizer, state in zip(self.optimizers, content["optimizers"]):
+            for optimizer, state in zip(chain(*self.optimizers), content["optimizers"]):
                 optimizer.load_state_dict(state)
             self.step, self.spent, self.pending = content["step"], Spent(*content["spent"]), list(content["pending"])
             self.round, self.began = content.get("round", -1), content.get("began", {})
@@ -250,7 +261,7 @@ def train(
             options = (model, data, config.states, seed, accelerator.device)
             with holding(state.parameters, state.began), autocast(accelerator.device, state.precision):
                 model.eval()
-                if step == 0 and model.linear is not None:
+                if step == config.alone and model.linear is not None:
                     fit_linear(*options)
                 pool = Pool.gather(*options, size, state.round)
                 model.train()
@@ -260,10 +271,13 @@ def train(
         phase, _ = phase_at(config, step)
         first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
         numbers = range(first, first + phase.batch)
+        options = (seed, step, noise_steps, neighbourhood(model), config.move_every)
+        if phase.alone:
+            batch = data.batch(numbers, phase.patch, *options, model.align).to(accelerator.device)
+            return without_experts(model, batch, data.task.nearest), None
         if config.states:
             return gathered(step).batch(numbers, seed, step, accelerator.device), None
-        options = (phase.crop, seed, step, noise_steps, neighbourhood(model), config.move_every)
-        batch = data.batch(numbers, *options)
+        batch = data.batch(numbers, phase.crop, *options)
         return batch.to(accelerator.device), loss_box(model, phase, batch.x0.shape[2:], seed, step)
 
     for step in range(state.step, config.steps):
@@ -271,10 +285,10 @@ def train(
         rate = learning_rate(config, step)
         batches = [batch_of(step, part) for part in range(config.accumulate)]
         losses = []
-        for loss, optimizer in zip(state.objectives.values(), state.optimizers):
+        for loss, optimizers in zip(state.objectives.values(), state.optimizers):
             loss = autocast(accelerator.device, state.precision)(loss)
             parts = [partial(loss, batch, config, box) for batch, box in batches]
-            losses.append(_optimise(optimizer, accelerator, rate, parts))
+            losses.append(_optimise(optimizers, accelerator, rate, parts))
         state.pending.append(torch.stack(losses).sum())
         state.average.update(state.parameters, step)
         state.step, state.spent = step + 1, before + Spent.now()
@@ -297,13 +311,15 @@ def train(
     model.eval()
 
 
-def _optimise(optimizer, accelerator: Accelerator, rate: float, losses: list[Callable[[], torch.Tensor]]):
+def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Callable[[], torch.Tensor]]):
     """One optimiser step on the mean of `losses`, one a batch; returns it, detached.
 
     Several processes average their gradients here: a model with several objectives fits no wrapper that would.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    optimizer.zero_grad()
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    parameters = [p for group in groups for p in group["params"]]
+    for parameter in parameters:
+        parameter.grad = None
     total = torch.zeros((), device=accelerator.device)
     for compute in losses:
         loss = compute() / len(losses)
@@ -315,9 +331,10 @@ def _optimise(optimizer, accelerator: Accelerator, rate: float, losses: list[Cal
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients])):
             gradient.copy_(part.view_as(gradient))
     nn.utils.clip_grad_norm_(parameters, 1.0)
-    for group in optimizer.param_groups:
+    for group in groups:
         group["lr"] = rate
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return total
 
 

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .config import UNetConfig
-from .dropout import Dropout
 from .narrow import conv3d, conv_of_repeated
 from .norm import LAYOUT, NormSilu
 
@@ -135,7 +134,7 @@ class ResBlock(nn.Module):
         self.conv_in = conv(channels_in, channels_out, kernel, padding=kernel // 2)
         self.conv_out = zero_init(conv(channels_out, channels_out, kernel, padding=kernel // 2))
         self.time = nn.Linear(embedding, 2 * channels_out)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.skip = conv(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, embedding: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | two 2D models and their fusion on 4 mm phantoms | 30 seconds | 1 GB |
-# | `demo` | loads the models that come with the package; another `seed` trains: 20 minutes of one CPU core | 2 minutes | 4 GB |
+# | `demo` | loads the models that come with the package; another `seed` trains: 12 minutes of one CPU core | 2 minutes | 6 GB |
 # | `gpu` | 1 mm, patches of 64 x 64 x 64 | about 12 minutes on an H100 (123 ms a step, measured; following heads estimated) | 8 GB, and 20 GB of main memory for the states |
 # | `paper` | Table 10's network and the paper's own stage 2 | 16 GPU days (the paper) | 40 GB (the paper) |
 
@@ -114,13 +114,15 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # neighbours of the projected average and of the experts' differences. Its normal equations are gathered along the
 # average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
 #
-# Then the network learns what is not linear. The experts are frozen, so they run once for each state, and patches of
-# what they said are kept; some hundred steps are taken on these (`states.py`). Then other heads are followed, with the
-# fusion as it is by then: a few heads at a time, and often.
+# The network learns what is not linear. The experts are frozen, so they run once for each state, and patches of
+# what they said are kept; some hundred steps are taken on these (`states.py`). Then all heads are followed once more, with
+# the fusion as it is by then. Each time a head is followed, it is moved by less than a block and measured anew, as if the
+# scanner's slices had begun elsewhere.
 #
-# Training heads are few, and a 3D network soon knows them by heart. Two things keep it from that. Each time a head is
-# followed, it is moved by less than a block and measured anew, as if the scanner's slices had begun elsewhere. And a
-# fifth of what goes through the network is dropped at random (`ours-tpdm+no-dropout` goes without).
+# A patch is soon known by heart, and a state is dear: running the experts takes longer than the steps that are taken on
+# it. So the network learns alone first, from places that are new in every step, in which the experts seem to know nothing
+# but the interpolated measurement (`without_experts`; `ours-tpdm+never-alone` goes without). Where the curve below jumps,
+# it hears them for the first time.
 
 # %%
 fusion = experiment.model(method, task)
@@ -171,7 +173,7 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
 # good, and so is a 3D regression (`tpdm+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md):
-# up to twenty minutes, what is gained depends on how long is trained and hardly on what.
+# in these twelve minutes, what is gained depends on how long is trained and hardly on what.
 #
 # ## Exercises
 # 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?

@@ -21,7 +21,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (2 minutes each on one CPU core) and fusions (17 each, more with more planes) are trained once | with the defaults two hours of one core once, then 5 minutes on two | 4 GB (estimated) |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (1 minute each on one CPU core) and fusions (10 each, more with more planes) are trained once | with the defaults an hour and a half of one core once (estimated), then 5 minutes on two | 6 GB (estimated) |
 # | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
 #
 # The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.
@@ -261,7 +261,7 @@ training, noise_steps = experiment.subjects("train", task, keep=True), experts[0
 # %%
 for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items():
     recipe = setting.expert(expert.plane).train
-    recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
+    recipe = replace(recipe, phases=(replace(recipe.phases[-1], steps=borrowed_steps),), ema=0.9)
     with TemporaryDirectory() as folder:
         options = {"noise_steps": noise_steps, "seed": seed}
         steps = train(expert, training, recipe, Path(folder), **options)
@@ -286,7 +286,7 @@ fusions = {
 
 # %%
 recipe = experiment.preset.fusion_training()
-recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
+recipe = replace(recipe, phases=(replace(recipe.phases[-1], steps=borrowed_steps),), ema=0.9)
 if recipe.states:
     recipe = replace(recipe, states=replace(recipe.states, heads=2, patches=16, rounds=1, fit=2))
 for name, fusion in fusions.items():
@@ -323,7 +323,8 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 # %% [markdown]
 # - `no-projection`: samples need not agree with what was measured. It acts in sampling alone, so nothing is trained.
 # - `tpdm+all-time`, `unet-2d+all-time`, `unet-3d+all-time`: what others reach in the time that the fusion takes with its
-#   experts. `ours-tpdm+true-states`: ours, learnt from true images with noise.
+#   experts. `ours-tpdm+true-states`: ours, learnt from true images with noise; `never-alone`: with
+#   experts from the first step on.
 # - `paper`: the paper's own stage 2 in the same time; `paper+patches-only`, `paper+volumes-only`: one of its two phases,
 #   the second one longer to make up for it.
 # - `no-features`: the 3D network sees the experts' predictions, not their feature maps.
@@ -331,7 +332,7 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
 # - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.
 #
-# All but `no-projection` train a fusion of their own on the same experts: about 17 minutes of one core each at `demo`.
+# All but `no-projection` train a fusion of their own on the same experts: about 10 minutes of one core each at `demo`.
 
 # %%
 wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]

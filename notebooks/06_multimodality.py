@@ -25,7 +25,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | a minute | 1.5 GB |
-# | `demo` | the experts come with the package for `seed` 0; two fusions (25 minutes each on one CPU core, estimated) are trained once | 50 minutes of one core once, then 3 minutes on two | 8 GB |
+# | `demo` | the experts come with the package for `seed` 0; two fusions (15 minutes each on one CPU core, estimated) are trained once | 30 minutes of one core once, then 3 minutes on two | 8 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
 
 # %%

@@ -71,6 +71,8 @@ def test_a_sample_is_a_part_of_a_head_or_of_its_mirror_image(split, seed, plane,
     pair = split[int(torch.randint(len(split), (1,), generator=draw))]
     start = [int(torch.randint(n - c + 1, (1,), generator=draw)) for n, c in zip(SHAPE, crop)]
     mirror = bool(torch.rand(1, generator=draw) < 0.5)
+    if mirror:  # the window is drawn in the head as it is
+        start[0] = SHAPE[0] - start[0] - crop[0]
     box = (slice(None), *(slice(a, a + c) for a, c in zip(start, crop)))
     for found, volume in ((batch.x0[0], pair.x0), (batch.y[0], pair.y)):
         whole = volume.flip(1) if mirror else volume

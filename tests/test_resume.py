@@ -110,16 +110,17 @@ def test_a_fusion_stopped_among_its_patches_ends_bit_for_bit_the_same(prepared, 
     assert_same_end(part / config.folder, whole / config.folder)
 
 
-@pytest.mark.parametrize("stopped", [10, 30])  # in the first and in the second of two rounds
+@pytest.mark.parametrize("stopped", [10, 30, 50])  # alone, in the first and in the second of two rounds
 def test_a_fusion_stopped_among_its_states_ends_bit_for_bit_the_same(prepared, tmp_path, stopped):
     """The states are gathered again with the weights that their round began with."""
-    config = fusion_config(prepared, steps=40, states=StatesConfig(steps=2, heads=2, patches=8, rounds=2, fit=2))
+    states = StatesConfig(steps=2, heads=2, patches=8, rounds=2, fit=2)
+    config = fusion_config(prepared, steps=40, states=states, alone=20)
     whole, part = tmp_path / "whole", tmp_path / "part"
     runs.load_or_train(config, whole, precision="float32")
     for expert in config.experts:
         shutil.copytree(whole / expert.folder, part / expert.folder)
     stop_after(config, part / config.folder, stopped)
-    assert checkpoints.load_checkpoint(part / config.folder / "last")["round"] == stopped // 20
+    assert checkpoints.load_checkpoint(part / config.folder / "last")["round"] == stopped // 20 - 1
     runs.load_or_train(config, part, precision="float32")
     assert_same_end(part / config.folder, whole / config.folder)
 

@@ -19,7 +19,18 @@ from diffens_core.linear import LinearCorrection
 from diffens_core.planes import whole_box
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
-from diffens_core.states import Head, Pool, collate, fit_linear, fitting_box, own_states, pool_gib, shifted, true_states
+from diffens_core.states import (
+    Head,
+    Pool,
+    collate,
+    fit_linear,
+    fitting_box,
+    own_states,
+    pool_gib,
+    shifted,
+    true_states,
+    without_experts,
+)
 from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
@@ -79,6 +90,25 @@ def test_what_the_projection_takes_back_costs_nothing(data):
         found.append(visit.estimate(model, eps))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
     assert (found[0] - found[2]).abs().mean() > 0.05
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("task", ["sr", "mt"])
+def test_alone_the_network_meets_what_the_sampler_would_make_of_the_nearest_condition(prepared, task):
+    data = PreparedData(fusion_config(prepared, task=task).data, "train", task_named(task))
+    project = data.task.project
+    options = {"conditions": len(data.task.conditions), "prediction": "x0", "linear": True, "project": project}
+    model = make_fusion(**options).eval()
+    batch = data.batch(range(4), (8, 8, 8), 0, 3, 1000, move_every=1, align=model.align)
+    visit = without_experts(model, batch, data.task.nearest)
+    known = project(batch.y[:, [data.task.nearest]].clamp(-1, 1), batch.y)
+    fused = model.refine(visit.lifted, visit.xt, visit.y, visit.t, visit.coords)
+    torch.testing.assert_close(visit.estimate(model, fused.eps), known, atol=1e-3, rtol=0)
+    torch.testing.assert_close(visit.xt, model.schedule.add_noise(known, batch.eps, batch.t))
+    wanted = ((known - batch.x0) * (batch.y[:, :1] > -0.99)).square().mean()
+    torch.testing.assert_close(visit.loss(model), wanted, atol=1e-4, rtol=1e-3)
+    if data.task.measured:  # windows are made of whole blocks, mirrored ones too
+        assert torch.allclose(project(batch.x0, batch.y), batch.x0, atol=1e-5)
 
 
 @given(st.lists(st.sampled_from(["axial", "coronal", "sagittal"]), min_size=1, max_size=3), st.integers(0, 10**6))

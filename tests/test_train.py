@@ -177,7 +177,7 @@ def test_the_norm_and_the_optimiser_are_those_of_the_configuration(prepared):
         }
     assert float(found["l1"]) == pytest.approx(float(wrong.abs().mean()), rel=1e-4)
     assert float(found["l2"]) == pytest.approx(float(wrong.square().mean()), rel=1e-4)
-    (optimizer,) = State(denoiser, dataclasses.replace(train_for("eps"), beta1=0.5), "float32").optimizers
+    ((optimizer,),) = State(denoiser, dataclasses.replace(train_for("eps"), beta1=0.5), "float32").optimizers
     assert optimizer.defaults["betas"] == (0.5, 0.999)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -94,13 +95,15 @@ def expert_config(root: Path, *, task="sr", plane="axial", steps=12, unet=NET, *
     return RunConfig("smoke", "expert", task, plane, 0, data, DiffusionConfig(), unet, training, plane=plane)
 
 
-def fusion_config(root: Path, *, task="sr", steps=6, planes=("axial", "sagittal"), states=None) -> RunConfig:
-    """The run of a tiny fusion of tiny experts: the paper's own stage 2, or on `states`."""
+def fusion_config(root: Path, *, task="sr", steps=6, planes=("axial", "sagittal"), states=None, alone=0) -> RunConfig:
+    """The run of a tiny fusion of tiny experts: the paper's own stage 2, or on `states` (`alone` before)."""
     experts = tuple(expert_config(root, task=task, plane=plane) for plane in planes)
     training = TrainConfig((Phase(steps - 2, 1, 2e-3, patch=(8, 8, 8)), Phase(2, 1, 1e-3)), ema=0.9, save_every=2)
     options = {"fusion": FusionConfig(), "experts": experts}
     if states:
-        training = TrainConfig((Phase(steps, 2, 2e-3, patch=(8, 8, 8)),), ema=0.9, save_every=2, states=states)
+        phases = [Phase(steps, 2, 2e-3, patch=(8, 8, 8))]
+        phases = [replace(phases[0], steps=alone, alone=True), *phases] if alone else phases
+        training = TrainConfig(tuple(phases), ema=0.9, save_every=2, states=states)
         options |= {"fusion": FusionConfig(prediction="x0", linear=True), "prediction": "x0"}
     data = describe_data(root, SPACING, SHAPE)
     return RunConfig("smoke", "fusion", task, "ours-tpdm", 0, data, DiffusionConfig(), NET, training, **options)
