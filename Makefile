@@ -2,7 +2,7 @@
 # make test    style, unit tests and every notebook at preset smoke
 # make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
-# make weights train the methods of preset demo anew and ship them (about two hours on one CPU core)
+# make weights train the methods of preset demo anew and ship them (about an hour and a half on one CPU core, estimated)
 # make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
 PYTHON ?= python3
 BIN := .venv/bin
