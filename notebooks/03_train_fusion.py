@@ -109,7 +109,7 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 
 # %% [markdown]
 # ## Train
-# First a fit that costs no optimiser step. At every voxel, what is left between the average and the truth is predicted
+# With the experts comes a fit that costs no optimiser step. At every voxel, what is left between the average and the truth is predicted
 # linearly from what is there to see: each expert's estimate, the conditions, the finest feature maps, and the 3x3x3
 # neighbours of the projected average and of the experts' differences. Its normal equations are gathered along the
 # average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
@@ -172,8 +172,9 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # less. `11_uncertainty` shows what is left of the spread.
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
-# good, and so is a 3D regression (`tpdm+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md):
-# in these twelve minutes, what is gained depends on how long is trained and hardly on what.
+# good on `sr` and better on `both`; a 3D regression is as good, too (`tpdm+all-time`, `unet-3d+all-time` in
+# `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is gained depends on how long is trained and
+# hardly on what.
 #
 # ## Exercises
 # 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?
