@@ -21,6 +21,7 @@ from .config import DataConfig
 from .degrade import FACTOR, block_average, downsample
 from .inputs import coordinates
 from .places import lengthen, shorten
+from .planes import fitting_box, whole_box
 from .sampler import mix_seed
 from .tasks import LABELS, TARGET, Task
 from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
@@ -305,10 +306,8 @@ class PreparedData:
     ) -> tuple[torch.Tensor, ...]:
         pair = self._placed(int(torch.randint(len(self), (1,), generator=generator)), seed, place)
         shape = pair.x0.shape[1:]
-        size = [min(c, n) // align * align for c, n in zip(crop or shape, shape)]
-        places = ((n - s) // align + 1 for n, s in zip(shape, size))
-        start = [align * int(torch.randint(count, (1,), generator=generator)) for count in places]
-        box = where = (slice(None), *(slice(a, a + s) for a, s in zip(start, size)))
+        window = fitting_box(shape, crop or shape, align, generator, whole_box(pair.x0))
+        box = where = (slice(None), *window)
         x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))
         # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
         if torch.rand(1, generator=generator) < 0.5:

@@ -152,10 +152,8 @@ def true_states(s: Setting) -> dict:
 def never_alone(s: Setting) -> dict:
     """Ours but for its beginning: the 3D network hears the experts from the first step on, for as many steps."""
     train = s.fusion_training()
-    steps, phase = train.steps, train.phases[-1]
-    rounds = round(train.states.rounds * steps / phase.steps) if train.states else 1
-    states = train.states and replace(train.states, rounds=rounds)
-    return {"train": replace(train, phases=(replace(phase, steps=steps),), states=states)}
+    longer = s.preset.fusion_training(s.share * train.steps / (train.steps - train.alone))
+    return {"train": replace(longer, phases=tuple(phase for phase in longer.phases if not phase.alone))}
 
 
 def no_context(s: Setting) -> dict:

@@ -55,6 +55,21 @@ def random_box(shape, size, multiple: int, generator: torch.Generator) -> Box:
     return tuple(slice(a, min(a + s, n)) for a, s, n in zip(starts, size, shape))
 
 
+def fitting_box(shape, size, align: int, draw: torch.Generator, inner: Box) -> Box:
+    """A random box of `size` within `shape` that begins and ends at multiples of `align`.
+
+    It lies within `inner`, or around it along an axis where that is shorter. A short axis has a shorter box.
+    """
+    box = []
+    for n, s, b in zip(shape, size, inner):
+        s = min(s, n) // align * align
+        low, high = sorted((b.start, b.stop - s))
+        low, high = max(low, 0) // align, min(high, n - s) // align
+        start = align * (low + int(torch.randint(max(high - low, 0) + 1, (1,), generator=draw)))
+        box.append(slice(start, start + s))
+    return tuple(box)
+
+
 def plane_box(box: Box, dim: int, level: int = 0, multiple: int = 1) -> Box:
     """`box` within the slices along `dim`, on the grid of 1 / 2^level; its end is padded to `multiple` first."""
     ends = [-(-s.stop // multiple) * multiple for s in box]

@@ -120,8 +120,15 @@ PRESETS = {
         small=UNetConfig(base=4, mult=(1, 2), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2), blocks=1),
         volume_train=(Phase(30, 2, 2e-3, crop=(24, 24, 24)),),
-        train={"loss": "x0", "ema": 0.99, "warmup": 5, "decay": "cosine", "save_every": 20, "move_every": 20}
-        | {"optimizer": "muon"},
+        train={
+            "loss": "x0",
+            "ema": 0.99,
+            "warmup": 5,
+            "decay": "cosine",
+            "save_every": 20,
+            "move_every": 20,
+            "optimizer": "muon",
+        },
         steps=4,
         samples=2,
         autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=3),
@@ -147,8 +154,15 @@ PRESETS = {
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
         volume_train=(Phase(900, 2, 3e-3, crop=(40, 48, 40)),),
-        train={"loss": "x0", "ema": 0.99, "warmup": 10, "decay": "cosine", "save_every": 50, "move_every": 100}
-        | {"optimizer": "muon"},
+        train={
+            "loss": "x0",
+            "ema": 0.99,
+            "warmup": 10,
+            "decay": "cosine",
+            "save_every": 50,
+            "move_every": 100,
+            "optimizer": "muon",
+        },
         steps=3,
         samples=3,
         all_time={"expert": 6.0, "unet-2d": 12.0, "unet-3d": 6.0},  # 58 core seconds an expert, 590 the fusion

@@ -26,7 +26,7 @@ from .data import Batch, Pair, PreparedData
 from .fusion import Fused, Fusion, Lifted
 from .inputs import brain_box, brain_channel, coordinates
 from .linear import NormalEquations
-from .planes import Box
+from .planes import Box, fitting_box
 from .progress import Progress
 from .sampler import ddim_step, mix_seed, noise_for, noise_levels, timesteps
 from .tasks import task_named
@@ -212,21 +212,6 @@ def pool_gib(run: RunConfig) -> float:
     maps = sum(expert.unet.base * m / 4**k for expert in run.experts for k, m in enumerate(expert.unet.mult))
     volumes = 2 + conditions + 3 + len(run.experts) + run.fusion.linear  # x0, xt, y, coords, eps_planes, start
     return run.train.states.patches * voxels * 4 * (volumes + maps * run.fusion.features) / 2**30
-
-
-def fitting_box(shape, size, align: int, draw: torch.Generator, inner: Box) -> Box:
-    """A random box of `size` within `shape` that begins and ends at multiples of `align`.
-
-    It lies within `inner`, or around it along an axis where that is shorter. A short axis has a shorter box.
-    """
-    box = []
-    for n, s, b in zip(shape, size, inner):
-        s = min(s, n) // align * align
-        low, high = sorted((b.start, b.stop - s))
-        low, high = max(low, 0) // align, min(high, n - s) // align
-        start = align * (low + int(torch.randint(max(high - low, 0) + 1, (1,), generator=draw)))
-        box.append(slice(start, start + s))
-    return tuple(box)
 
 
 def collate(visits: Sequence[Visit]) -> Visit:

@@ -132,10 +132,11 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 def optimizers_of(parameters: Sequence[nn.Parameter], config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Adam; or Muon for the kernels of convolutions, and Adam for all else. Each has some to work on."""
-    kernels = [p for p in parameters if p.ndim > 2] if config.optimizer == "muon" else []
-    others = [p for p in parameters if p.ndim <= 2] if kernels else list(parameters)
-    made = [Muon(kernels)] if kernels else []
-    return [*made, torch.optim.Adam(others, lr=0.0, betas=(config.beta1, 0.999), fused=True)] if others else made
+    kernels = [p for p in parameters if p.ndim > 2 and config.optimizer == "muon"]
+    others = [p for p in parameters if p.ndim <= 2 or config.optimizer == "adam"]
+    muon = [Muon(kernels)] if kernels else []
+    adam = [torch.optim.Adam(others, lr=0.0, betas=(config.beta1, 0.999), fused=True)] if others else []
+    return muon + adam
 
 
 class MovingAverage:
@@ -318,8 +319,8 @@ def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Ca
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [p for group in groups for p in group["params"]]
-    for parameter in parameters:
-        parameter.grad = None
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     total = torch.zeros((), device=accelerator.device)
     for compute in losses:
         loss = compute() / len(losses)

@@ -109,10 +109,10 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 
 # %% [markdown]
 # ## Train
-# With the experts comes a fit that costs no optimiser step. At every voxel, what is left between the average and the truth is predicted
-# linearly from what is there to see: each expert's estimate, the conditions, the finest feature maps, and the 3x3x3
-# neighbours of the projected average and of the experts' differences. Its normal equations are gathered along the
-# average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
+# With the experts comes a fit that costs no optimiser step. At every voxel, what is left between the average and the
+# truth is predicted linearly from what is there to see: each expert's estimate, the conditions, the finest feature maps,
+# and the 3x3x3 neighbours of the projected average and of the experts' differences. Its normal equations are gathered
+# along the average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
 #
 # The network learns what is not linear. The experts are frozen, so they run once for each state, and patches of
 # what they said are kept; some hundred steps are taken on these (`states.py`). Then all heads are followed once more, with

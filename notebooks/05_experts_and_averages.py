@@ -261,7 +261,7 @@ training, noise_steps = experiment.subjects("train", task, keep=True), experts[0
 # %%
 for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items():
     recipe = setting.expert(expert.plane).train
-    recipe = replace(recipe, phases=(replace(recipe.phases[-1], steps=borrowed_steps),), ema=0.9)
+    recipe = replace(recipe, phases=(replace(recipe.phases[0], steps=borrowed_steps),), ema=0.9)
     with TemporaryDirectory() as folder:
         options = {"noise_steps": noise_steps, "seed": seed}
         steps = train(expert, training, recipe, Path(folder), **options)
@@ -323,8 +323,8 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 # %% [markdown]
 # - `no-projection`: samples need not agree with what was measured. It acts in sampling alone, so nothing is trained.
 # - `tpdm+all-time`, `unet-2d+all-time`, `unet-3d+all-time`: what others reach in the time that the fusion takes with its
-#   experts. `ours-tpdm+true-states`: ours, learnt from true images with noise; `never-alone`: with
-#   experts from the first step on.
+#   experts. `ours-tpdm+true-states`: ours, learnt from true images with noise; `never-alone`: with experts from the first
+#   step on.
 # - `paper`: the paper's own stage 2 in the same time; `paper+patches-only`, `paper+volumes-only`: one of its two phases,
 #   the second one longer to make up for it.
 # - `no-features`: the 3D network sees the experts' predictions, not their feature maps.

@@ -6,7 +6,17 @@ import json
 import pytest
 from tiny import expert_config, fusion_config
 
-from diffens_core.config import ConfigError, RunConfig, UNetConfig, from_dict, load_config, to_dict
+from diffens_core.config import (
+    ConfigError,
+    Phase,
+    RunConfig,
+    StatesConfig,
+    TrainConfig,
+    UNetConfig,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from diffens_core.presets import PRESETS, preset_named
 
 
@@ -73,6 +83,18 @@ def value_at(content, path):
 def test_folder_names_preset_stage_task_name_and_hash(run):
     assert str(run.folder) == f"smoke/fusion-sr-ours-tpdm-{run.identity}"
     assert len(run.identity) == 8 and int(run.identity, 16) >= 0
+
+
+@pytest.mark.parametrize("states", [None, StatesConfig(steps=2, heads=1, patches=2, rounds=2, fit=1)])
+def test_a_fusion_is_alone_at_the_beginning_or_not_at_all(states):
+    alone, heard = Phase(4, 1, 1e-3, patch=(8, 8, 8), alone=True), Phase(6, 1, 1e-3, patch=(8, 8, 8))
+    wrong = [(alone,), (heard, alone), (alone, heard, alone)] + ([] if states else [(alone, heard)])
+    for phases in wrong:
+        with pytest.raises(ConfigError, match="begins alone, and it ends with its experts"):
+            TrainConfig(phases, states=states)
+    if states:
+        config = TrainConfig((alone, heard), states=states)
+        assert config.alone == 4 and [config.round(step) for step in range(10)] == [-1] * 4 + [0] * 3 + [1] * 3
 
 
 @pytest.mark.parametrize(

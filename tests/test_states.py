@@ -16,7 +16,7 @@ from diffens_core.data import PreparedData
 from diffens_core.degrade import block_average
 from diffens_core.inputs import brain_box
 from diffens_core.linear import LinearCorrection
-from diffens_core.planes import whole_box
+from diffens_core.planes import fitting_box, whole_box
 from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
 from diffens_core.schedule import Schedule
 from diffens_core.states import (
@@ -24,7 +24,6 @@ from diffens_core.states import (
     Pool,
     collate,
     fit_linear,
-    fitting_box,
     own_states,
     pool_gib,
     shifted,
