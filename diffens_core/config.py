@@ -80,7 +80,8 @@ class FusionConfig:
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
     the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off, a control: no neighbours, and the finest feature maps averaged
-    over planes (with a network that is as blind, `UNetConfig.kernel`).
+    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: leave brightness and contrast of
+    a head as the average has them (`contrast.py`).
     """
 
     gate: str = "softmax"
@@ -90,6 +91,7 @@ class FusionConfig:
     coordinates: bool = option(True)
     linear: bool = option(False)
     context: bool = option(True)
+    keep_contrast: bool = option(False)
 
     def __post_init__(self):
         _one_of("gate", self.gate, ("softmax", "affine", "uniform"))

@@ -7,7 +7,8 @@ condition shows background.
 
 With a linear start (`FusionConfig.linear`) the residual is a correction found by least squares plus the network's, and
 the network reads what the sampler will make of the experts: the estimate that is clamped, and projected onto what was
-measured. How it is trained on the states that the sampler meets is in `states.py`.
+measured. Where nothing was, brightness and contrast of a head stay those of the average (`FusionConfig.keep_contrast`).
+How it is trained on the states that the sampler meets is in `states.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 import torch.nn as nn
 
 from .config import FusionConfig, UNetConfig
+from .contrast import with_contrast_of
 from .degrade import FACTOR
 from .experts import SliceExpert, channels_in, combine, same_schedule
 from .inputs import brain_box, brain_channel, coordinates, network_inputs
@@ -218,10 +220,19 @@ class Fusion(nn.Module):
         x0 = x0.clamp(-1.0, 1.0)
         return x0 if self.project is None else self.project(x0, y)
 
+    def kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """A clean volume `x0` with brightness and contrast of the experts' `average`, if the fusion keeps these."""
+        return with_contrast_of(average, x0, brain_channel(y) > 0) if self.config.keep_contrast else x0
+
+    def average(self, lifted: Lifted, xt, t) -> torch.Tensor:
+        """The clean volume [B, 1, X, Y, Z] that the average of the experts stands for."""
+        return self.schedule.x0_from_eps(lifted.eps_planes.mean(0), xt, t)
+
     def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         """The 3D network's part on whole volumes: it works in the box around the heads, and leaves the average outside.
 
-        There it has nothing to tell, and a third of its time would go.
+        There it has nothing to tell, and a third of its time would go. Only here, where a head is seen whole, is the
+        average's contrast kept: in patches the network learns from truths that have it.
         """
         box = brain_box(y, self.align)
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
@@ -229,6 +240,10 @@ class Fusion(nn.Module):
         eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
         for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
             whole[..., *box] = part.to(whole.dtype)
+        if self.config.keep_contrast:
+            x0 = self.schedule.x0_from_eps(eps, xt, t)
+            change = self.kept_contrast(x0, self.average(lifted, xt, t), y) - x0
+            eps = eps + self.schedule.eps_per_output("x0", xt, t) * change
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:

@@ -116,10 +116,10 @@ def small(s: Setting) -> dict:
 def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
     """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes.
 
-    It has the time that ours has for the task.
+    It has the time that ours has.
     """
-    train = s.preset.paper_training(shortened(phases or s.preset.paper_train, s.share))
-    return {"linear": False, "prediction": "eps", "train": train}
+    train = s.preset.paper_training(tuple(phases or s.preset.paper_train))
+    return {"linear": False, "keep_contrast": False, "prediction": "eps", "train": train}
 
 
 def patches_only(s: Setting) -> dict:
@@ -145,15 +145,17 @@ def patches_only_without_features(s: Setting) -> dict:
 
 def true_states(s: Setting) -> dict:
     """Ours but for what it learns from: the true image with noise, at the same levels, and never its own estimates."""
-    train = s.fusion_training()
+    train = s.preset.fusion_training()
     return {"train": replace(train, states=train.states and replace(train.states, true=True))}
 
 
 def never_alone(s: Setting) -> dict:
     """Ours but for its beginning: the 3D network hears the experts from the first step on, for as many steps."""
-    train = s.fusion_training()
-    longer = s.preset.fusion_training(s.share * train.steps / (train.steps - train.alone))
-    return {"train": replace(longer, phases=tuple(phase for phase in longer.phases if not phase.alone))}
+    train = s.preset.fusion_training()
+    times = train.steps / (train.steps - train.alone)
+    phases = shortened([phase for phase in train.phases if not phase.alone], times)
+    states = train.states and replace(train.states, rounds=round(times * train.states.rounds))
+    return {"train": replace(train, phases=phases, states=states)}
 
 
 def no_context(s: Setting) -> dict:

@@ -28,9 +28,8 @@ class Preset:
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
     their own, with their trainings. states: what a fusion is trained on; None: the paper's own stage 2, which is
-    `paper_train` long, and takes as long as `fusion_train`. unmeasured_share: how much of its training a fusion has for
-    a task without a measurement: there nothing but training heads says how bright a head is, and a long training learns
-    those by heart. recipes: baselines that have a network or a training of their own.
+    `paper_train` long, and takes as long as `fusion_train`. recipes: baselines that have a network or a training of
+    their own.
     autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
     all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a whole
@@ -57,7 +56,6 @@ class Preset:
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)
     states: StatesConfig | None = None
-    unmeasured_share: float = 1.0
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
@@ -67,15 +65,11 @@ class Preset:
         """The training of one stage: its phases with the preset's common settings."""
         return TrainConfig(phases, **self.train | changes)
 
-    def fusion_training(self, share: float = 1.0) -> TrainConfig:
-        """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own.
-
-        share: of its steps, and of the rounds that states are gathered in.
-        """
+    def fusion_training(self) -> TrainConfig:
+        """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own."""
         if not self.states:
-            return self.paper_training(shortened(self.paper_train, share))
-        states = replace(self.states, rounds=max(1, round(share * self.states.rounds)))
-        return self.training(shortened(self.fusion_train, share), states=states)
+            return self.paper_training(self.paper_train)
+        return self.training(self.fusion_train, states=self.states)
 
     def paper_training(self, phases: tuple[Phase, ...]) -> TrainConfig:
         """The paper's own stage 2 (Eq. 5): the error of the noise, for true images with noise."""
@@ -149,7 +143,6 @@ PRESETS = {
             Phase(1500, 2, 1e-3, patch=(32, 48, 32)),
         ),
         states=StatesConfig(steps=3, heads=32, patches=384, rounds=2, fit=8),
-        unmeasured_share=1 / 2,
         paper_train=(Phase(1700, 1, 3e-3, patch=(24, 96, 24)), Phase(120, 1, 2e-3)),
         small=UNetConfig(base=4, mult=(1, 2, 4), blocks=1),
         volume=UNetConfig(base=8, mult=(1, 2, 4), blocks=1),

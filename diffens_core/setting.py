@@ -42,18 +42,11 @@ class Setting:
         **changes,
     ) -> RunConfig:
         """The 3D network that fuses `experts`; train: another training than the preset's; `changes` to its settings."""
-        config = replace(self.preset.fusion_config, **changes)
+        unmeasured = not task_named(self.task).measured
+        own = {"keep_contrast": unmeasured and self.preset.states is not None}
+        config = replace(self.preset.fusion_config, **own | changes)
         options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
-        return self._run("fusion", name, unet or self.preset.fusion, train or self.fusion_training(), **options)
-
-    @property
-    def share(self) -> float:
-        """How much of the preset's training a fusion has for this task."""
-        return 1.0 if task_named(self.task).measured else self.preset.unmeasured_share
-
-    def fusion_training(self) -> TrainConfig:
-        """The preset's training of a fusion, as long as it is for this task."""
-        return self.preset.fusion_training(self.share)
+        return self._run("fusion", name, unet or self.preset.fusion, train or self.preset.fusion_training(), **options)
 
     def baseline(self, name: str, stage: str, plane: str | None = None, all_time: bool = False, **options) -> RunConfig:
         """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D.
@@ -80,13 +73,8 @@ class Setting:
         )
 
     def _given_time(self, kind: str, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
-        """Name and training of a model that is given all the time of its `kind` (`Preset.all_time`).
-
-        Where the fusion has a share of its training, that of the two experts and of this share.
-        """
-        whole = self.preset.all_time["expert"]  # of which 1 are the experts themselves
-        times = self.preset.all_time[kind] * (1 + self.share * (whole - 1)) / whole
-        return f"{name}-all-time", replace(train, phases=shortened(train.phases, times))
+        """Name and training of a model that is given all the time of its `kind` (`Preset.all_time`)."""
+        return f"{name}-all-time", replace(train, phases=shortened(train.phases, self.preset.all_time[kind]))
 
     def _sliced(self, phases: Sequence[Phase], plane: str | None) -> tuple[Phase, ...]:
         """Whole slices for a 2D model whose phases name no crop."""

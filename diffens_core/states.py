@@ -87,9 +87,11 @@ class Head:
         return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
 
     def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
-        """Run the experts on the state `xt` at step `t`."""
+        """Run the experts on the state `xt` at step `t`; the truth is what the fusion can know of it."""
         step = torch.tensor([t], device=xt.device)
-        return Visit(self.x0, xt, self.y, self.coords, step, fusion.lift(xt, self.y, step, self.coords))
+        lifted = fusion.lift(xt, self.y, step, self.coords)
+        x0 = fusion.kept_contrast(self.x0, fusion.average(lifted, xt, step), self.y)
+        return Visit(x0, xt, self.y, self.coords, step, lifted)
 
 
 def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
@@ -103,7 +105,8 @@ def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
     eps = fusion.schedule.eps_from_x0(known, xt, batch.t)
     start = None if fusion.linear is None else torch.zeros_like(known)
     lifted = Lifted(torch.stack([eps] * len(fusion.experts)), [], start)
-    return Visit(batch.x0, xt, batch.y, batch.coords, batch.t, lifted)
+    x0 = fusion.kept_contrast(batch.x0, known, batch.y)
+    return Visit(x0, xt, batch.y, batch.coords, batch.t, lifted)
 
 
 def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:

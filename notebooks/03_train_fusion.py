@@ -123,6 +123,10 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # it. So the network learns alone first, from places that are new in every step, in which the experts seem to know nothing
 # but the interpolated measurement (`without_experts`; `ours-tpdm+never-alone` goes without). Where the curve below jumps,
 # it hears them for the first time.
+#
+# Where nothing is measured (`mt`), how bright a head's tissues are in the target is mostly chance. A network can only learn
+# it by heart, for training heads, and be wrong in others. So the truths that it learns from have brightness and contrast
+# as the average has them, and so have its answers (`contrast.py`): what it corrects is what lies where.
 
 # %%
 fusion = experiment.model(method, task)

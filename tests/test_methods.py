@@ -261,18 +261,14 @@ def test_minutes_of_a_gpu_and_of_cores_are_not_added_up(experiment):
         path.write_text(kept)
 
 
-def test_without_a_measurement_a_fusion_of_the_demo_and_its_controls_are_shorter(setting):
-    def steps(name, task):
-        run = (METHODS | ABLATIONS)[name].runs(replace(setting, preset=PRESETS["demo"], task=task))[0]
-        return run.train.steps
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_a_measurement_a_fusion_keeps_the_contrast_of_its_average(setting, preset):
+    def keeps(name, task):
+        return ABLATIONS[name].runs(replace(setting, preset=PRESETS[preset], task=task))[0].fusion.keep_contrast
 
-    share = PRESETS["demo"].unmeasured_share
-    for name in ("ours-tpdm", "ours-tpdm+paper", "ours-tpdm+true-states"):
-        assert share * steps(name, "sr") == share * steps(name, "both") == pytest.approx(steps(name, "mt"), abs=2)
-    whole = PRESETS["demo"].all_time["expert"]
-    wanted = (1 + (whole - 1) * share) / whole  # both experts, and a share of the fusion
-    for name in ("tpdm+all-time", "unet-2d+all-time", "unet-3d+all-time"):
-        assert steps(name, "mt") == pytest.approx(wanted * steps(name, "sr"), abs=1)
+    wanted = {"sr": False, "both": False, "mt": preset != "paper"}
+    assert wanted == {task: keeps("ours-tpdm+no-features", task) for task in wanted}
+    assert not any(keeps("ours-tpdm+paper", task) for task in wanted)
 
 
 def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, monkeypatch, capsys):
