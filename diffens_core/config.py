@@ -237,13 +237,14 @@ class TrainConfig:
         return sum(phase.steps for phase in self.phases)
 
     @property
-    def alone(self) -> int:
+    def steps_alone(self) -> int:
         """How many steps, the first ones, a fusion learns without its experts."""
         return sum(phase.steps for phase in self.phases if phase.alone)
 
     def round(self, step: int) -> int:
         """Which round of gathering states `step` (from 0) belongs to; none, -1, where the experts are not heard."""
-        return (step - self.alone) * self.states.rounds // (self.steps - self.alone) if step >= self.alone else -1
+        step -= self.steps_alone
+        return step * self.states.rounds // (self.steps - self.steps_alone) if step >= 0 else -1
 
 
 @dataclass(frozen=True)

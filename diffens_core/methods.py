@@ -152,7 +152,7 @@ def true_states(s: Setting) -> dict:
 def never_alone(s: Setting) -> dict:
     """Ours but for its beginning: the 3D network hears the experts from the first step on, for as many steps."""
     train = s.preset.fusion_training()
-    times = train.steps / (train.steps - train.alone)
+    times = train.steps / (train.steps - train.steps_alone)
     phases = shortened([phase for phase in train.phases if not phase.alone], times)
     states = train.states and replace(train.states, rounds=round(times * train.states.rounds))
     return {"train": replace(train, phases=phases, states=states)}

@@ -262,7 +262,7 @@ def train(
             options = (model, data, config.states, seed, accelerator.device)
             with holding(state.parameters, state.began), autocast(accelerator.device, state.precision):
                 model.eval()
-                if step == config.alone and model.linear is not None:
+                if step == config.steps_alone and model.linear is not None:
                     fit_linear(*options)
                 pool = Pool.gather(*options, size, state.round)
                 model.train()

@@ -94,7 +94,7 @@ def test_a_fusion_is_alone_at_the_beginning_or_not_at_all(states):
             TrainConfig(phases, states=states)
     if states:
         config = TrainConfig((alone, heard), states=states)
-        assert config.alone == 4 and [config.round(step) for step in range(10)] == [-1] * 4 + [0] * 3 + [1] * 3
+        assert config.steps_alone == 4 and [config.round(step) for step in range(10)] == [-1] * 4 + [0] * 3 + [1] * 3
 
 
 @pytest.mark.parametrize(

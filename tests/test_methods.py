@@ -134,7 +134,7 @@ def test_ablations_change_what_they_say_and_nothing_else(setting):
     assert longer.train == plain.train and longer.fusion == plain.fusion
     assert found["true-states"].train.states == replace(plain.train.states, true=True)
     assert not found["no-linear"].fusion.linear
-    assert found["never-alone"].train.alone == 0 < plain.train.alone
+    assert found["never-alone"].train.steps_alone == 0 < plain.train.steps_alone
     assert found["never-alone"].train.steps == plain.train.steps and found["never-alone"].train.states
     assert found["gate-only"].fusion == replace(plain.fusion, lam=0.0)
     assert found["residual-only"].fusion.gate == "uniform" and found["affine-gate"].fusion.gate == "affine"
