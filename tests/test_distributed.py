@@ -6,18 +6,21 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import expert_config, fusion_config
 
-from diffens_core.config import to_dict
+from diffens_core.config import StatesConfig, to_dict
 from diffens_core.runs import load_or_train
 
 
 def with_batch(config, batch):
-    phases = tuple(replace(p, steps=4, batch=batch, lr=1e-3) for p in config.train.phases[:1])
+    """The same run with another batch and four steps; on states, two alone and two with experts."""
+    phases = config.train.phases if config.train.states else config.train.phases[:1]
+    phases = tuple(replace(p, steps=4 // len(phases), batch=batch, lr=1e-3) for p in phases)
     return replace(config, train=replace(config.train, phases=phases, warmup=0, save_every=2))
 
 
@@ -38,9 +41,16 @@ def launched(config, runs, processes=2):
     return runs / config.folder
 
 
-@pytest.mark.parametrize("stage", ["expert", "fusion"])
+MAKE = {
+    "expert": expert_config,
+    "fusion": fusion_config,
+    "states": partial(fusion_config, states=StatesConfig(steps=2, heads=2, patches=12, rounds=2, fit=2), alone=2),
+}
+
+
+@pytest.mark.parametrize("stage", MAKE)
 def test_two_processes_train_what_one_with_the_doubled_batch_does(prepared, tmp_path, stage):
-    config = expert_config(prepared) if stage == "expert" else fusion_config(prepared)
+    config = MAKE[stage](prepared)
     for expert in config.experts:
         load_or_train(expert, tmp_path / "two", precision="float32")
         load_or_train(expert, tmp_path / "one", precision="float32")
