@@ -226,6 +226,7 @@ ABLATIONS: dict[str, Method] = {
     "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
     "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),
     "ours-tpdm+no-coordinates": ablation("no-coordinates", lambda s: {"coordinates": False}),
+    "ours-tpdm+free-contrast": replace(ablation("free-contrast", lambda s: {"keep_contrast": False}), tasks=("mt",)),
     "ours-tpdm+one-plane": ablation("one-plane", lambda s: {}, lambda s: two_planes(s)[:1]),
 }
 ABLATIONS["ours-tpdm+paper+patches-only+no-features+no-projection"] = replace(

@@ -331,6 +331,7 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 # - `gate-only` (`lam = 0`) and `residual-only` (a uniform gate): either half of Eq. 6.
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
 # - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.
+# - `free-contrast`, of `mt`: brightness and contrast of a head are for the fusion to learn, and not those of its average.
 #
 # All but `no-projection` train a fusion of their own on the same experts: about 10 minutes of one core each at `demo`.
 
