@@ -80,8 +80,8 @@ class FusionConfig:
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
     the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off, a control: no neighbours, and the finest feature maps averaged
-    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: leave brightness and contrast of
-    a head as the average has them (`contrast.py`).
+    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: in each step
+    brightness and contrast of a head stay those of the experts' average (`contrast.py`).
     """
 
     gate: str = "softmax"
@@ -312,6 +312,8 @@ class RunConfig:
             raise ConfigError(f"stage '{self.stage}' has {wants} and {'some' if builds else 'no'} experts")
         if any(p.crop if self.stage == "fusion" else p.patch for p in self.train.phases):
             raise ConfigError(f"stage '{self.stage}': a fusion's phases have a patch, those of all others a crop")
+        if self.fusion and self.fusion.keep_contrast and (TASKS[self.task].measured or not self.train.states):
+            raise ConfigError("keep_contrast is for a task without a measurement, learnt on the sampler's states")
 
     @property
     def identity(self) -> str:

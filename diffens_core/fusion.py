@@ -7,8 +7,8 @@ condition shows background.
 
 With a linear start (`FusionConfig.linear`) the residual is a correction found by least squares plus the network's, and
 the network reads what the sampler will make of the experts: the estimate that is clamped, and projected onto what was
-measured. Where nothing was, brightness and contrast of a head stay those of the average (`FusionConfig.keep_contrast`).
-How it is trained on the states that the sampler meets is in `states.py`.
+measured. Where nothing was, a whole head's answer has brightness and contrast of the average besides
+(`FusionConfig.keep_contrast`). How it is trained on the states that the sampler meets is in `states.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ RESIDUAL_UNIT = 0.03
 
 @dataclass(frozen=True)
 class Fused:
-    """One fused prediction. eps, resid: [B, 1, X, Y, Z]; gate: [B, P, X, Y, Z]; eps_planes: [P, B, 1, X, Y, Z]."""
+    """One fused prediction. eps, resid: [B, 1, X, Y, Z]; gate: [B, P, X, Y, Z]; eps_planes: [P, B, 1, X, Y, Z].
+
+    `eps` is Eq. 6 of the rest; of a whole head, if the fusion keeps contrast, it is that with the average's contrast.
+    """
 
     eps: torch.Tensor
     gate: torch.Tensor
@@ -220,19 +223,19 @@ class Fusion(nn.Module):
         x0 = x0.clamp(-1.0, 1.0)
         return x0 if self.project is None else self.project(x0, y)
 
-    def kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """A clean volume `x0` with brightness and contrast of the experts' `average`, if the fusion keeps these."""
+    def with_kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """A clean volume `x0` with brightness and contrast of an `average`, if the fusion keeps these."""
         return with_contrast_of(average, x0, brain_channel(y) > 0) if self.config.keep_contrast else x0
 
-    def average(self, lifted: Lifted, xt, t) -> torch.Tensor:
-        """The clean volume [B, 1, X, Y, Z] that the average of the experts stands for."""
-        return self.schedule.x0_from_eps(lifted.eps_planes.mean(0), xt, t)
+    def average_x0(self, lifted: Lifted, xt, t) -> torch.Tensor:
+        """The clean volume [B, 1, X, Y, Z], clamped, that the average of the experts stands for."""
+        return self.schedule.x0_from_eps(lifted.eps_planes.mean(0), xt, t).clamp(-1.0, 1.0)
 
     def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         """The 3D network's part on whole volumes: it works in the box around the heads, and leaves the average outside.
 
         There it has nothing to tell, and a third of its time would go. Only here, where a head is seen whole, is the
-        average's contrast kept: in patches the network learns from truths that have it.
+        average's contrast kept; `refine` answers for patches as the network has it, and learns from such truths.
         """
         box = brain_box(y, self.align)
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
@@ -241,9 +244,8 @@ class Fusion(nn.Module):
         for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
             whole[..., *box] = part.to(whole.dtype)
         if self.config.keep_contrast:
-            x0 = self.schedule.x0_from_eps(eps, xt, t)
-            change = self.kept_contrast(x0, self.average(lifted, xt, t), y) - x0
-            eps = eps + self.schedule.eps_per_output("x0", xt, t) * change
+            x0 = self.schedule.x0_from_eps(eps, xt, t).clamp(-1.0, 1.0)
+            eps = self.schedule.eps_from_x0(self.with_kept_contrast(x0, self.average_x0(lifted, xt, t), y), xt, t)
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:

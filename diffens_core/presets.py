@@ -32,7 +32,7 @@ class Preset:
     their own.
     autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
     steps: DDIM steps; samples: repeated inferences whose mean is reported too.
-    all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a whole
+    all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a
     fusion: that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
 

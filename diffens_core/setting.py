@@ -41,7 +41,10 @@ class Setting:
         train: TrainConfig | None = None,
         **changes,
     ) -> RunConfig:
-        """The 3D network that fuses `experts`; train: another training than the preset's; `changes` to its settings."""
+        """The 3D network that fuses `experts`; train: another training than the preset's; `changes` to its settings.
+
+        On the sampler's states a task without a measurement keeps the average's contrast, unless `changes` say no.
+        """
         unmeasured = not task_named(self.task).measured
         own = {"keep_contrast": unmeasured and self.preset.states is not None}
         config = replace(self.preset.fusion_config, **own | changes)

@@ -10,7 +10,8 @@ Such states are few, as experts are slow, and a network that sees a few places a
 there: whichever optimiser and width, it gains no more from steps than from states. What it can know without experts it
 learns before, from fresh places in every step (`without_experts`).
 
-What is minimised is the error of the estimate as the sampler uses it: clamped, and projected onto what was measured.
+What is minimised is the error of the estimate as the sampler uses it: clamped, and projected onto what was measured;
+where nothing was, its distance from the truth with the contrast of the average (`contrast.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ VOXELS = 20_000  # of each state that the least-squares fit looks at
 class Visit:
     """A state that was met, or a patch of one, or a batch of these: what it is, what the experts say of it, the truth.
 
-    x0, xt: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; t: [B] int64.
+    x0, xt: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; t: [B] int64. If the fusion keeps contrast,
+    `x0` is the truth with that of the average in this state.
     """
 
     x0: torch.Tensor
@@ -87,10 +89,10 @@ class Head:
         return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
 
     def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
-        """Run the experts on the state `xt` at step `t`; the truth is what the fusion can know of it."""
+        """Run the experts on the state `xt` at step `t`."""
         step = torch.tensor([t], device=xt.device)
         lifted = fusion.lift(xt, self.y, step, self.coords)
-        x0 = fusion.kept_contrast(self.x0, fusion.average(lifted, xt, step), self.y)
+        x0 = fusion.with_kept_contrast(self.x0, fusion.average_x0(lifted, xt, step), self.y)
         return Visit(x0, xt, self.y, self.coords, step, lifted)
 
 
@@ -98,14 +100,15 @@ def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
     """States at which the sampler would be if experts answered with channel `nearest` of `y`, whatever they saw.
 
     They cost nothing, so that no two need be of the same place: the 3D network learns from these what it can know by
-    itself, before it is shown the few that experts have been run on.
+    itself, before it is shown the few that experts have been run on. A contrast that is kept is that of this channel,
+    window by window.
     """
     known = batch.y[:, [nearest]]
     xt = fusion.schedule.add_noise(fusion.estimate(known, batch.y), batch.eps, batch.t)
     eps = fusion.schedule.eps_from_x0(known, xt, batch.t)
     start = None if fusion.linear is None else torch.zeros_like(known)
     lifted = Lifted(torch.stack([eps] * len(fusion.experts)), [], start)
-    x0 = fusion.kept_contrast(batch.x0, known, batch.y)
+    x0 = fusion.with_kept_contrast(batch.x0, known, batch.y)
     return Visit(x0, xt, batch.y, batch.coords, batch.t, lifted)
 
 

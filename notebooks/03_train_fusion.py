@@ -104,7 +104,7 @@ answer, rows = lambda visit: visit.lifted.eps_planes.mean(0), {}
 with torch.inference_mode():
     for kind, walk in {"own": own_states, "true": true_states}.items():
         visits = walk(fresh, head, noise, times, answer)
-        rows[kind] = {int(v.t): float((v.estimate(fresh, answer(v)) - v.x0).square().mean().sqrt()) for v in visits}
+        rows[kind] = {int(v.t): float((v.estimate(fresh, answer(v)) - head.x0).square().mean().sqrt()) for v in visits}
 pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 
 # %% [markdown]
@@ -121,12 +121,13 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 #
 # A patch is soon known by heart, and a state is dear: running the experts takes longer than the steps that are taken on
 # it. So the network learns alone first, from places that are new in every step, in which the experts seem to know nothing
-# but the interpolated measurement (`without_experts`; `ours-tpdm+never-alone` goes without). Where the curve below jumps,
+# but the interpolated measurement, or the T1ce where there is none (`without_experts`; `ours-tpdm+never-alone` goes without). Where the curve below jumps,
 # it hears them for the first time.
 #
 # Where nothing is measured (`mt`), how bright a head's tissues are in the target is mostly chance. A network can only learn
-# it by heart, for training heads, and be wrong in others. So the truths that it learns from have brightness and contrast
-# as the average has them, and so have its answers (`contrast.py`): what it corrects is what lies where.
+# it by heart, for training heads, and be wrong in others. So the truths that it learns from are given brightness and contrast
+# of the experts' average in the state at hand (alone, those of the T1ce in the window), and its answers keep them in each
+# step (`contrast.py`): what it corrects is what lies where.
 
 # %%
 fusion = experiment.model(method, task)
@@ -145,7 +146,7 @@ with torch.inference_mode():
         unit = fusion.schedule.eps_per_output(fusion.prediction, visit.xt, visit.t)
         linear = planes.mean(0) + unit * (visit.lifted.start if fusion.linear else 0.0)
         guesses = zip(names, [*planes, planes.mean(0), linear, fused.eps])
-        errors = {name: visit.estimate(fusion, eps) - visit.x0 for name, eps in guesses}
+        errors = {name: visit.estimate(fusion, eps) - head.x0 for name, eps in guesses}
         rows[int(visit.t)] = {name: float(error.square().mean().sqrt()) for name, error in errors.items()}
 pd.DataFrame(rows).T.rename_axis("t").style.format("{:.4f}")
 
@@ -176,7 +177,7 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # less. `11_uncertainty` shows what is left of the spread.
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
-# good on `sr` and better on `both`; a 3D regression is as good, too (`tpdm+all-time`, `unet-3d+all-time` in
+# good on `sr` and better on `both`; a 3D regression is about as good, too (`tpdm+all-time`, `unet-3d+all-time` in
 # `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is gained depends on how long is trained and
 # hardly on what.
 #
