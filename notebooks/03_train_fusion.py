@@ -177,8 +177,8 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # less. `11_uncertainty` shows what is left of the spread.
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
-# good on `sr` and better on `both`; a 3D regression is about as good, too (`tpdm+all-time`, `unet-3d+all-time` in
-# `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is gained depends on how long is trained and
+# good on `sr` and better on `both`; a 2D regression is better, a 3D one about as good (`tpdm+all-time`,
+# `unet-2d+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is gained depends on how long is trained and
 # hardly on what.
 #
 # ## Exercises
