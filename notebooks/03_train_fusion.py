@@ -178,8 +178,8 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
 # good on `sr` and better on `both`; a 2D regression is better, a 3D one about as good (`tpdm+all-time`,
-# `unet-2d+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is gained depends on how long is trained and
-# hardly on what.
+# `unet-2d+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is
+# gained depends on how long is trained and hardly on what.
 #
 # ## Exercises
 # 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?
