@@ -80,8 +80,8 @@ class FusionConfig:
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
     the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off, a control: no neighbours, and the finest feature maps averaged
-    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: in each step
-    brightness and contrast of a head stay those of the experts' average (`contrast.py`).
+    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: in each step brightness and
+    contrast of a head stay those of the experts' average (`contrast.py`).
     """
 
     gate: str = "softmax"

@@ -224,7 +224,7 @@ class Fusion(nn.Module):
         return x0 if self.project is None else self.project(x0, y)
 
     def with_kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """A clean volume `x0` with brightness and contrast of an `average`, if the fusion keeps these."""
+        """A truth `x0` to learn from, with brightness and contrast of an `average` if the fusion keeps these."""
         return with_contrast_of(average, x0, brain_channel(y) > 0) if self.config.keep_contrast else x0
 
     def average_x0(self, lifted: Lifted, xt, t) -> torch.Tensor:
@@ -245,7 +245,8 @@ class Fusion(nn.Module):
             whole[..., *box] = part.to(whole.dtype)
         if self.config.keep_contrast:
             x0 = self.schedule.x0_from_eps(eps, xt, t).clamp(-1.0, 1.0)
-            eps = self.schedule.eps_from_x0(self.with_kept_contrast(x0, self.average_x0(lifted, xt, t), y), xt, t)
+            kept = with_contrast_of(self.average_x0(lifted, xt, t), x0, brain_channel(y) > 0)
+            eps = self.schedule.eps_from_x0(kept, xt, t)
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
