@@ -17,6 +17,17 @@ from torch.autograd.function import once_differentiable
 LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of dimensions of a map
 
 
+def laid_out(x: torch.Tensor) -> torch.Tensor:
+    """`x.contiguous(memory_format=LAYOUT[x.ndim])`: of many channels matrix by matrix, which a CPU transposes in blocks."""
+    if x.device.type != "cpu" or x.shape[1] <= 16 or x.is_contiguous(memory_format=LAYOUT[x.ndim]):
+        return x.contiguous(memory_format=LAYOUT[x.ndim])
+    out = torch.empty_like(x, memory_format=LAYOUT[x.ndim])
+    table = out.movedim(1, -1).flatten(1, -2)
+    for b, sample in enumerate(x.flatten(2)):
+        table[b].copy_(sample.t())
+    return out
+
+
 class NormSilu(torch.autograd.Function):
     """`apply(groups, eps, weight, bias, change, *maps)`: SiLU of the group norm of `maps` joined along the channels.
 

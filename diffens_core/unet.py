@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .config import UNetConfig
 from .narrow import conv3d, conv_of_repeated
-from .norm import LAYOUT, NormSilu
+from .norm import LAYOUT, NormSilu, laid_out
 
 
 def zero_init(module: nn.Module) -> nn.Module:
@@ -240,7 +240,7 @@ class UNet(nn.Module):
             embedding = self.time(timestep_embedding(t, self.base))
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             x = x.to(torch.get_autocast_dtype("cpu"))  # before it is laid out anew: half as much to move
-        h = self.stem(x.contiguous(memory_format=LAYOUT[x.ndim]))
+        h = self.stem(laid_out(x))
         skips = []
         for level, blocks in enumerate(self.encoder):
             for block in blocks:

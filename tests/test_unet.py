@@ -8,7 +8,7 @@ from tiny import wake
 from diffens_core import narrow, unet
 from diffens_core.config import UNetConfig
 from diffens_core.narrow import conv3d, conv_of_repeated
-from diffens_core.norm import LAYOUT, NormSilu
+from diffens_core.norm import LAYOUT, NormSilu, laid_out
 from diffens_core.presets import PRESETS
 from diffens_core.unet import Attention, UNet, joined, timestep_embedding
 
@@ -198,6 +198,15 @@ def test_norm_and_silu_are_those_of_torch(name, layout, dtype, error):
     assert all((a - b).abs().max() <= error * max(1.0, b.abs().max()) for a, b in pairs)
     with torch.inference_mode():
         assert torch.equal(_ours(*ours), found)
+
+
+@pytest.mark.parametrize("shape", [(2, 17, 3, 4, 5), (1, 20, 6, 4), (2, 3, 4, 4)])
+def test_maps_are_laid_out_as_torch_does_it(shape):
+    whole = torch.randn(shape, requires_grad=True)
+    for x in (whole, whole.transpose(2, 3), whole[:, :, 1:], whole.bfloat16()):
+        found, wanted = laid_out(x), x.contiguous(memory_format=LAYOUT[x.ndim])
+        assert torch.equal(found, wanted) and found.is_contiguous(memory_format=LAYOUT[x.ndim])
+        _same(found.float(), wanted.float(), (whole,))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
