@@ -4,10 +4,10 @@
 
 Two networks of the demo: the 2D one on 8 slices of 96 x 80, the 3D one on 2 patches of 32 x 48 x 32. `before` is
 ours with torch's own group norm on concatenated maps, all channels last: what every device but the CPU computes; its
-optimiser is not fused either.
+optimiser is not fused either. `ours, Muon` is ours with the optimiser of presets `smoke` and `demo`.
 Variants take turns, so that a busy machine slows all of them; what counts are ratios of medians. A training step is
-that of `train.py`: forward and backward pass, clipping, Adam, moving average. The physical limit beside them is the
-rate of a large matrix product in the same precision: no network runs faster than its operations.
+that of `train.py`: forward and backward pass, clipping, Adam (or Muon), moving average. The physical limit beside them
+is the rate of a large matrix product in the same precision: no network runs faster than its operations.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffens_core import narrow, unet
 from diffens_core.config import UNetConfig
 from diffens_core.device import autocast, fastest_precision, has_fast_bf16, pick_device
-from diffens_core.train import MovingAverage
+from diffens_core.presets import PRESETS
+from diffens_core.train import MovingAverage, optimizers_of
 
 MULT = (1, 2, 4)
 CASES = {2: (16, 8, 1, (8, 96, 80)), 3: (8, 44, 4, (2, 32, 48, 32))}  # base, channels in and out, batch and size
@@ -42,6 +43,11 @@ def before() -> Iterator[None]:
     """Within it, our U-Net takes torch's own operators on a CPU, as it does elsewhere."""
     with mock.patch.object(unet, "pays", lambda x: False), mock.patch.object(narrow, "FEW", 0):
         yield
+
+
+def muon() -> nullcontext:
+    """Nothing else changes."""
+    return nullcontext()
 
 
 def networks(dims: int) -> dict[str, nn.Module]:
@@ -67,7 +73,9 @@ class Variant:
         self.net, self.precision, self.device, self.way = net.to(device), precision, device, way
         self.x, self.y = (torch.randn(batch, n, *size, device=device) for n in (channels, outputs))
         self.t = torch.randint(1000, (batch,), device=device)
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, fused=way is not before)
+        self.optimizers = [torch.optim.Adam(net.parameters(), lr=1e-4, fused=way is not before)]
+        if way is muon:
+            self.optimizers = optimizers_of([*net.parameters()], PRESETS["demo"].fusion_training())
         self.average = MovingAverage(0.999, dict(net.named_parameters()))
         self.times = {self.forward: [], self.step: []}
 
@@ -82,10 +90,11 @@ class Variant:
         self.answer()
 
     def step(self) -> None:
-        self.optimizer.zero_grad()
+        self.net.zero_grad()
         F.mse_loss(self.answer(), self.y).backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update(dict(self.net.named_parameters()), 1000)
 
     def round(self) -> None:
@@ -108,7 +117,7 @@ def compare(dims: int, rounds: int, device: torch.device) -> dict[str, Variant]:
     """Run all variants by turns and print a row for each."""
     variants, operations = {}, {}
     for name, net in networks(dims).items():
-        ways = {"ours": nullcontext, "before": before} if name == "ours" else {name: nullcontext}
+        ways = {"ours": nullcontext, "ours, Muon": muon, "before": before} if name == "ours" else {name: nullcontext}
         count = Variant(net, dims, "float32", device, before).operations()  # before: ours counts what its ways add
         for label, way in ways.items():
             for precision in PRECISIONS if has_fast_bf16(device) else ("float32",):

@@ -18,7 +18,7 @@ LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of
 
 
 def laid_out(x: torch.Tensor) -> torch.Tensor:
-    """`x.contiguous(memory_format=LAYOUT[x.ndim])`: of many channels matrix by matrix, which a CPU transposes in blocks."""
+    """`x.contiguous(memory_format=LAYOUT[x.ndim])`: of many channels as matrices, which a CPU transposes in blocks."""
     if x.device.type != "cpu" or x.shape[1] <= 16 or x.is_contiguous(memory_format=LAYOUT[x.ndim]):
         return x.contiguous(memory_format=LAYOUT[x.ndim])
     out = torch.empty_like(x, memory_format=LAYOUT[x.ndim])
