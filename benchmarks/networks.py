@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffens_core import narrow, unet
 from diffens_core.config import UNetConfig
 from diffens_core.device import autocast, fastest_precision, has_fast_bf16, pick_device
+from diffens_core.norm import LAYOUT
 from diffens_core.presets import PRESETS
 from diffens_core.train import MovingAverage, optimizers_of
 
@@ -41,7 +42,8 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 @contextmanager
 def before() -> Iterator[None]:
     """Within it, our U-Net takes torch's own operators on a CPU, as it does elsewhere."""
-    with mock.patch.object(unet, "pays", lambda x: False), mock.patch.object(narrow, "FEW", 0):
+    own = {"pays": lambda x: False, "laid_out": lambda x: x.contiguous(memory_format=LAYOUT[x.ndim])}
+    with mock.patch.multiple(unet, **own), mock.patch.object(narrow, "FEW", 0):
         yield
 
 
