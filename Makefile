@@ -46,7 +46,7 @@ weights: .venv/ready
 	  $(BIN)/diffens evaluate $${job#*:} --task $${job%:*} --preset demo --subjects 1 --runs runs || exit 1; \
 	done
 	$(BIN)/diffens evaluate truth --preset demo --subjects 1 --segmenter own --runs runs
-	$(BIN)/python -m diffens_core.ship $$(ls -d runs/demo/*/ | grep -v -e /samples- -e /prepared-)
+	$(BIN)/python -m diffens_core.training.ship $$(ls -d runs/demo/*/ | grep -v -e /samples- -e /prepared-)
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis

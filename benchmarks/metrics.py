@@ -20,10 +20,10 @@ from monai.networks.nets import resnet50
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from diffens_core.device import pick_device
-from diffens_core.metrics import image_metrics
-from diffens_core.ssim import ssim_map
-from diffens_core.uncertainty import uncertainty, uncertainty_metrics
+from diffens_core.evaluation.metrics import image_metrics
+from diffens_core.evaluation.ssim import ssim_map
+from diffens_core.evaluation.uncertainty import uncertainty, uncertainty_metrics
+from diffens_core.support.device import pick_device
 
 
 def variants(shape: tuple[int, ...], device: torch.device) -> dict[str, Callable]:

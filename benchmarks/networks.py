@@ -27,12 +27,12 @@ from monai.networks.nets import DiffusionModelUNet
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffens_core import narrow, unet
-from diffens_core.config import UNetConfig
-from diffens_core.device import autocast, fastest_precision, has_fast_bf16, pick_device
-from diffens_core.norm import LAYOUT
-from diffens_core.presets import PRESETS
-from diffens_core.train import MovingAverage, optimizers_of
+from diffens_core.experiment.presets import PRESETS
+from diffens_core.networks import narrow, unet
+from diffens_core.networks.norm import LAYOUT
+from diffens_core.support.device import autocast, fastest_precision, has_fast_bf16, pick_device
+from diffens_core.training.config import UNetConfig
+from diffens_core.training.loop import MovingAverage, optimizers_of
 
 MULT = (1, 2, 4)
 CASES = {2: (16, 8, 1, (8, 96, 80)), 3: (8, 44, 4, (2, 32, 48, 32))}  # base, channels in and out, batch and size

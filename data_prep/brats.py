@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data_prep.prepare import Source, make_parser, run
 from data_prep.search import collect
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 UNDERSCORE = re.compile(r"(?P<id>.+)_(?P<kind>flair|t1ce|t1|t2|seg)\.nii(\.gz)?")
 DASH = re.compile(r"(?P<id>BraTS-.+)-(?P<kind>t2f|t1c|t1n|t2w|seg)\.nii(\.gz)?")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data_prep.prepare import Source, make_parser, run
 from data_prep.search import collect
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 FOLDERS = {"T1w": "{}_acpc_dc_restore_brain.nii.gz", "MNINonLinear": "{}_restore_brain.nii.gz"}  # the first wins
 CONTRAST = {"T1w": "t1", "T2w": "t2"}

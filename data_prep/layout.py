@@ -21,7 +21,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from diffens_core.volumes import Scale, VolumeError
+from diffens_core.data.volumes import Scale, VolumeError
 
 CONTRASTS = ("flair", "t1ce", "t1", "t2")
 COLUMNS = ("participant_id", "split", "patient", "source")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_prep.prepare import Source, make_parser, run
 from data_prep.search import collect
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 NAME = re.compile(r"(FLAIR|T1POST|T1|T2|GOLD_STANDARD)_.*regtoMNI\.nii(\.gz)?")
 CONTRAST = {"FLAIR": "flair", "T1POST": "t1ce", "T1": "t1", "T2": "t2", "GOLD_STANDARD": "seg"}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data_prep.layout import CONTRASTS, read_table
 from data_prep.prepare import Source, make_parser, run
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 COLUMNS = ("participant_id", *CONTRASTS, "seg", "patient", "split")
 

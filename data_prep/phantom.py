@@ -36,7 +36,7 @@ from data_prep.layout import (
 from data_prep.scanner import CONTRASTS, scan
 from data_prep.splits import SPLITS
 from data_prep.template import template_file
-from diffens_core.volumes import VolumeError, fit_scale
+from diffens_core.data.volumes import VolumeError, fit_scale
 
 FIELD_OF_VIEW = (192, 192, 152)
 SOURCE = ["simulated from the ICBM 152 nonlinear symmetric 2009a template, as shipped with nilearn"]

@@ -22,7 +22,7 @@ from data_prep import layout
 from data_prep.layout import CONTRASTS, write_dataset, write_participants, write_subject
 from data_prep.splits import extend_participants, read_split_file
 from data_prep.subject import Source, prepare_subject
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 __all__ = ["Source", "make_parser", "prepare", "run", "write_dataset", "write_participants", "write_subject"]
 SHAPE = (192, 192, 152)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.layout import read_table
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 SPLITS = ("train", "val", "test")
 

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from data_prep.layout import write_subject
-from diffens_core.volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
+from diffens_core.data.volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 TOLERANCE = 0.05  # of the spacing
 

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
 
 PAD = 10  # mm of background kept around the brain
 SULCI = (3.0, 14.0)  # how much CSF is favoured: narrow and wide sulci

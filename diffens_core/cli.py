@@ -7,12 +7,12 @@ import sys
 import warnings
 from pathlib import Path
 
-from .config import ConfigError, load_config
-from .device import PRECISIONS
-from .presets import preset_named
-from .tasks import TASKS, task_named
-from .train import TrainingError
-from .volumes import VolumeError
+from .data.tasks import TASKS, task_named
+from .data.volumes import VolumeError
+from .experiment.presets import preset_named
+from .support.device import PRECISIONS
+from .training.config import ConfigError, load_config
+from .training.loop import TrainingError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,9 +73,9 @@ def _device_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _translate(args: argparse.Namespace) -> None:
-    from .device import pick_device
-    from .lifting import SliceNet
-    from .runs import load_folder, resolve
+    from .networks.lifting import SliceNet
+    from .support.device import pick_device
+    from .training.runs import load_folder, resolve
     from .translate import translate_files
 
     _check_output(args)
@@ -107,12 +107,12 @@ def _check_output(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from .distributions import too_few
-    from .evaluate import summary
-    from .experiment import open_experiment
-    from .judges import open_judges
-    from .methods import method_named
-    from .report import TRUTH, evaluation_name, report
+    from .evaluation.distributions import too_few
+    from .evaluation.evaluate import summary
+    from .evaluation.judges import open_judges
+    from .evaluation.report import TRUTH, evaluation_name, report
+    from .experiment.experiment import open_experiment
+    from .experiment.methods import method_named
 
     if args.task not in TASKS:
         raise ConfigError(f"unknown task '{args.task}': choose from {', '.join(TASKS)}")
@@ -144,8 +144,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from accelerate import Accelerator
 
-    from .places import default_runs
-    from .runs import load_or_train
+    from .support.places import default_runs
+    from .training.runs import load_or_train
 
     config = load_config(args.config)
     runs = args.runs or default_runs()

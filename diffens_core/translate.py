@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from .config import RunConfig
-from .data import coarse_affine, coarsen, measure, scaled
-from .degrade import FACTOR
-from .progress import Progress
-from .samples import different_samples, sample
-from .tasks import Task, task_named
-from .volumes import Scale, Volume, VolumeError, Window, bounding_box, load_volume, save_volume
+from .data.measurement import FACTOR
+from .data.prepared import coarse_affine, coarsen, measure, scaled
+from .data.tasks import Task, task_named
+from .data.volumes import Scale, Volume, VolumeError, Window, bounding_box, load_volume, save_volume
+from .experiment.samples import different_samples, sample
+from .support.progress import Progress
+from .training.config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,17 @@ import yaml
 from filelock import FileLock
 
 from data_prep.phantom import prepare_phantoms
-from diffens_core.checkpoints import write_atomically
-from diffens_core.config import ConfigError, RunConfig, to_dict
-from diffens_core.evaluate import COLUMNS
-from diffens_core.experiment import Experiment, open_experiment
-from diffens_core.judges import OWN, segmentation_task
-from diffens_core.methods import method_named
-from diffens_core.places import home
-from diffens_core.presets import preset_named
-from diffens_core.report import TRUTH, evaluation_name, read_reports, with_experts
-from diffens_core.runs import SHIPPED, find
-from diffens_core.tasks import TASKS
+from diffens_core.data.tasks import TASKS
+from diffens_core.evaluation.evaluate import COLUMNS
+from diffens_core.evaluation.judges import OWN, segmentation_task
+from diffens_core.evaluation.report import TRUTH, evaluation_name, read_reports, with_experts
+from diffens_core.experiment.experiment import Experiment, open_experiment
+from diffens_core.experiment.methods import method_named
+from diffens_core.experiment.presets import preset_named
+from diffens_core.support.places import home
+from diffens_core.training.checkpoints import write_atomically
+from diffens_core.training.config import ConfigError, RunConfig, to_dict
+from diffens_core.training.runs import SHIPPED, find
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
 NONE = "none"  # no segmenter

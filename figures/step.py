@@ -18,7 +18,7 @@ from typing import TextIO
 import papermill
 from traitlets.config import Config
 
-from diffens_core.places import home
+from diffens_core.support.places import home
 
 STEPS = Path(__file__).parent
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from diffens_core.evaluate import by_subject
-from diffens_core.methods import ABLATIONS, METHODS
-from diffens_core.report import TRUTH
-from diffens_core.segmentation import REGIONS
-from diffens_core.statistics import comparisons, interval, interval_text, recovery_interval, recovery_lead
+from diffens_core.evaluation.evaluate import by_subject
+from diffens_core.evaluation.report import TRUTH
+from diffens_core.evaluation.statistics import comparisons, interval, interval_text, recovery_interval, recovery_lead
+from diffens_core.experiment.methods import ABLATIONS, METHODS
+from diffens_core.models.segmentation import REGIONS
 
 from .published import published
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.data import Pair
-from diffens_core.report import TRUTH, with_experts
-from diffens_core.samples import Samples
-from diffens_core.uncertainty import LEVELS, calibration_curve, uncertainty
+from diffens_core.data.prepared import Pair
+from diffens_core.evaluation.report import TRUTH, with_experts
+from diffens_core.evaluation.uncertainty import LEVELS, calibration_curve, uncertainty
+from diffens_core.experiment.samples import Samples
+from diffens_core.show import plots
 
 from .plan import Evaluation, Plan
 from .tables import ORDER, TASKS

@@ -50,11 +50,11 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from diffens_core import plots
-from diffens_core.evaluate import by_subject, results_table
-from diffens_core.experiment import open_experiment
-from diffens_core.places import home
-from diffens_core.tasks import task_named
+from diffens_core.show import plots
+from diffens_core.evaluation.evaluate import by_subject, results_table
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.support.places import home
+from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 tasks = task.split(",")
@@ -144,7 +144,7 @@ for name in tasks:
 # The volumes as NIfTI, in the unit and with the affine of the data: open them in any viewer.
 
 # %%
-from diffens_core.samples import save_translation
+from diffens_core.experiment.samples import save_translation
 
 for name in tasks:
     for pair in pairs[name]:

@@ -42,12 +42,12 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
-from diffens_core import plots
-from diffens_core.data import read_participants
-from diffens_core.degrade import block_average, downsample, project
-from diffens_core.experiment import open_experiment
-from diffens_core.places import lengthen
-from diffens_core.volumes import fit_scale, load_volume
+from diffens_core.show import plots
+from diffens_core.data.prepared import read_participants
+from diffens_core.data.measurement import block_average, downsample, project
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.support.places import lengthen
+from diffens_core.data.volumes import fit_scale, load_volume
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 root = lengthen(experiment.data.root)

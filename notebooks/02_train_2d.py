@@ -40,12 +40,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 # %%
 import torch
 
-from diffens_core import plots
-from diffens_core.evaluate import METRICS
-from diffens_core.experiment import open_experiment
-from diffens_core.metrics import image_metrics, roughness
-from diffens_core.runs import build
-from diffens_core.tasks import task_named
+from diffens_core.show import plots
+from diffens_core.evaluation.evaluate import METRICS
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.evaluation.metrics import image_metrics, roughness
+from diffens_core.training.runs import build
+from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]

@@ -48,12 +48,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.evaluate import by_subject, results_table
-from diffens_core.experiment import open_experiment
-from diffens_core.runs import build
-from diffens_core.sampler import noise_for
-from diffens_core.states import Head, own_states, pool_gib, true_states
+from diffens_core.show import plots
+from diffens_core.evaluation.evaluate import by_subject, results_table
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.training.runs import build
+from diffens_core.diffusion.sampler import noise_for
+from diffens_core.training.states import Head, own_states, pool_gib, true_states
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]

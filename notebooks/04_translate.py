@@ -39,15 +39,15 @@ steps: int = 8  # sampling steps
 # %%
 import torch
 
-from diffens_core import plots
-from diffens_core.degrade import measurement_rms
-from diffens_core.device import autocast
-from diffens_core.evaluate import METRICS
-from diffens_core.experiment import open_experiment
-from diffens_core.metrics import image_metrics
-from diffens_core.sampler import ddim, noise_for, timesteps
-from diffens_core.tasks import task_named
-from diffens_core.widgets import browse
+from diffens_core.show import plots
+from diffens_core.data.measurement import measurement_rms
+from diffens_core.support.device import autocast
+from diffens_core.evaluation.evaluate import METRICS
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.evaluation.metrics import image_metrics
+from diffens_core.diffusion.sampler import ddim, noise_for, timesteps
+from diffens_core.data.tasks import task_named
+from diffens_core.show.widgets import browse
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 pair = experiment.subjects(split, task)[0]

@@ -48,11 +48,11 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.evaluate import results_table
-from diffens_core.experiment import open_experiment
-from diffens_core.methods import SLAB, THREE_PLANES
-from diffens_core.tasks import task_named
+from diffens_core.show import plots
+from diffens_core.evaluation.evaluate import results_table
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.experiment.methods import SLAB, THREE_PLANES
+from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs, splits=["train", "test"])
 setting, conditions = experiment.setting(task), task_named(task).conditions
@@ -78,8 +78,8 @@ results_table(metrics, planes).style.format("{:.3f}")
 # slabs reach eight slices either way.)
 
 # %%
-from diffens_core.inputs import with_neighbours
-from diffens_core.experts import channels_in
+from diffens_core.networks.inputs import with_neighbours
+from diffens_core.models.experts import channels_in
 
 at, dim = plots.middle(pair.brain.numpy()), 3  # coronal slices lie along dimension 3 of [B, C, X, Y, Z]
 slab = with_neighbours(pair.y[None], dim, SLAB)[0].unflatten(0, (-1, len(conditions)))
@@ -111,7 +111,7 @@ print(*(f"slice {k} of 6 reads slices {found}" for k, found in enumerate(seen)),
 # An expert of weight 0 is not run: alternation costs one expert a step. The weights of the first and the second plane:
 
 # %%
-from diffens_core.experts import alternate, average, random
+from diffens_core.models.experts import alternate, average, random
 
 times = experiment.preset.times
 generator = torch.Generator().manual_seed(seed)  # in sampling: one for each subject and sample
@@ -136,9 +136,9 @@ results_table(metrics, planes + averages).style.format("{:.3f}")
 # TOSM show it as well as slabs do.
 
 # %%
-from diffens_core.device import autocast
-from diffens_core.experts import Average
-from diffens_core.sampler import average_of_samples, ddim, noise_for, noise_levels
+from diffens_core.support.device import autocast
+from diffens_core.models.experts import Average
+from diffens_core.diffusion.sampler import average_of_samples, ddim, noise_for, noise_levels
 
 experts = experiment.model("tosm", task).experts
 device = next(experts.parameters()).device
@@ -203,7 +203,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 # Weights that come with the package bring the seconds of their own training along.
 
 # %%
-from diffens_core.report import cost_of
+from diffens_core.evaluation.report import cost_of
 
 costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in planes + chosen}
 pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")
@@ -217,8 +217,8 @@ pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{
 # %%
 from diffusers import UNet2DModel
 
-from diffens_core.borrowed import Borrowed
-from diffens_core.experts import SliceExpert
+from diffens_core.networks.borrowed import Borrowed
+from diffens_core.models.experts import SliceExpert
 
 torch.manual_seed(seed)
 channels, widths = channels_in(len(conditions)), [8 * m for m in experiment.preset.fusion.mult]
@@ -253,8 +253,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from diffens_core.progress import follow
-from diffens_core.train import train
+from diffens_core.support.progress import follow
+from diffens_core.training.loop import train
 
 training, noise_steps = experiment.subjects("train", task, keep=True), experts[0].schedule.steps
 
@@ -274,7 +274,7 @@ for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items
 # fusion starts as the average, so a few steps more are a start, again.
 
 # %%
-from diffens_core.fusion import Fusion
+from diffens_core.models.fusion import Fusion
 
 ours = experiment.model("palette-axial", task)
 config, unet, project = experiment.preset.fusion_config, experiment.preset.fusion, task_named(task).project
@@ -297,8 +297,8 @@ for name, fusion in fusions.items():
     print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
 
 # %%
-from diffens_core.evaluate import score
-from diffens_core.samples import sample
+from diffens_core.evaluation.evaluate import score
+from diffens_core.experiment.samples import sample
 
 models = {"ours, axial": ours, "diffusers, sagittal": diffusers_expert, "monai, coronal": monai_expert}
 models |= {"average of two": Average(both), "average of three": Average(three), **fusions}
@@ -316,7 +316,7 @@ results_table(found, list(models)).style.format("{:.3f}")
 # trained, found and compared like any other.
 
 # %%
-from diffens_core.methods import ABLATIONS
+from diffens_core.experiment.methods import ABLATIONS
 
 print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm")), sep="\n")
 

@@ -54,10 +54,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.experiment import open_experiment
-from diffens_core.methods import METHODS
-from diffens_core.tasks import task_named
+from diffens_core.show import plots
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.experiment.methods import METHODS
+from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs)
 able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
@@ -110,7 +110,7 @@ pd.DataFrame(losses, index=columns).T.style.format("{:.2f}")
 # sampling walks back from `x1`. `ot-ode` leaves the noise out: a straight path, one answer.
 
 # %%
-from diffens_core.i2sb import BridgeSchedule
+from diffens_core.models.i2sb import BridgeSchedule
 
 diffusion = experiment.preset.diffusion
 schedule, bridge = diffusion.schedule, BridgeSchedule(diffusion.steps)
@@ -151,9 +151,9 @@ figure = plots.step_curves(shares, times, "standard deviation, or share")
 # %%
 from pathlib import Path
 
-from diffens_core.places import home
-from diffens_core.report import report
-from diffens_core.samples import Samples
+from diffens_core.support.places import home
+from diffens_core.evaluation.report import report
+from diffens_core.experiment.samples import Samples
 
 folder = Path(out) if out else home() / "figures" / "out" / preset / "07_baselines"
 options, reports = {"split": "test", "subjects": subjects, "samples": samples}, {}
@@ -180,7 +180,7 @@ figure = plots.loss_panels(logs) if logs else None
 # package bring those of their own training along. A discriminator counts as parameters, though only training needs it.
 
 # %%
-from diffens_core.evaluate import results_table
+from diffens_core.evaluation.evaluate import results_table
 
 metrics = pd.concat([found for found, _ in reports.values()])
 table = results_table(metrics, chosen).drop(columns=["ssim_brain"], level=1)
@@ -219,7 +219,7 @@ figure = plots.three_planes(shown, truth, at, f"{title}: samples")
 # about how sure it is.
 
 # %%
-from diffens_core.metrics import roughness
+from diffens_core.evaluation.metrics import roughness
 
 true = np.mean(roughness(truth, brain))
 jumps = {n: np.mean(roughness(v[0], brain)) / true for n, v in volumes.items()}

@@ -43,11 +43,11 @@ split: str = "test"  # which subjects to translate
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.evaluate import METRICS, results_table
-from diffens_core.experiment import open_experiment
-from diffens_core.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
-from diffens_core.metrics import image_metrics, roughness
+from diffens_core.show import plots
+from diffens_core.evaluation.evaluate import METRICS, results_table
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
+from diffens_core.evaluation.metrics import image_metrics, roughness
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 pair = experiment.subjects(split, task)[0]

@@ -60,12 +60,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.experiment import open_experiment
-from diffens_core.judges import open_judges
-from diffens_core.methods import METHODS
-from diffens_core.places import home
-from diffens_core.report import report
+from diffens_core.show import plots
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.evaluation.judges import open_judges
+from diffens_core.experiment.methods import METHODS
+from diffens_core.support.places import home
+from diffens_core.evaluation.report import report
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split, "train"])
 
@@ -101,8 +101,8 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # range.
 
 # %%
-from diffens_core.evaluate import by_subject
-from diffens_core.statistics import with_intervals
+from diffens_core.evaluation.evaluate import by_subject
+from diffens_core.evaluation.statistics import with_intervals
 
 usual = ["psnr", "ssim", "mae", "psnr_brain", "ssim_brain", "mae_brain"]
 pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for metric in usual})
@@ -117,7 +117,7 @@ pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for me
 # here is the subject: another training of the same method is another story, which takes another `seed`.
 
 # %%
-from diffens_core.statistics import comparisons
+from diffens_core.evaluation.statistics import comparisons
 
 tests = {name: comparisons(by_subject(metrics, name, chosen), pairs) for name in ("psnr", "ssim", "psnr_brain")}
 pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
@@ -128,7 +128,7 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 # and a plane in which a 2D model was trained tends to look better than the planes across it.
 
 # %%
-from diffens_core.evaluate import subject_means
+from diffens_core.evaluation.evaluate import subject_means
 
 values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
 means = values.groupby("method").mean().reindex(chosen)
@@ -170,7 +170,7 @@ figure.savefig(folder / "jitter.png")
 # - `fid_medicalnet50`: on MedicalNet's features, with `medicalnet` set. The weights' file is named by its hash.
 
 # %%
-from diffens_core.distributions import too_few
+from diffens_core.evaluation.distributions import too_few
 
 sets = metrics[metrics["subject"] == "all"].pivot(index="method", columns="metric", values="value").reindex(chosen)
 print(too_few(len(by_subject(metrics, "psnr", chosen))))
@@ -187,7 +187,7 @@ sets.style.format("{:.4g}")
 # pairs of one subject.)
 
 # %%
-from diffens_core.distributions import frechet_distance, mmd_rbf, small_sample_curve
+from diffens_core.evaluation.distributions import frechet_distance, mmd_rbf, small_sample_curve
 
 panels, train = {}, experiment.subjects("train", "sr")
 distances = {"Frechet distance": frechet_distance, "unbiased MMD": lambda x, y: mmd_rbf(x, y)[0]}

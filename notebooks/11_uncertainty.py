@@ -45,12 +45,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from diffens_core import plots
-from diffens_core.experiment import open_experiment
-from diffens_core.places import home
-from diffens_core.report import report
-from diffens_core.samples import Samples
-from diffens_core.uncertainty import uncertainty
+from diffens_core.show import plots
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.support.places import home
+from diffens_core.evaluation.report import report
+from diffens_core.experiment.samples import Samples
+from diffens_core.evaluation.uncertainty import uncertainty
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 chosen = methods.split(",")
@@ -94,7 +94,7 @@ print(*sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.n
 # smaller one whether or not its spread means anything. That is why the next section exists.
 
 # %%
-from diffens_core.evaluate import subject_means
+from diffens_core.evaluation.evaluate import subject_means
 
 values = subject_means(metrics).droplevel("task").unstack("metric")
 together = values.xs("all samples", level="kind").groupby("method").mean().reindex(chosen)
@@ -121,7 +121,7 @@ names = ["ece_brain", "coverage_90_brain", "coverage_range_brain", "expected_ran
 together[names + ["std_brain"]].style.format("{:.3f}")
 
 # %%
-from diffens_core.uncertainty import FRACTIONS, LEVELS, calibration_curve, sparsification
+from diffens_core.evaluation.uncertainty import FRACTIONS, LEVELS, calibration_curve, sparsification
 
 inside = {name: [] for name in chosen}
 for name in chosen:

@@ -45,12 +45,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffens_core import plots
-from diffens_core.experiment import open_experiment
-from diffens_core.judges import open_judges
-from diffens_core.places import home
-from diffens_core.report import TRUTH, report
-from diffens_core.samples import Samples
+from diffens_core.show import plots
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.evaluation.judges import open_judges
+from diffens_core.support.places import home
+from diffens_core.evaluation.report import TRUTH, report
+from diffens_core.experiment.samples import Samples
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
 chosen = [TRUTH, *(["degraded"] if task != "mt" else []), *methods.split(",")]
@@ -89,7 +89,7 @@ flairs = {name: pair.x0 if name == TRUTH else Samples(experiment, name, task).of
 outlines = {name: judges.segment(shown, flair)[0].numpy() for name, flair in flairs.items()}
 
 # %%
-from diffens_core.segmentation import regions_of
+from diffens_core.models.segmentation import regions_of
 
 true = regions_of(shown.x0[0]).numpy()
 at = plots.middle(true[1]) if true[1].any() else plots.middle(pair.brain.numpy())
@@ -104,8 +104,8 @@ figure.savefig(folder / "segmentation.png")
 # side has as 0 and 373 mm (the rule of BraTS).
 
 # %%
-from diffens_core.evaluate import by_subject
-from diffens_core.statistics import with_intervals
+from diffens_core.evaluation.evaluate import by_subject
+from diffens_core.evaluation.statistics import with_intervals
 
 scores = {metric: by_subject(metrics, metric, chosen) for metric in ("dice_wt", "dice_tc", "dice_et")}
 table = pd.DataFrame({metric: with_intervals(columns) for metric, columns in scores.items()})
@@ -119,7 +119,7 @@ table.join(pd.DataFrame(distances).round(1))
 # degrading costs nothing to speak of there is nothing to recover, and no number.
 
 # %%
-from diffens_core.statistics import interval_text, recovery_interval
+from diffens_core.evaluation.statistics import interval_text, recovery_interval
 
 rows = {}
 for name in chosen[2:] if task != "mt" else []:
@@ -135,7 +135,7 @@ pd.DataFrame(rows).T
 # subjects; the number of subjects of a study belongs beside its claims.
 
 # %%
-from diffens_core.statistics import comparisons
+from diffens_core.evaluation.statistics import comparisons
 
 rivals = {method: chosen[k] for k, method in enumerate(chosen[2:], 1)}  # each against the one before it
 tests = {metric: comparisons(columns, rivals) for metric, columns in scores.items()}

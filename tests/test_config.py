@@ -6,7 +6,8 @@ import json
 import pytest
 from tiny import expert_config, fusion_config
 
-from diffens_core.config import (
+from diffens_core.experiment.presets import PRESETS, preset_named
+from diffens_core.training.config import (
     ConfigError,
     Phase,
     RunConfig,
@@ -17,7 +18,6 @@ from diffens_core.config import (
     load_config,
     to_dict,
 )
-from diffens_core.presets import PRESETS, preset_named
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pytest
 import torch
 from tiny import expert_config
 
-from diffens_core import runs
-from diffens_core.checkpoints import load_checkpoint
-from diffens_core.cost import Spent, forget_peak, peak_memory, read_cost
-from diffens_core.data import PreparedData
-from diffens_core.device import device_name, pick_device
-from diffens_core.tasks import task_named
-from diffens_core.train import train
+from diffens_core.data.prepared import PreparedData
+from diffens_core.data.tasks import task_named
+from diffens_core.support.cost import Spent, forget_peak, peak_memory, read_cost
+from diffens_core.support.device import device_name, pick_device
+from diffens_core.training import runs
+from diffens_core.training.checkpoints import load_checkpoint
+from diffens_core.training.loop import train
 
 
 def test_time_before_a_stop_counts(prepared, tmp_path):

@@ -26,7 +26,7 @@ from nifti_trees import (
 from data_prep import pairs, prepare, subject
 from data_prep.layout import read_dataset
 from data_prep.splits import assign_splits
-from diffens_core.volumes import Scale, VolumeError
+from diffens_core.data.volumes import Scale, VolumeError
 
 
 def test_volumes_are_scaled_centred_and_invertible(tmp_path):

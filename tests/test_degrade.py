@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import zoom
 
-from diffens_core.degrade import block_average, downsample, interpolate_cubic, measurement_rms, project, repeat
-from diffens_core.tasks import task_named
+from diffens_core.data.measurement import block_average, downsample, interpolate_cubic, measurement_rms, project, repeat
+from diffens_core.data.tasks import task_named
 
 shapes = st.tuples(*[st.integers(1, 13)] * 3)
 close = {"atol": 2e-6, "rtol": 1e-5}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diffens_core import device
-from diffens_core.device import PRECISIONS, autocast, block_times, fastest_precision
+from diffens_core.support import device
+from diffens_core.support.device import PRECISIONS, autocast, block_times, fastest_precision
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import expert_config, fusion_config
 
-from diffens_core.config import StatesConfig, to_dict
-from diffens_core.runs import load_or_train
+from diffens_core.training.config import StatesConfig, to_dict
+from diffens_core.training.runs import load_or_train
 
 
 def with_batch(config, batch):

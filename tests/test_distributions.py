@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import pdist
 
-from diffens_core.distributions import VoxelMeans, frechet_distance, mmd_rbf, small_sample_curve
+from diffens_core.evaluation.distributions import VoxelMeans, frechet_distance, mmd_rbf, small_sample_curve
 
 
 def normal(n, features, seed=0, shift=0.0, scale=1.0):

@@ -6,10 +6,12 @@ import pytest
 import torch
 from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_inputs, wake
 
-from diffens_core.borrowed import Borrowed
-from diffens_core.config import ConfigError, FusionConfig, UNetConfig
-from diffens_core.data import PreparedData
-from diffens_core.experts import (
+from diffens_core.data.planes import PLANES
+from diffens_core.data.prepared import PreparedData
+from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.sampler import ddim, timesteps, trajectory
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.models.experts import (
     Average,
     RandomPlane,
     SampleAverage,
@@ -19,14 +21,12 @@ from diffens_core.experts import (
     channels_in,
     random,
 )
-from diffens_core.fusion import Fusion
-from diffens_core.inputs import coordinates, with_neighbours
-from diffens_core.planes import PLANES
-from diffens_core.sampler import ddim, timesteps, trajectory
-from diffens_core.schedule import Schedule
-from diffens_core.tasks import task_named
-from diffens_core.train import loss_box, neighbourhood
-from diffens_core.unet import UNet
+from diffens_core.models.fusion import Fusion
+from diffens_core.networks.borrowed import Borrowed
+from diffens_core.networks.inputs import coordinates, with_neighbours
+from diffens_core.networks.unet import UNet
+from diffens_core.training.config import ConfigError, FusionConfig, UNetConfig
+from diffens_core.training.loop import loss_box, neighbourhood
 
 plane = pytest.mark.parametrize("plane", PLANES)
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from diffens_core import features
-from diffens_core.config import ConfigError
-from diffens_core.features import MedicalNet
+from diffens_core.evaluation import features
+from diffens_core.evaluation.features import MedicalNet
+from diffens_core.training.config import ConfigError
 
 
 @pytest.fixture(scope="module")

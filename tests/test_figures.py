@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from data_prep.phantom import prepare_phantoms
-from diffens_core.config import ConfigError
-from diffens_core.methods import ABLATIONS, METHODS
-from diffens_core.presets import preset_named
-from diffens_core.report import TRUTH, with_experts
+from diffens_core.evaluation.report import TRUTH, with_experts
+from diffens_core.experiment.methods import ABLATIONS, METHODS
+from diffens_core.experiment.presets import preset_named
+from diffens_core.training.config import ConfigError
 from figures import step
 from figures.index import _heading
 from figures.networks import hyperparameters, layers

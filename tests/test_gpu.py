@@ -6,12 +6,12 @@ import pytest
 import torch
 from tiny import make_fusion, make_inputs, wake
 
-from diffens_core.config import SegmenterConfig
-from diffens_core.metrics import image_metrics
-from diffens_core.samples import sample
-from diffens_core.segmentation import Segmenter
-from diffens_core.tasks import Task
-from diffens_core.uncertainty import uncertainty, uncertainty_metrics
+from diffens_core.data.tasks import Task
+from diffens_core.evaluation.metrics import image_metrics
+from diffens_core.evaluation.uncertainty import uncertainty, uncertainty_metrics
+from diffens_core.experiment.samples import sample
+from diffens_core.models.segmentation import Segmenter
+from diffens_core.training.config import SegmenterConfig
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffens_core.linear import KNOTS, LinearCorrection, NormalEquations
+from diffens_core.models.linear import KNOTS, LinearCorrection, NormalEquations
 
 
 def channels(shape, points=(2, 1), around=2, batch=1, seed=0):

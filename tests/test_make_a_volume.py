@@ -9,8 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, make_inputs, wake, write_prepared
 
-from diffens_core.autoencoder import SliceAutoencoder
-from diffens_core.config import (
+from diffens_core.data.planes import PLANES
+from diffens_core.data.prepared import Batch, describe_data
+from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.models.autoencoder import SliceAutoencoder
+from diffens_core.models.make_a_volume import (
+    LatentDiffusion,
+    SliceConv,
+    VolumetricDiffusion,
+    across_slices,
+    window_starts,
+)
+from diffens_core.networks.inputs import coordinates
+from diffens_core.networks.unet import Attention, UNet
+from diffens_core.training.config import (
     AutoencoderConfig,
     ConfigError,
     DiffusionConfig,
@@ -19,21 +32,8 @@ from diffens_core.config import (
     TrainConfig,
     UNetConfig,
 )
-from diffens_core.data import Batch, describe_data
-from diffens_core.inputs import coordinates
-from diffens_core.make_a_volume import (
-    LatentDiffusion,
-    SliceConv,
-    VolumetricDiffusion,
-    across_slices,
-    window_starts,
-)
-from diffens_core.planes import PLANES
-from diffens_core.runs import build, load_or_train
-from diffens_core.schedule import Schedule
-from diffens_core.tasks import task_named
-from diffens_core.train import own_tensors, trainable
-from diffens_core.unet import Attention, UNet
+from diffens_core.training.loop import own_tensors, trainable
+from diffens_core.training.runs import build, load_or_train
 
 AUTOENCODER = AutoencoderConfig(channels=(4, 8), blocks=1, latent_channels=3)
 NET = UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,))

@@ -9,8 +9,18 @@ import pytest
 import torch
 from tiny import NET, SHAPE, SPACING
 
-from diffens_core import cli, methods
-from diffens_core.config import (
+from diffens_core import cli
+from diffens_core.data.planes import PLANES
+from diffens_core.data.prepared import describe_data
+from diffens_core.evaluation.evaluate import METRICS
+from diffens_core.evaluation.report import cost_of, read_reports, report, with_experts
+from diffens_core.experiment import methods
+from diffens_core.experiment.experiment import Experiment
+from diffens_core.experiment.methods import ABLATIONS, METHODS, method_named
+from diffens_core.experiment.presets import PRESETS, Recipe
+from diffens_core.experiment.setting import Setting
+from diffens_core.support.cost import read_cost
+from diffens_core.training.config import (
     ConfigError,
     FusionConfig,
     Phase,
@@ -20,16 +30,7 @@ from diffens_core.config import (
     from_dict,
     to_dict,
 )
-from diffens_core.cost import read_cost
-from diffens_core.data import describe_data
-from diffens_core.evaluate import METRICS
-from diffens_core.experiment import Experiment
-from diffens_core.methods import ABLATIONS, METHODS, method_named
-from diffens_core.planes import PLANES
-from diffens_core.presets import PRESETS, Recipe
-from diffens_core.report import cost_of, read_reports, report, with_experts
-from diffens_core.runs import SHIPPED, build, find
-from diffens_core.setting import Setting
+from diffens_core.training.runs import SHIPPED, build, find
 
 BASELINES = ["palette-3d", "unet-2d", "unet-3d", "pix2pix-2d", "pix2pix-3d", "i2sb"]
 ENSEMBLES = ["tpdm", "tosm", "madm", "ours-tpdm", "ours-tosm", "ours-madm", "ours-small"]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from diffens_core.metrics import JITTER_SIGMA, image_metrics, jitter
-from diffens_core.planes import PLANES
-from diffens_core.ssim import smooth, ssim_map
+from diffens_core.data.planes import PLANES
+from diffens_core.evaluation.metrics import JITTER_SIGMA, image_metrics, jitter
+from diffens_core.evaluation.ssim import smooth, ssim_map
 
 SHAPE = (14, 15, 16)
 WINDOW = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

@@ -8,9 +8,9 @@ import torch.nn as nn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffens_core.config import ConfigError, Phase, TrainConfig
-from diffens_core.muon import Muon, orthogonalised
-from diffens_core.train import optimizers_of
+from diffens_core.training.config import ConfigError, Phase, TrainConfig
+from diffens_core.training.loop import optimizers_of
+from diffens_core.training.muon import Muon, orthogonalised
 
 
 @given(st.integers(1, 24), st.integers(1, 40), st.integers(0, 99))

@@ -14,9 +14,9 @@ from data_prep.anatomy import make_head
 from data_prep.fields import Grid, smooth_field
 from data_prep.layout import CONTRASTS
 from data_prep.phantom import make_phantom, prepare_phantoms
-from diffens_core.experiment import embedded_data
-from diffens_core.presets import preset_named
-from diffens_core.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError
+from diffens_core.experiment.experiment import embedded_data
+from diffens_core.experiment.presets import preset_named
 
 COARSE = 4.0
 TISSUE = {"csf": 0, "gm": 1, "wm": 2}

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from tiny import make_expert, make_inputs
 from torch import nn
 
-from diffens_core.experts import SliceExpert
-from diffens_core.planes import (
+from diffens_core.data.planes import (
     PLANES,
     crop_like,
     from_slices,
@@ -17,7 +16,8 @@ from diffens_core.planes import (
     random_box,
     to_slices,
 )
-from diffens_core.schedule import Schedule
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.models.experts import SliceExpert
 
 planes = st.sampled_from(sorted(PLANES))
 shapes = st.tuples(*[st.integers(2, 9)] * 3)

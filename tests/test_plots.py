@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffens_core.plots import largest_gain, median_subject
+from diffens_core.show.plots import largest_gain, median_subject
 
 
 @pytest.mark.parametrize("place", [(12, 20, 9), (5, 8, 6)])

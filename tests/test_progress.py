@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from diffens_core.progress import Progress, _clock
+from diffens_core.support.progress import Progress, _clock
 
 
 class Terminal(io.StringIO):
@@ -28,7 +28,7 @@ def test_a_terminal_line_is_rewritten_and_never_wraps(monkeypatch):
 def test_a_log_file_gets_the_first_the_last_and_a_line_every_half_minute(monkeypatch):
     log, now = io.StringIO(), [100.0]
     monkeypatch.setattr("sys.stderr", log)
-    monkeypatch.setattr("diffens_core.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("diffens_core.support.progress.time.monotonic", lambda: now[0])
     bar = Progress("sampling", 100)
     for done in range(1, 101):
         now[0] += 1

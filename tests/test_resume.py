@@ -15,12 +15,12 @@ from filelock import FileLock
 from safetensors.torch import load_file
 from tiny import expert_config, fusion_config
 
-from diffens_core import checkpoints, runs
-from diffens_core.config import StatesConfig
-from diffens_core.data import PreparedData
-from diffens_core.tasks import task_named
-from diffens_core.train import train
-from diffens_core.unet import UNetConfig
+from diffens_core.data.prepared import PreparedData
+from diffens_core.data.tasks import task_named
+from diffens_core.networks.unet import UNetConfig
+from diffens_core.training import checkpoints, runs
+from diffens_core.training.config import StatesConfig
+from diffens_core.training.loop import train
 
 STEPS = 40
 NET = UNetConfig(base=8, mult=(1, 2), blocks=1, dropout=0.2)  # dropout: random state that a resume must restore
@@ -31,7 +31,8 @@ sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
 from pathlib import Path
 from test_resume import config_for
-from diffens_core import data, runs
+from diffens_core.data import prepared as data
+from diffens_core.training import runs
 draw = data.PreparedData.batch
 def slowly(*args):
     time.sleep(0.03)
@@ -126,7 +127,7 @@ def test_a_fusion_stopped_among_its_states_ends_bit_for_bit_the_same(prepared, t
 
 
 def test_a_training_goes_on_in_the_precision_that_it_began_with(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("diffens_core.train.fastest_precision", lambda _: "bf16")
+    monkeypatch.setattr("diffens_core.training.loop.fastest_precision", lambda _: "bf16")
     config = expert_config(prepared, steps=20)
     stop_after(config, tmp_path / config.folder, 10)
     asked = []

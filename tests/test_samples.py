@@ -9,16 +9,16 @@ import pytest
 import torch
 from tiny import SHAPE, SPACING, wake, write_prepared
 
-from diffens_core import samples as module
-from diffens_core.data import describe_data
-from diffens_core.distributions import too_few
-from diffens_core.experiment import Experiment, open_experiment
-from diffens_core.judges import Judges, SetMetrics
-from diffens_core.methods import METHODS, Method
-from diffens_core.presets import PRESETS
-from diffens_core.report import read_reports, report
-from diffens_core.samples import Samples, draw, load_translation, save_translation
-from diffens_core.volumes import VolumeError
+from diffens_core.data.prepared import describe_data
+from diffens_core.data.volumes import VolumeError
+from diffens_core.evaluation.distributions import too_few
+from diffens_core.evaluation.judges import Judges, SetMetrics
+from diffens_core.evaluation.report import read_reports, report
+from diffens_core.experiment import samples as module
+from diffens_core.experiment.experiment import Experiment, open_experiment
+from diffens_core.experiment.methods import METHODS, Method
+from diffens_core.experiment.presets import PRESETS
+from diffens_core.experiment.samples import Samples, draw, load_translation, save_translation
 
 
 class Guess(torch.nn.Module):
@@ -28,7 +28,7 @@ class Guess(torch.nn.Module):
     deterministic = False
 
     def trajectory(self, y, noise, steps, *, project=None, generator=None):
-        from diffens_core.sampler import Step
+        from diffens_core.diffusion.sampler import Step
 
         type(self).asked += 1
         x0 = (0.2 * noise).clamp(-1, 1)
@@ -161,7 +161,7 @@ def test_sets_are_measured_and_say_when_they_are_small():
 
 def test_other_weights_have_other_samples(experiment, tmp_path):
     """A run that was trained anew, in the same folder, is another model."""
-    from diffens_core import runs
+    from diffens_core.training import runs
 
     run, folders = experiment.runs_of("unet-3d", "sr")[0], []
     for seed in range(2):

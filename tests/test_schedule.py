@@ -4,11 +4,11 @@ import pytest
 import torch
 from tiny import NET, make_expert, make_fusion, make_inputs
 
-from diffens_core.config import FusionConfig
-from diffens_core.experts import Average
-from diffens_core.fusion import Fusion
-from diffens_core.sampler import ddim
-from diffens_core.schedule import PREDICTIONS, Schedule
+from diffens_core.diffusion.sampler import ddim
+from diffens_core.diffusion.schedule import PREDICTIONS, Schedule
+from diffens_core.models.experts import Average
+from diffens_core.models.fusion import Fusion
+from diffens_core.training.config import FusionConfig
 
 TIMES = torch.arange(1000)
 

@@ -9,15 +9,16 @@ import pytest
 import torch
 from tiny import SHAPE, SPACING, write_prepared
 
-from diffens_core import runs
-from diffens_core.config import ConfigError, Phase, SegmenterConfig, TrainConfig, from_dict, to_dict
-from diffens_core.data import PreparedData, coarsen_labels, describe_data
-from diffens_core.experiment import Experiment
-from diffens_core.judges import Judges, open_judges
-from diffens_core.presets import PRESETS
-from diffens_core.recipes import Recipe
-from diffens_core.report import report
-from diffens_core.segmentation import (
+from diffens_core.data.prepared import PreparedData, coarsen_labels, describe_data
+from diffens_core.data.tasks import task_named
+from diffens_core.data.volumes import VolumeError
+from diffens_core.evaluation.judges import Judges, open_judges
+from diffens_core.evaluation.report import report
+from diffens_core.experiment.experiment import Experiment
+from diffens_core.experiment.presets import PRESETS
+from diffens_core.experiment.recipes import Recipe
+from diffens_core.experiment.setting import Setting
+from diffens_core.models.segmentation import (
     WORST_HD95,
     Segmenter,
     published_segmenter,
@@ -26,10 +27,9 @@ from diffens_core.segmentation import (
     segmentation_metrics,
     z_score,
 )
-from diffens_core.setting import Setting
-from diffens_core.tasks import task_named
-from diffens_core.train import train
-from diffens_core.volumes import VolumeError
+from diffens_core.training import runs
+from diffens_core.training.config import ConfigError, Phase, SegmenterConfig, TrainConfig, from_dict, to_dict
+from diffens_core.training.loop import train
 
 SMALL = SegmenterConfig(feature_size=12, attention=4, window=64)
 
@@ -140,7 +140,7 @@ class TestSegmenter:
         assert model.features(torch.zeros(2, *SHAPE)).shape == (192,)
 
     def test_its_loss_falls_with_better_answers(self):
-        from diffens_core.data import Batch
+        from diffens_core.data.prepared import Batch
 
         labels = torch.from_numpy(np.select([ball(2), ball(4), ball(6)], [1, 4, 2])).float()[None, None]
         wanted = regions_of(labels[:, 0]).float()
@@ -292,7 +292,7 @@ class TestJudges:
         alone = open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own", sets=False)
         assert alone.features == () and alone.segmenter and len(trained) == 5  # no second network is trained for it
         about = json.loads((data / "dataset.json").read_text())
-        monkeypatch.setattr("diffens_core.judges.data_contrasts", lambda config: about["contrasts"][:2])
+        monkeypatch.setattr("diffens_core.evaluation.judges.data_contrasts", lambda config: about["contrasts"][:2])
         assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own").contrasts == "seg2"
         assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False)) == Judges()
 

@@ -10,16 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SHAPE, fusion_config, make_fusion, wake
 
-from diffens_core import runs, states
-from diffens_core.config import StatesConfig
-from diffens_core.data import PreparedData
-from diffens_core.degrade import block_average
-from diffens_core.inputs import brain_box
-from diffens_core.linear import LinearCorrection
-from diffens_core.planes import fitting_box, whole_box
-from diffens_core.sampler import ddim, mix_seed, noise_for, timesteps
-from diffens_core.schedule import Schedule
-from diffens_core.states import (
+from diffens_core.data.measurement import block_average
+from diffens_core.data.planes import fitting_box, whole_box
+from diffens_core.data.prepared import PreparedData
+from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.sampler import ddim, mix_seed, noise_for, timesteps
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.models.linear import LinearCorrection
+from diffens_core.networks.inputs import brain_box
+from diffens_core.training import runs, states
+from diffens_core.training.config import StatesConfig
+from diffens_core.training.states import (
     Head,
     Pool,
     collate,
@@ -30,7 +31,6 @@ from diffens_core.states import (
     true_states,
     without_experts,
 )
-from diffens_core.tasks import task_named
 
 CPU = torch.device("cpu")
 STATES = StatesConfig(steps=3, heads=2, patches=12, rounds=2, fit=2)

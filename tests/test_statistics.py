@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from diffens_core.statistics import (
+from diffens_core.evaluation.statistics import (
     comparisons,
     holm,
     interval,

@@ -6,10 +6,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from diffens_core.experts import Average
-from diffens_core.sampler import ddim
-from diffens_core.schedule import Schedule
-from diffens_core.theory import (
+from diffens_core.diffusion.gaussians import (
     Analysis,
     ExactDenoiser,
     GaussianVolumes,
@@ -19,6 +16,9 @@ from diffens_core.theory import (
     fibres,
     frechet,
 )
+from diffens_core.diffusion.sampler import ddim
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.models.experts import Average
 
 SHAPE = (3, 2, 4)
 PLANES = ("axial", "sagittal")

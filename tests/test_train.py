@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny import SHAPE, expert_config, fusion_config, make_expert, make_fusion, wake
 
-from diffens_core import runs
-from diffens_core.checkpoints import load_checkpoint
-from diffens_core.config import Phase, TrainConfig, UNetConfig
-from diffens_core.data import PreparedData, spread_step
-from diffens_core.schedule import Schedule
-from diffens_core.tasks import task_named
-from diffens_core.train import (
+from diffens_core.data.prepared import PreparedData, spread_step
+from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.training import runs
+from diffens_core.training.checkpoints import load_checkpoint
+from diffens_core.training.config import Phase, TrainConfig, UNetConfig
+from diffens_core.training.loop import (
     MovingAverage,
     State,
     TrainingError,

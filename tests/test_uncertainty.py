@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from diffens_core.uncertainty import (
+from diffens_core.evaluation.uncertainty import (
     LEVELS,
     ause,
     calibration_curve,

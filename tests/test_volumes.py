@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffens_core import volumes
-from diffens_core.volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume, save_volume
+from diffens_core.data import volumes
+from diffens_core.data.volumes import Scale, VolumeError, Window, center_of, fit_scale, load_volume, save_volume
 
 SHAPE = (5, 7, 9)
 OBLIQUE = nib.affines.from_matvec(

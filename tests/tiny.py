@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from diffens_core.config import DiffusionConfig, FusionConfig, Phase, RunConfig, TrainConfig, UNetConfig
-from diffens_core.data import describe_data
-from diffens_core.experts import SliceExpert, channels_in
-from diffens_core.fusion import Fusion
-from diffens_core.schedule import Schedule
-from diffens_core.unet import UNet
+from diffens_core.data.prepared import describe_data
+from diffens_core.diffusion.schedule import Schedule
+from diffens_core.models.experts import SliceExpert, channels_in
+from diffens_core.models.fusion import Fusion
+from diffens_core.networks.unet import UNet
+from diffens_core.training.config import DiffusionConfig, FusionConfig, Phase, RunConfig, TrainConfig, UNetConfig
 
 NET = UNetConfig(base=8, mult=(1, 2), blocks=1)
 SHAPE = (24, 24, 20)

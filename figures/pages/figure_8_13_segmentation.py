@@ -17,9 +17,9 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from diffens_core import plots
-from diffens_core.judges import open_judges
-from diffens_core.segmentation import regions_of
+from diffens_core.show import plots
+from diffens_core.evaluation.judges import open_judges
+from diffens_core.models.segmentation import regions_of
 from figures.pages import PAGES
 from figures.plan import NONE, open_plan
 from figures.volumes import Gallery, methods_by_task

@@ -20,9 +20,9 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 import torch
 
-from diffens_core import plots
-from diffens_core.sampler import ddim, noise_for
-from diffens_core.tasks import task_named
+from diffens_core.show import plots
+from diffens_core.diffusion.sampler import ddim, noise_for
+from diffens_core.data.tasks import task_named
 from figures.pages import PAGES
 from figures.plan import open_plan
 from figures.volumes import Gallery, methods_by_task

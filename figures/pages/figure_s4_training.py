@@ -18,7 +18,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from diffens_core import plots
+from diffens_core.show import plots
 from figures.pages import PAGES
 from figures.plan import open_plan
 from figures.volumes import training_logs

@@ -30,10 +30,10 @@ out: str = ""  # where metrics.csv and cost.json go
 # %%
 from pathlib import Path
 
-from diffens_core.evaluate import summary
-from diffens_core.experiment import open_experiment
-from diffens_core.judges import open_judges
-from diffens_core.report import TRUTH, report
+from diffens_core.evaluation.evaluate import summary
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.evaluation.judges import open_judges
+from diffens_core.evaluation.report import TRUTH, report
 from figures.plan import NONE
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)

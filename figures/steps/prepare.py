@@ -19,11 +19,11 @@ second: int = 0  # 1: the second data set
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from diffens_core import plots
-from diffens_core.data import read_participants
-from diffens_core.experiment import embedded_data
-from diffens_core.places import lengthen
-from diffens_core.tasks import task_named
+from diffens_core.show import plots
+from diffens_core.data.prepared import read_participants
+from diffens_core.experiment.experiment import embedded_data
+from diffens_core.support.places import lengthen
+from diffens_core.data.tasks import task_named
 from figures.plan import open_plan, second_phantoms
 
 plan = open_plan(preset, settings, data=data, runs=runs)

@@ -28,9 +28,9 @@ out: str = ""  # where samples.csv goes
 # %%
 from pathlib import Path
 
-from diffens_core import plots
-from diffens_core.experiment import open_experiment
-from diffens_core.samples import Samples, draw
+from diffens_core.show import plots
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.experiment.samples import Samples, draw
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
 drawn = Samples(experiment, method, task)

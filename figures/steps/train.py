@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffens_core import plots
-from diffens_core.config import load_config
-from diffens_core.cost import read_cost
-from diffens_core.places import default_runs
-from diffens_core.runs import find, load_or_train
+from diffens_core.show import plots
+from diffens_core.training.config import load_config
+from diffens_core.support.cost import read_cost
+from diffens_core.support.places import default_runs
+from diffens_core.training.runs import find, load_or_train
 
 run, root = load_config(config), Path(runs) if runs else default_runs()
 print(f"{run.folder.name}: {run.stage}, task {run.task}, seed {run.seed}, {run.train.steps} steps")

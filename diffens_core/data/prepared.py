@@ -1,0 +1,366 @@
+"""Prepared data at the resolution of a preset: pairs of target and conditions, and random windows of them.
+
+Intensities are scaled here once more, from what is at hand at inference time: the FLAIR by the percentiles of
+its degraded version, a T1ce by its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from ..diffusion.sampler import mix_seed
+from ..networks.inputs import coordinates
+from ..support.places import lengthen, shorten
+from ..training.config import DataConfig
+from .measurement import FACTOR, block_average, downsample
+from .planes import fitting_box, whole_box
+from .tasks import LABELS, TARGET, Task
+from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
+
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
+EVERYONE = "all"  # the subject of what is measured on a set of subjects
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One subject. x0: [1, X, Y, Z] in [-1, 1], or the labels of a tumour; y: [C, X, Y, Z] in [-1, 1], but `flair_up`
+    may overshoot a little; brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
+
+    subject: str
+    x0: torch.Tensor
+    y: torch.Tensor
+    brain: torch.Tensor
+    affine: np.ndarray
+    scale: Scale
+
+    @property
+    def seen(self) -> np.ndarray:
+        """bool [X, Y, Z]: what is not background in the first condition; elsewhere a translation is background."""
+        return (self.y[0] > -1.0).numpy()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; eps: as x0; t: [B] int64."""
+
+    x0: torch.Tensor
+    y: torch.Tensor
+    coords: torch.Tensor
+    eps: torch.Tensor
+    t: torch.Tensor
+
+    def to(self, device) -> Batch:
+        return Batch(*(getattr(self, name).to(device) for name in ("x0", "y", "coords", "eps", "t")))
+
+
+def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
+    """Identify the prepared data set at `root`, to be used at `spacing` millimetres in windows of `shape` voxels."""
+    root = Path(root)
+    try:
+        about = json.loads((root / "dataset.json").read_text())
+    except FileNotFoundError:
+        raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see data_prep") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise VolumeError(f"{root / 'dataset.json'}: not valid JSON ({error}); prepare the data again") from None
+    if not isinstance(about, dict) or "name" not in about:
+        raise VolumeError(f"{root / 'dataset.json'}: no name in it; prepare the data again")
+    table = read_participants(root)
+    listed = sorted(zip(table["participant_id"], table["split"]))
+    content = json.dumps([about["name"], listed, about.get("phantom")], sort_keys=True)
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return DataConfig(shorten(root), about["name"], fingerprint, float(spacing), tuple(shape))
+
+
+def read_participants(root: str | Path) -> pd.DataFrame:
+    """The table that defines the data set and its split; raises `VolumeError` where it is not one."""
+    path = Path(root) / "participants.tsv"
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str)
+    except FileNotFoundError:
+        raise VolumeError(f"{root}: no participants.tsv here; prepare the data with data_prep first") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise VolumeError(f"{path}: not a table ({str(error).strip()}); prepare the data again") from None
+    if not {"participant_id", "split"} <= set(table.columns):
+        raise VolumeError(f"{path}: needs the columns participant_id and split; prepare the data again")
+    names = table["participant_id"]
+    wrong = sorted({*names[names.duplicated()].map(str), *names[names.isna() | (names == EVERYONE)].map(str)})
+    if wrong:
+        raise VolumeError(f"{path}: {', '.join(wrong)}: listed twice, without a name, or named '{EVERYONE}'")
+    return table
+
+
+def data_contrasts(config: DataConfig) -> list[str]:
+    """The contrasts that every subject of a prepared data set has."""
+    return json.loads((lengthen(config.root) / "dataset.json").read_text()).get("contrasts", [])
+
+
+def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
+    """Block means of [X, Y, Z] by a whole `factor`; a border that does not fill a block is averaged as it is."""
+    if factor == 1:
+        return data.astype(np.float32)
+    tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None]
+    return downsample(tensor, factor)[0, 0].numpy()
+
+
+def coarsen_labels(labels: np.ndarray, factor: int) -> np.ndarray:
+    """uint8 labels [X, Y, Z]: of each block of `factor`^3 voxels the one that most of it has."""
+    values = np.unique(labels)
+    shares = np.stack([coarsen((labels == value).astype(np.float32), factor) for value in values])
+    return values[shares.argmax(0)].astype(np.uint8)
+
+
+def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):
+    """Target and conditions in [-1, 1] from volumes [X, Y, Z] in their own unit, background 0.
+
+    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target, fitted on the degraded FLAIR for every task:
+    experts of different tasks have one target, and can be fused.
+    """
+    known = measure(flair)
+    scale = fit_scale(known, known != 0)
+    x0 = torch.from_numpy(scale.apply(flair, flair != 0))[None]
+    channels = {TARGET: x0} | {name: scaled(image)[0] for name, image in contrasts.items()}
+    if task.measured:
+        channels["flair_lr"] = block_average(x0[None])[0]
+    return x0, task.stack(channels), scale
+
+
+def scaled(image: np.ndarray) -> tuple[torch.Tensor, Scale]:
+    """`image` [X, Y, Z] by its own percentiles in [-1, 1], as [1, X, Y, Z], and its scale."""
+    scale = fit_scale(image, image != 0)
+    return torch.from_numpy(scale.apply(image, image != 0))[None], scale
+
+
+def measure(image: np.ndarray) -> np.ndarray:
+    """`A image` for a numpy volume [X, Y, Z]."""
+    return block_average(torch.from_numpy(image)[None, None])[0, 0].numpy()
+
+
+class PreparedData:
+    """The subjects of one split, read when first asked for and, with `keep`, then kept in memory.
+
+    A segmentation has the subjects that have labels and all its contrasts. Raises `VolumeError` where the split is
+    empty, a subject is not there, or the spacing does not fit.
+    """
+
+    def __init__(self, config: DataConfig, split: str, task: Task, keep: bool = True):
+        self.config, self.task, self.root, self.keep = config, task, lengthen(config.root), keep
+        table = read_participants(self.root)
+        self.subjects = sorted(table.loc[table["split"] == split, "participant_id"])
+        if not self.subjects:
+            raise VolumeError(f"{self.root}: no participant has the split '{split}'")
+        missing = [s for s in self.subjects if not (self.root / s).is_dir()]
+        if missing:
+            raise VolumeError(
+                f"{self.root}: {len(missing)} of {len(self.subjects)} '{split}' subjects are not there yet "
+                f"({missing[0]}, ...); run data_prep again to finish them"
+            )
+        if task.target == LABELS:
+            self.subjects = [s for s in self.subjects if self._has_all(s, (LABELS, *task.inputs))]
+            if not self.subjects:
+                raise VolumeError(f"{self.root}: no '{split}' subject has labels and {', '.join(task.inputs)}")
+        self._pairs: dict[str, Pair] = {}
+        self._moved: tuple[int, dict[int, Pair]] = (-1, {})
+        self._grid: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __getitem__(self, index: int) -> Pair:
+        subject = self.subjects[index]
+        if subject in self._pairs:
+            return self._pairs[subject]
+        pair = self._read(subject)
+        if self.keep:
+            self._pairs[subject] = pair
+        return pair
+
+    def first(self, subjects: int) -> range:
+        """The indices of the first `subjects`, or of all for 0."""
+        return range(min(subjects or len(self), len(self)))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any subject has labels of a tumour."""
+        return any(self._has_all(subject, (LABELS,)) for subject in self.subjects)
+
+    def pair(self, subject: str) -> Pair:
+        """One subject by name; raises `VolumeError` where the split does not have it."""
+        if subject not in self.subjects:
+            raise VolumeError(f"{self.root}: no {subject} with all files of task '{self.task.name}'")
+        return self[self.subjects.index(subject)]
+
+    def _has_all(self, subject: str, names) -> bool:
+        return all((self.root / subject / f"{name}.nii.gz").is_file() for name in names)
+
+    def labels(self, subject: str) -> torch.Tensor | None:
+        """Labels of the tumour, uint8 [X, Y, Z] on the grid of the subject's pair; None where there are none.
+
+        Raises `VolumeError` for other values than `LABEL_VALUES`.
+        """
+        if not self._has_all(subject, (LABELS,)):
+            return None
+        brain = self._load(subject, "brain")
+        labels = self._load(subject, LABELS, brain).data
+        wrong = sorted(set(np.unique(labels)) - set(LABEL_VALUES))
+        if wrong:
+            where = self.root / subject / f"{LABELS}.nii.gz"
+            raise VolumeError(f"{where}: labels are 0, 1, 2 and 4, not {wrong[0]:g}; prepare this subject again")
+        factor = coarsening(brain.spacing, self.config.spacing, self.root / subject)
+        return torch.from_numpy(self._window(subject, brain, factor)[0].crop(coarsen_labels(labels, factor)))
+
+    def _load(self, subject: str, name: str, like: Volume | None = None) -> Volume:
+        """One file of a subject; all of them lie on one grid, that of its brain mask."""
+        path = self.root / subject / f"{name}.nii.gz"
+        volume = load_volume(path)
+        if like and not (volume.data.shape == like.data.shape and np.allclose(volume.affine, like.affine, atol=1e-3)):
+            raise VolumeError(f"{path}: not on the grid of brain.nii.gz beside it; prepare this subject again")
+        return volume
+
+    def _window(self, subject: str, brain: Volume, factor: int) -> tuple[Window, np.ndarray]:
+        """The box around the brain on the grid that is `factor` times coarser than the files', and the brain on it."""
+        mask = coarsen(brain.data, factor) > 0.5
+        if not mask.any():
+            raise VolumeError(f"{self.root / subject / 'brain.nii.gz'}: empty; prepare this subject again")
+        return Window.centered(center_of(mask), self.config.shape), mask
+
+    def _read(self, subject: str) -> Pair:
+        brain = self._load(subject, "brain")
+        factor = coarsening(brain.spacing, self.config.spacing, self.root / subject)
+        window, mask = self._window(subject, brain, factor)
+        names = (TARGET, *self.task.contrasts)
+        images = {name: window.crop(coarsen(self._load(subject, name, brain).data, factor)) for name in names}
+        try:
+            x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
+        except VolumeError as error:
+            raise VolumeError(f"{self.root / subject}: {error}") from None
+        if self.task.target == LABELS:
+            x0 = self.labels(subject)[None].float()
+        affine = window.affine(coarse_affine(brain.affine, factor))
+        return Pair(subject, x0, y, torch.from_numpy(window.crop(mask)), affine, scale)
+
+    def moved(self, index: int, draw: torch.Generator) -> Pair:
+        """A subject moved by less than a block along each axis, at random, and measured anew.
+
+        Where in a head a scanner's blocks begin is chance: each of the `FACTOR`^3 places is another measurement of it,
+        and more to learn from. What leaves the window at one side is lost, what enters at the other is background.
+        """
+        pair = self[index]
+        by = [int(torch.randint(FACTOR, (1,), generator=draw)) - FACTOR // 2 for _ in range(3)]
+        x0 = translated(pair.x0, by, 0.0 if self.task.target == LABELS else -1.0)
+        measured = ("flair_lr", "flair_up") if self.task.measured else ()
+        known = zip(self.task.conditions, pair.y)
+        channels = {name: translated(y[None], by) for name, y in known if name not in measured}
+        if measured:
+            channels["flair_lr"] = block_average(x0[None])[0]
+        return replace(pair, x0=x0, y=self.task.stack(channels))
+
+    def batch(
+        self,
+        indices: range,
+        crop,
+        seed: int,
+        step: int,
+        noise_steps: int,
+        around=(2, 0),
+        move_every: int = 0,
+        align: int = 1,
+    ) -> Batch:
+        """Random windows, noise and steps `t` for the given sample numbers of one training step.
+
+        crop: voxels of a window, None for all. around: (dim, n) adds n slices on either side along `dim`, the last
+        slice of the volume repeated where it ends. move_every: after so many steps every subject is `moved` anew.
+        align: windows begin and end at multiples of it.
+
+        Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have
+        drawn, and two processes draw together what one would.
+        """
+        generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
+        place = step // move_every + 1 if move_every else 0
+        samples = [self._sample(crop, around, generator, seed, place, align) for generator in generators]
+        x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
+        return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices]))
+
+    def _placed(self, index: int, seed: int, place: int) -> Pair:
+        """A subject as it is, or, from the first `place` on, moved; kept while the place is the same."""
+        if place == 0:
+            return self[index]
+        if self._moved[0] != place:
+            self._moved = (place, {})
+        kept = self._moved[1]
+        if index not in kept:
+            kept[index] = self.moved(index, torch.Generator().manual_seed(mix_seed(seed, index, place, "place")))
+        return kept[index]
+
+    def _sample(
+        self, crop, around: tuple[int, int], generator: torch.Generator, seed: int, place: int, align: int
+    ) -> tuple[torch.Tensor, ...]:
+        pair = self._placed(int(torch.randint(len(self), (1,), generator=generator)), seed, place)
+        shape = pair.x0.shape[1:]
+        window = fitting_box(shape, crop or shape, align, generator, whole_box(pair.x0))
+        box = where = (slice(None), *window)
+        x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))
+        # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
+        if torch.rand(1, generator=generator) < 0.5:
+            channels, across, *rest = box
+            x0, y = x0.flip(1), y.flip(1)
+            where = (channels, slice(shape[0] - across.stop, shape[0] - across.start), *rest)
+        coords = widened(self._coords(shape), where, *around)
+        return x0, y, coords, torch.randn(x0.shape, generator=generator)
+
+    def _coords(self, shape) -> torch.Tensor:
+        if self._grid is None or self._grid.shape[1:] != shape:
+            self._grid = coordinates(shape)[0]
+        return self._grid
+
+
+def translated(volume: torch.Tensor, by: Sequence[int], background: float = -1.0) -> torch.Tensor:
+    """[C, X, Y, Z] with its content moved `by` so many voxels along X, Y and Z."""
+    pad = [side for n in reversed(by) for side in (max(n, 0), max(-n, 0))]
+    kept = tuple(slice(max(-n, 0), max(-n, 0) + size) for n, size in zip(by, volume.shape[1:]))
+    return F.pad(volume, pad, value=background)[(slice(None), *kept)]
+
+
+def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:
+    """`volume[box]` of [C, X, Y, Z] with `extra` slices more on either side along tensor dimension `dim` of a batch."""
+    if extra == 0:
+        return volume[box]
+    axis = dim - 1
+    places = torch.arange(box[axis].start - extra, box[axis].stop + extra).clamp(0, volume.shape[axis] - 1)
+    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, places)
+
+
+def spread_step(noise_steps: int, seed: int, step: int, number: int) -> int:
+    """The noise level of sample `number` of a training step: evenly spread over 0..noise_steps-1, from a random start.
+
+    Within a step it is a golden-ratio sequence: any few samples cover the levels evenly, where as many independent
+    draws leave gaps, and the loss depends on `t` more than on anything else (low-discrepancy sampler: Kingma et al.
+    2021, Variational Diffusion Models). Each step moves all of them on by the root of two: no level is met again.
+    """
+    start = mix_seed(seed, "t") / 2**63
+    return int((start + number * GOLDEN_RATIO + step * 2**0.5) % 1.0 * noise_steps)
+
+
+def coarsening(spacing, wanted: float, where) -> int:
+    """The whole factor from the voxels of a file to those of a preset; raises `VolumeError` if there is none."""
+    factor = max(1, round(wanted / spacing[0]))
+    if any(abs(s * factor - wanted) > 0.05 * wanted for s in spacing):
+        raise VolumeError(f"{where}: voxels of {spacing} mm do not go into {wanted} mm; resample them first")
+    return factor
+
+
+def coarse_affine(affine: np.ndarray, factor: int) -> np.ndarray:
+    """Affine of a grid whose voxels are blocks of `factor`^3 voxels: the centre of a block, not of its first voxel."""
+    coarse = affine.copy()
+    coarse[:3, :3] *= factor
+    coarse[:3, 3] += affine[:3, :3] @ np.full(3, (factor - 1) / 2)
+    return coarse

@@ -1,0 +1,116 @@
+"""One method, evaluated: what it scores on a split, what its translations are good for, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ..experiment.experiment import Experiment
+from ..experiment.samples import Samples, save_spread, save_translation
+from ..support.cost import read_cost
+from ..support.device import device_name, pick_device
+from ..support.progress import Progress
+from ..training.checkpoints import write_atomically
+from ..training.config import RunConfig
+from ..training.runs import find
+from .evaluate import SET, rows, score
+from .judges import Judges, SetMetrics
+
+KEYS = ("seconds", "core_seconds", "parameters", "memory")
+TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
+
+
+def evaluation_name(method: str, task: str, seed: int, steps: int = 0, split: str = "test") -> str:
+    """The folder of one evaluation, below `Experiment.out`; steps: where they are not the preset's."""
+    special = (f"-steps{steps}" if steps else "") + (f"-{split}" if split != "test" else "")
+    return f"{method}-{task}-seed{seed}{special}"
+
+
+def report(
+    experiment: Experiment,
+    method: str,
+    task: str,
+    *,
+    split: str,
+    subjects: int,
+    samples: int,
+    out: Path,
+    judges: Judges | None = None,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Translate the first `subjects` of a split (0: all) and measure: `metrics.csv` and `cost.json` in `out`.
+
+    What is not trained or not drawn yet is made now; what there is is read, so a second call goes on where the first
+    was stopped. One subject at a time is in memory. The method `truth` is what a perfect one would answer: only its
+    segmentation is measured.
+
+    With several samples, their mean and standard deviation are written there too: `<subject>_mean.nii.gz`, `_std`.
+
+    Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample,
+    what was measured: `data`, `split`, `subjects`, `samples`, which networks judged; and on which `device`.
+    """
+    judges = judges or Judges()
+    data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
+    tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter and data.labelled else None
+    drawn = None if method == TRUTH else Samples(experiment, method, task)
+    count = len(data.first(subjects))
+    bar = Progress(f"evaluating {method} ({task})", count)
+    for index in range(count):
+        pair = data[index]
+        labels = data.labels(pair.subject)
+        volumes = drawn.of(pair, samples) if drawn else pair.x0[None]
+        if drawn:
+            tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
+            sets.add(volumes[0], pair.x0)
+        if len(volumes) > 1:
+            save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair)
+            save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
+        if tumours and labels is not None:
+            _, found = judges.segment(tumours.pair(pair.subject), volumes[0])
+            tables.append(rows(method, task, pair.subject, {"0": found}))
+        bar.update(index + 1, pair.subject)
+    if drawn:
+        tables.append(rows(method, task, SET, {"0": sets.values()}))
+    metrics = pd.concat(tables or [rows(method, task, SET, {})], ignore_index=True)
+    cost = (cost_of(experiment.runs_of(method, task), experiment.runs) | drawn.cost) if drawn else {}
+    about = {
+        "method": method,
+        "task": task,
+        "data": f"{experiment.judged.name} {experiment.judged.fingerprint}",
+        "split": split,
+        "device": device_name(pick_device()),
+    }
+    cost |= about | {"subjects": count, "samples": samples, "judges": judges.digests}
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
+    write_atomically(out / "cost.json", json.dumps(cost).encode())
+    return metrics, cost
+
+
+def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
+    """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
+
+    Only what is known of all of them; of runs that several kinds of device trained, parameters alone.
+    """
+    costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
+    devices = {cost.get("device", "CPU").split(",")[0] for cost in costs}  # "CPU, x86_64"
+    comparable = KEYS if len(devices) < 2 else ("parameters",)
+    known = {key: [cost[key] for cost in costs if key in cost] for key in comparable}
+    complete = {key: values for key, values in known.items() if values and len(values) == len(costs)}
+    return {key: max(values) if key == "memory" else sum(values) for key, values in complete.items()}
+
+
+def with_experts(runs: Iterable[RunConfig]) -> Iterable[RunConfig]:
+    """Every run, and every run below it."""
+    for run in runs:
+        yield run
+        yield from with_experts(run.experts)
+
+
+def read_reports(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Metrics of several reports as one table; and their costs, a row per (method, task)."""
+    metrics = [pd.read_csv(folder / "metrics.csv", dtype={"sample": str}) for folder in folders]
+    costs = [json.loads((folder / "cost.json").read_text()) for folder in folders]
+    return pd.concat(metrics, ignore_index=True), pd.DataFrame(costs).set_index(["method", "task"])

@@ -1,0 +1,251 @@
+"""Methods by name: which runs each one needs, and the model that they make.
+
+A new method is one more entry of `METHODS`. Runs are found by the hash of their configuration, so methods share the
+experts that they have in common, and nothing is trained twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch.nn as nn
+
+from ..data.planes import PLANES
+from ..data.tasks import TASKS
+from ..models.experts import Average, RandomPlane, SampleAverage, alternate
+from ..models.interpolation import Interpolation
+from ..training.config import ConfigError, Phase, RunConfig
+from ..training.runs import load_or_train, read_own_conditions
+from .presets import shortened
+from .setting import Setting
+
+THREE_PLANES = ("axial", "sagittal", "coronal")
+SLAB = 2  # neighbours on either side of a 2.5D slice
+
+
+Experts = Callable[[Setting], Sequence[RunConfig]]
+
+
+def latent(s: Setting) -> RunConfig:
+    """Make-A-Volume's slice-wise model, on the latents of its autoencoder."""
+    autoencoder = s.baseline("autoencoder", "autoencoder", "axial", autoencoder=s.preset.autoencoder)
+    return s.baseline("latent", "latent", "axial", experts=(autoencoder,))
+
+
+def volumetric(s: Setting) -> RunConfig:
+    """Make-A-Volume: volumetric layers within the slice-wise model."""
+    return s.baseline("make-a-volume", "volumetric", "axial", experts=(latent(s),))
+
+
+@dataclass(frozen=True)
+class Method:
+    """runs: the trainings it needs, experts within their fusion; assemble: the model made of them, for sampling.
+
+    project: whether its samples are corrected to what was measured; tasks: those that it can do.
+    """
+
+    runs: Experts
+    assemble: Callable[[list[nn.Module], Setting], nn.Module] = lambda models, setting: models[0]
+    project: bool = True
+    tasks: tuple[str, ...] = tuple(TASKS)
+
+
+def untrained(kind: str, project: bool = False) -> Method:
+    """Interpolation, for tasks with a degraded FLAIR."""
+    return Method(lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
+
+
+def palette(plane: str, slab: int = 0) -> Method:
+    """One 2D (or 2.5D) diffusion model."""
+    return Method(lambda s: (s.expert(plane, slab),))
+
+
+def baseline(name: str, stage: str, plane: str | None = None, **options) -> Method:
+    """One network of another kind."""
+    return Method(lambda s: (s.baseline(name, stage, plane, **options),))
+
+
+def averaged(experts: Experts, combine: Callable[[list[nn.Module], Setting], nn.Module] | None = None) -> Method:
+    """Experts combined by a rule, by default their average."""
+
+    def assemble(models, setting):
+        read_own_conditions(models, experts(setting), setting.task)
+        return combine(models, setting) if combine else Average(models)
+
+    return Method(experts, assemble)
+
+
+def fused(name: str, experts: Experts, changes: Callable[[Setting], dict] = lambda s: {}) -> Method:
+    """Diff-Ensembler on these experts, with `changes` to `Setting.fusion`'s settings."""
+    return Method(lambda s: (s.fusion(name, experts(s), **changes(s)),))
+
+
+def two_planes(s: Setting) -> list[RunConfig]:
+    """TPDM's experts: the preset's planes."""
+    return [s.expert(plane) for plane in s.preset.planes]
+
+
+def three_planes(s: Setting) -> list[RunConfig]:
+    """TOSM's experts."""
+    return [s.expert(plane) for plane in THREE_PLANES]
+
+
+def three_slabs(s: Setting) -> list[RunConfig]:
+    """MADM's experts."""
+    return [s.expert(plane, SLAB) for plane in THREE_PLANES]
+
+
+def two_planes_all_time(s: Setting) -> list[RunConfig]:
+    """TPDM's experts, given also the time that a fusion takes."""
+    return [s.expert(plane, all_time=True) for plane in s.preset.planes]
+
+
+def two_modalities(s: Setting) -> list[RunConfig]:
+    """Experts that each read one modality (Sec. 3.4): two of super-resolution, two of translation."""
+    return [s.expert(plane, task=task) for task in ("sr", "mt") for plane in s.preset.planes]
+
+
+def small(s: Setting) -> dict:
+    """The small variant of the 3D network (Table 11): narrower, without feature maps."""
+    return {"unet": s.preset.small, "features": False}
+
+
+def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
+    """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes.
+
+    It has the time that ours has.
+    """
+    train = s.preset.paper_training(tuple(phases or s.preset.paper_train))
+    return {"linear": False, "keep_contrast": False, "prediction": "eps", "train": train}
+
+
+def patches_only(s: Setting) -> dict:
+    """The paper's, without its last phase, fine-tuning on whole volumes."""
+    return paper(s, [phase for phase in s.preset.paper_train if phase.patch])
+
+
+def volumes_only(s: Setting) -> dict:
+    """The paper's on whole volumes from the start, at the learning rate that a start has.
+
+    The 3D network sees as many voxels as in all phases together.
+    """
+    whole = [phase for phase in s.preset.paper_train if not phase.patch][-1]
+    parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in s.preset.paper_train if p.patch]
+    steps = whole.steps + round(sum(parts) / (whole.batch * math.prod(s.preset.shape)))
+    return paper(s, [replace(whole, steps=steps, lr=s.preset.paper_train[0].lr)])
+
+
+def patches_only_without_features(s: Setting) -> dict:
+    """Two changes at once, as the paper's Table 4 has them."""
+    return patches_only(s) | {"features": False}
+
+
+def true_states(s: Setting) -> dict:
+    """Ours but for what it learns from: the true image with noise, at the same levels, and never its own estimates."""
+    train = s.preset.fusion_training()
+    return {"train": replace(train, states=train.states and replace(train.states, true=True))}
+
+
+def never_alone(s: Setting) -> dict:
+    """Ours but for its beginning: the 3D network hears the experts from the first step on, for as many steps."""
+    train = s.preset.fusion_training()
+    times = train.steps / (train.steps - train.steps_alone)
+    phases = shortened([phase for phase in train.phases if not phase.alone], times)
+    states = train.states and replace(train.states, rounds=round(times * train.states.rounds))
+    return {"train": replace(train, phases=phases, states=states)}
+
+
+def no_context(s: Setting) -> dict:
+    """A correction voxel by voxel, from the planes' finest feature maps on average: what 3D context adds to."""
+    return {"context": False, "unet": replace(s.preset.fusion, mult=(1,), blocks=2, kernel=1)}
+
+
+def ablation(name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
+    """Ours-TPDM with something changed in its training."""
+    return fused(f"ours-tpdm+{name}", experts, changes)
+
+
+INTERPOLATIONS = {
+    "degraded": untrained("nearest"),
+    "cubic": untrained("cubic"),
+    "cubic-projected": untrained("cubic", project=True),
+}
+
+METHODS: dict[str, Method] = {
+    **INTERPOLATIONS,
+    **{f"palette-{plane}": palette(plane) for plane in PLANES},
+    **{f"palette-2.5d-{plane}": palette(plane, SLAB) for plane in PLANES},
+    "palette-3d": baseline("palette-3d", "volume"),
+    "unet-2d": baseline("unet-2d", "regression", "axial"),
+    "unet-3d": baseline("unet-3d", "regression"),
+    "pix2pix-2d": baseline("pix2pix-2d", "pix2pix", "axial"),
+    "pix2pix-3d": baseline("pix2pix-3d", "pix2pix"),
+    "i2sb": baseline("i2sb", "bridge", "axial"),
+    "i2sb-ode": baseline("i2sb-ode", "bridge", "axial", ode=True),
+    "make-a-volume": Method(lambda s: (volumetric(s),)),
+    "tpdm": averaged(two_planes),
+    "tpdm-alternate": averaged(two_planes, lambda models, s: Average(models, alternate(2, s.preset.times))),
+    "tpdm-random": averaged(two_planes, lambda models, s: RandomPlane(models, 0.5)),
+    "tosm": averaged(three_planes),
+    "madm": averaged(three_slabs),
+    "madm-samples": averaged(three_slabs, lambda models, s: SampleAverage(models)),
+    "ours-tpdm": fused("ours-tpdm", two_planes),
+    "ours-tosm": fused("ours-tosm", three_planes),
+    "ours-madm": fused("ours-madm", three_slabs),
+    "ours-small": fused("ours-small", two_planes, small),
+    "multi-tpdm": replace(averaged(two_modalities), tasks=("both",)),
+    "multi-ours": replace(fused("multi-ours", two_modalities), tasks=("both",)),
+    "multi-small": replace(fused("multi-small", two_modalities, small), tasks=("both",)),
+}
+
+# What others reach in the time of `ours-tpdm`; Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm`
+# (a third plane) belong to it too.
+ABLATIONS: dict[str, Method] = {
+    "tpdm+all-time": averaged(two_planes_all_time),
+    "unet-2d+all-time": baseline("unet-2d", "regression", "axial", all_time=True),
+    "unet-3d+all-time": baseline("unet-3d", "regression", all_time=True),
+    "ours-tpdm+all-time": fused("ours-tpdm+all-time", two_planes_all_time),
+    "make-a-volume+slice-wise": Method(lambda s: (latent(s),)),
+    "tpdm+no-projection": replace(METHODS["tpdm"], project=False),
+    "ours-tpdm+no-projection": replace(METHODS["ours-tpdm"], project=False),
+    "ours-tpdm+paper": ablation("paper", paper),
+    "ours-tpdm+paper+patches-only": ablation("paper+patches-only", patches_only),
+    "ours-tpdm+paper+volumes-only": ablation("paper+volumes-only", volumes_only),
+    "ours-tpdm+paper+patches-only+no-features": ablation(
+        "paper+patches-only+no-features", patches_only_without_features
+    ),
+    "ours-tpdm+true-states": ablation("true-states", true_states),
+    "ours-tpdm+no-linear": ablation("no-linear", lambda s: {"linear": False}),
+    "ours-tpdm+never-alone": ablation("never-alone", never_alone),
+    "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
+    "ours-tpdm+no-context": ablation("no-context", no_context),
+    "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
+    "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
+    "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),
+    "ours-tpdm+no-coordinates": ablation("no-coordinates", lambda s: {"coordinates": False}),
+    "ours-tpdm+free-contrast": replace(ablation("free-contrast", lambda s: {"keep_contrast": False}), tasks=("mt",)),
+    "ours-tpdm+one-plane": ablation("one-plane", lambda s: {}, lambda s: two_planes(s)[:1]),
+}
+ABLATIONS["ours-tpdm+paper+patches-only+no-features+no-projection"] = replace(
+    ABLATIONS["ours-tpdm+paper+patches-only+no-features"], project=False
+)
+
+
+def method_named(name: str, task: str) -> Method:
+    """The method of that name; raises `ConfigError` for an unknown one, or for a task that it cannot do."""
+    known = METHODS | ABLATIONS
+    if name not in known:
+        raise ConfigError(f"unknown method '{name}': choose from {', '.join(known)}")
+    if task not in known[name].tasks:
+        raise ConfigError(f"method '{name}' does task {' and '.join(known[name].tasks)}, not '{task}'")
+    return known[name]
+
+
+def model_of(name: str, setting: Setting, folder: Path, **options) -> nn.Module:
+    """The trained model of a method; trains what is missing below `folder` (`options` of `load_or_train`)."""
+    method = method_named(name, setting.task)
+    models = [load_or_train(run, folder, **options) for run in method.runs(setting)]
+    return method.assemble(models, setting)

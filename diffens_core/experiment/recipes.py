@@ -1,0 +1,119 @@
+"""Baselines whose network or training is not that of our own 2D or 3D models, and the segmenter, by preset and name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..training.config import DiffusionConfig, Phase, TrainConfig, UNetConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Network and training of one baseline, of one of the three stages of Make-A-Volume, or of the segmenter.
+
+    unet: None for autoencoder and segmenter, which are described by the preset, and for the volumetric layers.
+    """
+
+    unet: UNetConfig | None
+    train: TrainConfig
+    diffusion: DiffusionConfig = DiffusionConfig()
+    prediction: str = "v"
+
+
+# What belongs to a method's objective and not to its size: pix2pix has no moving average and a nimble Adam.
+PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail", "optimizer": "adam"}
+OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
+
+SHORT = {"ema": 0.99, "decay": "cosine"}
+
+SMOKE_RECIPES = {
+    "segmenter": Recipe(None, TrainConfig((Phase(12, 1, 2e-3, crop=(40, 32, 32)),), warmup=2, save_every=6, **SHORT)),
+    "autoencoder": Recipe(None, TrainConfig((Phase(100, 2, 5e-3),), warmup=5, save_every=20, **SHORT)),
+    "latent": Recipe(
+        UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,)),
+        TrainConfig((Phase(60, 8, 2e-3),), loss="x0", warmup=5, save_every=20, **SHORT),
+    ),
+    "make-a-volume": Recipe(
+        None, TrainConfig((Phase(30, 1, 1e-3, crop=(40, 48, 16)),), loss="x0", warmup=5, save_every=20, **SHORT)
+    ),
+}
+
+# Generator and discriminator take turns: as many steps as the others' time allows.
+DEMO_RECIPES = {
+    "segmenter": Recipe(
+        None, TrainConfig((Phase(1600, 1, 2e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
+    ),
+    "autoencoder": Recipe(None, TrainConfig((Phase(4000, 2, 5e-3),), warmup=10, save_every=100, **SHORT)),
+    "latent": Recipe(
+        UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
+        TrainConfig((Phase(1250, 8, 3e-3),), loss="x0", warmup=10, save_every=50, **SHORT),
+    ),
+    "make-a-volume": Recipe(
+        None, TrainConfig((Phase(600, 1, 1e-3, crop=(80, 96, 16)),), loss="x0", warmup=10, save_every=50, **SHORT)
+    ),
+    "pix2pix-2d": Recipe(
+        UNetConfig(base=16, mult=(1, 2, 4), blocks=1),
+        TrainConfig((Phase(700, 8, 1e-3),), warmup=10, save_every=50, **PIX2PIX),
+    ),
+    "pix2pix-3d": Recipe(
+        UNetConfig(base=8, mult=(1, 2, 4), blocks=1),
+        TrainConfig((Phase(600, 2, 1e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, **PIX2PIX),
+    ),
+}
+
+GPU_RECIPES = {
+    "segmenter": Recipe(
+        None, TrainConfig((Phase(6000, 2, 4e-4, crop=(96, 96, 96)),), ema=0.999, warmup=100, decay="cosine")
+    ),
+    "autoencoder": Recipe(None, TrainConfig((Phase(6000, 8, 5e-4),), ema=0.999, warmup=100, decay="cosine")),
+    "latent": Recipe(
+        UNetConfig(base=96, mult=(1, 2, 3), blocks=2, attention=(2,)),
+        TrainConfig((Phase(8000, 32, 3e-4),), loss="x0", ema=0.999, warmup=100, decay="cosine"),
+    ),
+    "make-a-volume": Recipe(
+        None,
+        TrainConfig((Phase(3000, 2, 2e-4, crop=(160, 192, 16)),), loss="x0", ema=0.999, warmup=100, decay="cosine"),
+    ),
+}
+
+# The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb).
+# The segmenter has the network, rate and crop of SwinUNETR on BraTS 2021 (Hatamizadeh et al.), with our loop around
+# them: Adam, mirrored heads, moving average.
+# Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one.
+LATENT_NOISE = DiffusionConfig(beta_start=8.5e-4, beta_end=1.2e-2)
+PAPER_RECIPES = {
+    "segmenter": Recipe(
+        None, TrainConfig((Phase(300_000, 1, 1e-4, crop=(128, 128, 128)),), warmup=1000, decay="cosine")
+    ),
+    "autoencoder": Recipe(None, TrainConfig((Phase(200_000, 4, 4.5e-6),))),
+    "latent": Recipe(
+        UNetConfig(base=224, mult=(1, 2, 3, 4), blocks=2, attention=(1, 2, 3)),
+        TrainConfig((Phase(150_000, 16, 5e-6),), loss="eps"),
+        LATENT_NOISE,
+        prediction="eps",
+    ),
+    "make-a-volume": Recipe(
+        None, TrainConfig((Phase(50_000, 1, 5e-6, crop=(192, 192, 16)),), loss="eps", ema=0.0), LATENT_NOISE, "eps"
+    ),
+    "palette-3d": Recipe(
+        UNetConfig(base=64, mult=(1, 1, 2, 3, 4), blocks=2, checkpointing=True, attention=(3,)),
+        TrainConfig((Phase(200_000, 1, 1e-5, crop=(128, 128, 128)),), loss="eps", ema=0.995, accumulate=2, norm="l1"),
+        DiffusionConfig(steps=250, kind="cosine"),
+        prediction="eps",
+    ),
+    "pix2pix-2d": Recipe(
+        UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2, dropout=0.5),
+        TrainConfig((Phase(500_000, 1, 2e-4),), **PIX2PIX),
+    ),
+    "pix2pix-3d": Recipe(
+        UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, dropout=0.5, checkpointing=True),
+        TrainConfig((Phase(100_000, 1, 2e-4, crop=(128, 128, 128)),), **PIX2PIX),
+    ),
+    **{
+        name: Recipe(
+            UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2),
+            TrainConfig((Phase(20_000, 4, 5e-5),), loss="eps", ema=0.99, accumulate=64, decay="exponential"),
+        )
+        for name in ("i2sb", "i2sb-ode")
+    },
+}

@@ -1,0 +1,189 @@
+"""Samples of a model, and the files that keep them: what was drawn once is read ever after."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn as nn
+from filelock import FileLock
+
+from ..data.prepared import Pair
+from ..data.tasks import Task
+from ..data.volumes import VolumeError, load_volume, save_image
+from ..diffusion.sampler import mix_seed, noise_for, trajectory
+from ..support.cost import Spent
+from ..support.device import autocast
+from ..support.progress import Progress
+from ..training.checkpoints import write_atomically
+from ..training.runs import find, weights_digest
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+
+@torch.inference_mode()
+def sample(
+    model,
+    y,
+    task: Task,
+    *,
+    subject: str,
+    samples: int,
+    steps: int,
+    seed=0,
+    precision="auto",
+    project=True,
+    first: int = 0,
+    show=lambda done: None,
+) -> torch.Tensor:
+    """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
+
+    A denoiser is sampled by deterministic DDIM from random noise, another model by its own `trajectory`; one that is
+    `deterministic` answers once. What was measured is projected onto in every step, unless `project` is off. What is
+    background in the first condition is background, -1, in every sample.
+
+    Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; `first`: the
+    number to begin with. `show(done)` is called after each of the K * steps steps.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    y, volumes = y[None].to(device), []
+    for index in range(different_samples(model, samples)):
+        noise = noise_for(subject, [first + index], seed, y.shape[2:], device)
+        generator = torch.Generator().manual_seed(mix_seed(seed, subject, first + index, "steps"))
+        with autocast(device, precision):
+            options = {"project": task.project if project else None, "generator": generator}
+            for state in trajectory(model, y, noise, steps, **options):
+                show(index * steps + state.index + 1)
+        show((index + 1) * steps)  # some take fewer steps
+        volumes.append(torch.where(y[:, :1] > -1.0, state.x0_hat, -1.0).cpu())
+    return torch.cat(volumes)
+
+
+def different_samples(model, samples: int) -> int:
+    """How many of `samples` a model gives: one, if all would be the same."""
+    return 1 if getattr(model, "deterministic", False) else samples
+
+
+def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:
+    """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data.
+
+    Its header tells which conditions it is a translation of. Raises `VolumeError` for values that are not finite.
+    """
+    if not torch.isfinite(volume).all():
+        raise VolumeError(f"{path}: the translation of {pair.subject} holds values that are not finite")
+    data = np.where(pair.seen, pair.scale.invert(volume[0].numpy()), 0.0)
+    image = nib.Nifti1Image(data.astype(np.float32), pair.affine)
+    image.header["descrip"] = _conditions(pair)
+    save_image(path, image)
+
+
+def save_spread(path: str | Path, std: torch.Tensor, pair: Pair) -> None:
+    """Write a standard deviation [1, X, Y, Z] over samples likewise."""
+    save_image(path, nib.Nifti1Image(pair.scale.invert_spread(std[0].numpy()), pair.affine))
+
+
+def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
+    """What `save_translation` wrote, [1, X, Y, Z] in [-1, 1]; raises `VolumeError` where it is of other conditions."""
+    try:
+        volume = load_volume(path)
+    except VolumeError as error:
+        raise VolumeError(f"{error}; delete it, and it is drawn again") from None
+    if volume.header["descrip"].item() != _conditions(pair):
+        raise VolumeError(f"{path}: {pair.subject} was prepared anew since this was drawn; delete this file")
+    return torch.from_numpy(pair.scale.apply(volume.data, pair.seen, clip=False))[None]
+
+
+def _conditions(pair: Pair) -> bytes:
+    """Digits that identify the conditions and the scale of a subject."""
+    content = pair.y.numpy().tobytes() + repr(pair.scale).encode()
+    return hashlib.sha256(content).hexdigest()[:16].encode()
+
+
+class Samples:
+    """The translations of one method: `<runs>/<preset>/samples-<task>-<method>-<hash8>/<subject>-<k>.nii.gz`.
+
+    The hash is over the trained weights, the data and the settings of the sampling. A sample that is not there is
+    drawn, so an evaluation that was interrupted goes on, and one with more samples or subjects adds to what is there.
+    Everything that measures a method reads these files, and so measures what a user would get.
+    """
+
+    def __init__(self, experiment: Experiment, method: str, task: str):
+        self.experiment, self.method, self.task = experiment, method, task
+        runs, data = experiment.runs_of(method, task), experiment.judged
+        if not all(find(run, experiment.runs) for run in runs):
+            _ = self.model  # trains what is missing
+        about = {
+            "method": method,
+            "task": task,
+            "weights": [weights_digest(run, experiment.runs) for run in runs],
+            "data": [data.name, data.fingerprint, data.spacing, data.shape],
+            "steps": experiment.preset.steps,
+            "seed": experiment.seed,
+        }
+        hash8 = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+        self.folder = experiment.runs / experiment.preset.name / f"samples-{task}-{method}-{hash8}"
+        if not (self.folder / "config.json").is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / "config.json", json.dumps(about, indent=2).encode())
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained model: loaded only where something is drawn."""
+        return self.experiment.model(self.method, self.task)
+
+    def of(self, pair: Pair, count: int) -> torch.Tensor:
+        """The first `count` translations of a subject [K, 1, X, Y, Z] in [-1, 1]; one, if all would be the same."""
+        volumes = []
+        for number in range(count):
+            path = self.path(pair.subject, number)
+            if not path.is_file():
+                if number >= different_samples(self.model, count):
+                    break
+                with FileLock(self.folder / ".lock"):  # another process may be drawing it
+                    if not path.is_file():
+                        self._draw(pair, number, path)
+            volumes.append(load_translation(path, pair))
+        return torch.stack(volumes)
+
+    def path(self, subject: str, number: int) -> Path:
+        """The file of one sample."""
+        return self.folder / f"{subject}-{number}.nii.gz"
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Means over the samples drawn so far: `sampling` seconds on the clock and `core_sampling` seconds of cores."""
+        path = self.folder / "cost.csv"
+        return pd.read_csv(path)[["sampling", "core_sampling"]].mean().round(2).to_dict() if path.is_file() else {}
+
+    def _draw(self, pair: Pair, number: int, path: Path) -> None:
+        before = Spent.now()
+        (volume,) = self.experiment.translate(self.method, self.task, pair, model=self.model, first=number)
+        spent = Spent.now() - before
+        save_translation(path, volume, pair)
+        table, new = self.folder / "cost.csv", not (self.folder / "cost.csv").exists()
+        with open(table, "a", newline="") as file:
+            rows = [("subject", "sample", "sampling", "core_sampling")] if new else []
+            rows.append((pair.subject, number, f"{spent.clock:.3f}", f"{spent.cores:.3f}"))
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def draw(drawn: Samples, split: str, subjects: int, samples: int) -> pd.DataFrame:
+    """Draw what is missing for the first `subjects` of a split (0: all): a row per file, with its voxels' digest."""
+    data, rows = drawn.experiment.subjects(split, drawn.task), []
+    bar = Progress(f"sampling {drawn.method} ({drawn.task})", len(data.first(subjects)))
+    for index in data.first(subjects):
+        pair = data[index]
+        for number, volume in enumerate(drawn.of(pair, samples)):
+            voxels = hashlib.sha256(volume.numpy().tobytes()).hexdigest()[:16]
+            rows.append((pair.subject, number, drawn.path(pair.subject, number).name, voxels))
+        bar.update(index + 1, pair.subject)
+    return pd.DataFrame(rows, columns=["subject", "sample", "file", "voxels"])

@@ -1,0 +1,97 @@
+"""A slice-wise autoencoder: volumes to small latent volumes and back, one slice of a plane at a time.
+
+The network is MONAI's `AutoencoderKL` (Rombach et al. 2022, Latent Diffusion Models): convolutional, with a normal
+distribution over latents as its bottleneck. One network serves all contrasts, each as one grey channel. It is trained
+on the squared error plus a small Kullback-Leibler term. The perceptual and adversarial terms of the original are left
+out, so what it cannot keep becomes smooth, and so is its attention in the middle.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from ..data.planes import crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
+from ..networks.lifting import CPU_SLICES
+from ..training.config import AutoencoderConfig
+
+STATISTICS_RATE = 0.02  # the running mean and deviation of the latents remember about 50 training steps
+
+
+class SliceAutoencoder(nn.Module):
+    """Encode and decode the slices of `plane`.
+
+    contrasts: how many of the conditions, the last ones, are images as sharp as the target. It is trained on these and
+    the target: who can draw them can draw degraded ones, which only take training time.
+
+    Latents have `latent_channels` channels, 1 / `factor` of the in-plane size and all slices. They are standardised:
+    `latent_mean` and `latent_std` [z] are running estimates over the training, so that every channel enters the
+    diffusion with mean 0 and deviation 1, as the noise schedule assumes.
+    """
+
+    def __init__(self, config: AutoencoderConfig, plane: str, contrasts: int):
+        super().__init__()
+        from monai.networks.nets import AutoencoderKL  # here, because importing it takes many seconds
+
+        self.dim = plane_dim(plane)
+        self.config, self.plane, self.contrasts = config, plane, contrasts
+        self.factor, self.latent_channels = config.factor, config.latent_channels
+        self.net = AutoencoderKL(
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=1,
+            channels=config.channels,
+            num_res_blocks=config.blocks,
+            attention_levels=[False] * len(config.channels),
+            latent_channels=config.latent_channels,
+            norm_num_groups=config.groups,
+            norm_eps=1e-6,
+            with_encoder_nonlocal_attn=False,
+            with_decoder_nonlocal_attn=False,
+            use_convtranspose=True,  # interpolation cannot tell the voxels of a block apart
+        )
+        self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
+        self.register_buffer("latent_std", torch.ones(config.latent_channels))
+
+    def encode(self, volume: torch.Tensor) -> torch.Tensor:
+        """Standardised latents [B, C * z, X / f, Y / f, Z] (f: not along the slices) of `volume` [B, C, X, Y, Z].
+
+        The mean of the posterior, channel after channel. In-plane sizes are padded to multiples of f first.
+        """
+        slices = to_slices(pad_to_multiple(volume, self.factor, skip=self.dim), self.plane)
+        images = slices.flatten(0, 1)[:, None]
+        means = torch.cat([self.net.encode(part)[0].float() for part in images.split(CPU_SLICES)])
+        latents = (means - _per_channel(self.latent_mean)) / _per_channel(self.latent_std)
+        return from_slices(latents.unflatten(0, slices.shape[:2]).flatten(1, 2), self.plane, len(volume))
+
+    def decode(self, latents: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Volume [B, 1, X, Y, Z] from the latents [B, z, ...] of one channel, cut to the spatial size of `like`."""
+        slices = to_slices(latents, self.plane) * _per_channel(self.latent_std) + _per_channel(self.latent_mean)
+        images = torch.cat([self.net.decode(part).float() for part in slices.split(CPU_SLICES)])
+        return crop_like(from_slices(images, self.plane, len(latents)), like)
+
+    def objectives(self) -> dict:
+        """One: reconstruction with a little regularisation."""
+        return {"": self.loss}
+
+    def loss(self, batch, train, box) -> torch.Tensor:
+        """Mean squared error of the slices of target and contrasts, plus the weighted mean KL divergence."""
+        volumes = torch.cat([batch.x0, batch.y[:, batch.y.shape[1] - self.contrasts :]], dim=1)
+        images = to_slices(pad_to_multiple(volumes, self.factor, skip=self.dim), self.plane).flatten(0, 1)[:, None]
+        decoded, mean, std = self.net(images)
+        mean, std = mean.float(), std.float()
+        if self.training:
+            self._measure(mean.detach())
+        divergence = 0.5 * (mean.square() + std.square() - 1.0) - std.log()
+        return F.mse_loss(decoded.float(), images) + self.config.kl * divergence.mean()
+
+    @torch.no_grad()
+    def _measure(self, means: torch.Tensor) -> None:
+        """Move the running statistics towards those of `means` [N, z, h, w]."""
+        self.latent_mean.lerp_(means.mean((0, 2, 3)), STATISTICS_RATE)
+        self.latent_std.lerp_(means.std((0, 2, 3)), STATISTICS_RATE)
+
+
+def _per_channel(values: torch.Tensor) -> torch.Tensor:
+    return values[:, None, None]

@@ -1,0 +1,157 @@
+"""2D diffusion models lifted to volumes, and the rules that average several: TPDM, TOSM, MADM.
+
+All are denoisers: `eps = denoiser(xt, y, t)` on volumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn as nn
+
+from ..data.planes import Box
+from ..diffusion.sampler import Step, average_of_samples, ddim, timesteps
+from ..diffusion.schedule import Schedule
+from ..networks.inputs import EXTRA_CHANNELS, network_inputs
+from ..networks.lifting import SliceNet, VolumeNet
+
+
+def channels_in(conditions: int, slab: int = 0) -> int:
+    """Input channels of a diffusion network for that many condition volumes, of 2 slab + 1 slices each."""
+    return 1 + conditions * (2 * slab + 1) + EXTRA_CHANNELS
+
+
+class SliceExpert(SliceNet):
+    """A 2D diffusion model that runs over all slices of its plane (Palette).
+
+    net: takes [N, channels_in, h, w]; prediction: `v`, `eps` or `x0`, what it puts out.
+    slab: neighbours on either side whose conditions it reads too (2.5D). reads: which channels of `y` it was trained
+    on, in its own order, where it works beside experts with other conditions (Sec. 3.4); None: all.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        plane: str,
+        schedule: Schedule,
+        prediction: str,
+        slab: int = 0,
+        reads: Sequence[int] | None = None,
+    ):
+        super().__init__(net, plane)
+        self.schedule, self.prediction, self.slab = schedule, prediction, slab
+        self.reads = None if reads is None else list(reads)
+
+    def forward(self, xt, y, t, coords=None, box: Box | None = None) -> torch.Tensor:
+        """Noise prediction `eps_p` [B, 1, X, Y, Z] (Eq. 4) for `xt` [B, 1, X, Y, Z], `y` [B, C, X, Y, Z], `t` [B]."""
+        out = self.run(self._inputs(xt, y, coords), t, box)
+        return self.schedule.eps_from(self.prediction, out, xt if box is None else xt[..., *box], t)
+
+    def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+        """The raw output and the feature maps of the 2D network, chunk by chunk: see `SliceNet.chunks`."""
+        return self.chunks(self._inputs(xt, y, coords), t, box)
+
+    def _inputs(self, xt, y, coords) -> torch.Tensor:
+        return network_inputs(xt, y if self.reads is None else y[:, self.reads], coords, (self.dim, self.slab))
+
+
+class VolumeDenoiser(VolumeNet):
+    """A 3D diffusion model on its own (Palette-3D, Med-DDPM)."""
+
+    def __init__(self, net: nn.Module, schedule: Schedule, prediction: str):
+        super().__init__(net)
+        self.schedule, self.prediction = schedule, prediction
+
+    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
+        """`eps` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], `y` [B, C, X, Y, Z] and steps `t` [B]."""
+        return self.schedule.eps_from(self.prediction, self.run(network_inputs(xt, y, coords), t), xt, t)
+
+
+def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """`sum_p w_p eps_p` (Eq. 6). eps_planes: [P, B, 1, X, Y, Z]; weights: [B, P, X, Y, Z] or [1, P, 1, 1, 1]."""
+    return (weights.movedim(1, 0)[:, :, None] * eps_planes).sum(0)
+
+
+class Average(nn.Module):
+    """Denoisers combined by a rule: TPDM for two planes, TOSM for three, MADM for three of 2.5D slabs.
+
+    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run. Raises `ValueError` where the rule
+    is for another number of experts.
+    """
+
+    def __init__(self, experts: Sequence[nn.Module], rule: Callable[[int], Sequence[float]] | None = None):
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+        self.schedule = same_schedule(experts)
+        self.rule = rule or average(len(experts))
+
+    def forward(self, xt, y, t, coords=None) -> torch.Tensor:
+        """`eps` [B, 1, X, Y, Z]; all of `t` [B] must be the same step, as they are in sampling."""
+        if (t != t[0]).any():
+            raise ValueError("a rule weighs experts by the sampling step: all steps of a batch must be the same")
+        weights = self.rule(int(t[0]))
+        if len(weights) != len(self.experts):
+            raise ValueError(f"the rule weighs {len(weights)} experts, not {len(self.experts)}")
+        used = [(expert, weight) for expert, weight in zip(self.experts, weights) if weight]
+        weights = torch.tensor([weight for _, weight in used], device=xt.device).reshape(1, -1, 1, 1, 1)
+        return combine(torch.stack([expert(xt, y, t, coords) for expert, _ in used]), weights)
+
+
+class SampleAverage(nn.Module):
+    """MADM's own mode: the experts' samples are averaged after each ancestral step, not their noise predictions."""
+
+    def __init__(self, experts: Sequence[nn.Module]):
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+        self.schedule = same_schedule(experts)
+
+    def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
+        """See `sampler.average_of_samples`."""
+        return average_of_samples(self.experts, y, noise, steps, project=project, generator=generator)
+
+
+class RandomPlane(nn.Module):
+    """Two experts of which one, at random, speaks in each step of each sample (`random`); `p`: how often the second."""
+
+    def __init__(self, experts: Sequence[nn.Module], p: float):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"a probability lies between 0 and 1, not at {p}")
+        self.experts, self.p = nn.ModuleList(experts), p
+        self.schedule = same_schedule(experts)
+
+    def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
+        """Deterministic DDIM but for the choice of planes, which is drawn from `generator`."""
+        rule = random(self.p, timesteps(self.schedule, steps), generator)
+        return ddim(Average(self.experts, rule), y, noise, steps, project=project)
+
+
+def average(planes: int) -> Callable[[int], Sequence[float]]:
+    """All experts alike in every step."""
+    return lambda t: [1.0 / planes] * planes
+
+
+def alternate(every: int, times: Sequence[int]) -> Callable[[int], Sequence[float]]:
+    """TPDM's rule for two experts: the second one in every `every`-th of the sampling `times`, else the first."""
+    if every < 2:
+        raise ValueError(f"alternate(every) needs at least 2, not {every}: with 1 the first expert is never used")
+    order = list(times)  # `index` names the step that is not among them
+    return lambda t: [0.0, 1.0] if order.index(t) % every == every - 1 else [1.0, 0.0]
+
+
+def random(p: float, times: Sequence[int], generator: torch.Generator | None) -> Callable[[int], Sequence[float]]:
+    """The released code's rule for two experts: the second with probability `p`, drawn for each of the `times`."""
+    second = torch.rand(len(times), generator=generator) < p
+    weights = {t: [0.0, 1.0] if drawn else [1.0, 0.0] for t, drawn in zip(times, second)}
+    return weights.__getitem__
+
+
+def same_schedule(models: Sequence[nn.Module]) -> Schedule:
+    """The schedule that all `models` share; raises `ValueError` for none, or one of another."""
+    if not models:
+        raise ValueError("there are no models to combine")
+    first = models[0].schedule
+    if any(model.schedule != first for model in models):
+        raise ValueError("these models were trained with different noise schedules and cannot be combined")
+    return first

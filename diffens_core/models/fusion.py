@@ -1,0 +1,291 @@
+"""Diff-Ensembler: a 3D network that fuses the noise predictions of frozen 2D experts (paper, Sec. 3.3).
+
+It reads the noisy target, the conditions and every expert's prediction, takes the experts' feature maps into
+its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6). The residual is
+in the unit of what the network predicts (`v`: `r` enters `eps` times `sqrt(alpha_bar)`), and is 0 where the first
+condition shows background.
+
+With a linear start (`FusionConfig.linear`) the residual is a correction found by least squares plus the network's, and
+the network reads what the sampler will make of the experts: the estimate that is clamped, and projected onto what was
+measured. Where nothing was, a whole head's answer has brightness and contrast of the average besides
+(`FusionConfig.keep_contrast`). How it is trained on the states that the sampler meets is in `states.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn as nn
+
+from ..data.measurement import FACTOR
+from ..data.planes import Box, crop_like, pad_to_multiple, whole_box
+from ..diffusion.sampler import Projection
+from ..networks.inputs import brain_box, brain_channel, coordinates, network_inputs
+from ..networks.unet import UNet, zero_init
+from ..training.config import FusionConfig, UNetConfig
+from .contrast import with_contrast_of
+from .experts import SliceExpert, channels_in, combine, same_schedule
+from .linear import LinearCorrection
+
+# What the average leaves to correct is small. In this unit the first steps of the zero-initialised last layer are too;
+# in units of 1 they overshoot by far, and the training is spent on the way back.
+RESIDUAL_UNIT = 0.03
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One fused prediction. eps, resid: [B, 1, X, Y, Z]; gate: [B, P, X, Y, Z]; eps_planes: [P, B, 1, X, Y, Z].
+
+    `eps` is Eq. 6 of the rest; of a whole head, if the fusion keeps contrast, it is that with the average's contrast.
+    """
+
+    eps: torch.Tensor
+    gate: torch.Tensor
+    resid: torch.Tensor
+    eps_planes: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """What the frozen experts say of one state. eps_planes: [P, B, 1, X, Y, Z]; feats[p][k]: level k of expert p.
+
+    start: the linear correction [B, 1, X, Y, Z], in the unit of what the fusion predicts; None without one.
+    """
+
+    eps_planes: torch.Tensor
+    feats: list[list[torch.Tensor]]
+    start: torch.Tensor | None = None
+
+    def map(self, change: Callable, of_features: Callable | None = None) -> Lifted:
+        """`change(v)` of every volume v; of every feature map f `of_features(f, p, k)`, or `change(f)`."""
+        of_features = of_features or (lambda f, p, k: change(f))
+        feats = [[of_features(f, p, k) for k, f in enumerate(maps)] for p, maps in enumerate(self.feats)]
+        return Lifted(change(self.eps_planes), feats, None if self.start is None else change(self.start))
+
+    def cut(self, fusion: Fusion, box: Box) -> Lifted:
+        """The part within a box that begins at multiples of the coarsest grids, and ends at one or with the volume."""
+
+        def part(f: torch.Tensor, p: int, k: int) -> torch.Tensor:
+            return f[..., *slices_in(box, fusion.experts[p].dim, k, fusion.net.multiple)]
+
+        return self.map(lambda v: v[..., *box], part)
+
+
+def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:
+    """`box` on the grid of feature maps of `level`: finer along `dim`, where slices are, than in plane.
+
+    In plane they cover multiples of `multiple` voxels.
+    """
+    coarse = (slice(b.start >> level, -(-b.stop // multiple) * multiple >> level) for b in box)
+    return tuple(b if d == dim else c for d, b, c in zip((2, 3, 4), box, coarse))
+
+
+class FeatureAdapters(nn.Module):
+    """Bring one expert's feature maps onto the grid of the 3D encoder, level by level.
+
+    One zero-initialised Conv3d a level; kernel and stride are 2^k along the slice axis only and 1 in plane.
+    """
+
+    def __init__(self, dim: int, widths_2d: Sequence[int], widths_3d: Sequence[int]):
+        super().__init__()
+        self.dim = dim
+        self.convs = nn.ModuleList()
+        for level, (wide_2d, wide_3d) in enumerate(zip(widths_2d, widths_3d, strict=True)):
+            size = [1, 1, 1]
+            size[dim - 2] = 2**level
+            self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
+
+    def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Every level k of the padded 3D grid, from feats[k] [B, F, ..n..] with n slices along the plane's axis."""
+        multiple = 2 ** (len(self.convs) - 1)
+        return [conv(pad_slices(f, self.dim, multiple)) for conv, f in zip(self.convs, feats)]
+
+
+def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
+    """Repeat the last slice along `dim` up to a multiple."""
+    missing = -feats.shape[dim] % multiple
+    if not missing:
+        return feats
+    last = feats.narrow(dim, feats.shape[dim] - 1, 1)
+    return torch.cat([feats, last.repeat_interleave(missing, dim)], dim=dim)
+
+
+def check_levels(expert: nn.Module, net: UNet) -> None:
+    """Raise `ValueError` where feature maps of an expert would not lie on the grids of the 3D network."""
+    levels = len(expert.net.widths) if isinstance(expert, SliceExpert) else 0
+    if levels != len(net.widths):
+        raise ValueError(
+            f"an expert has feature maps of {levels} levels, the 3D network has {len(net.widths)}: "
+            "give both as many, or set features=False"
+        )
+    if expert.net.multiple != net.multiple:
+        raise ValueError(
+            f"an expert takes images of multiples of {expert.net.multiple}, the 3D network volumes of multiples of "
+            f"{net.multiple}: their feature maps would not lie on each other; set features=False"
+        )
+
+
+class Fusion(nn.Module):
+    """The fusion of frozen experts; itself a denoiser.
+
+    experts: P denoisers, frozen here and always in evaluation mode: `SliceExpert`s, or, without feature maps, anything
+    with `eps = expert(xt, y, t, coords)` and a `schedule`. project: what the sampler does to clean estimates; only a
+    fusion with a linear start asks. Trainable parameters are those of `net` and `adapters`.
+    At initialisation the output is exactly the uniform average of the experts.
+
+    Raises `ValueError` where the experts' feature maps do not fit the levels of the 3D network.
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[nn.Module],
+        conditions: int,
+        unet: UNetConfig,
+        config: FusionConfig,
+        project: Projection | None = None,
+    ):
+        super().__init__()
+        self.schedule = same_schedule(experts)
+        self.experts = nn.ModuleList(experts).requires_grad_(False)
+        self.config, self.prediction, self.project = config, config.prediction, project
+        channels = channels_in(conditions) + len(experts) + config.linear
+        self.net = UNet(3, channels, len(experts) + 1, unet)
+        # Volumes may be cut at multiples of it: coarse grids and blocks of the measurement stay whole.
+        self.align = math.lcm(self.net.multiple, FACTOR)
+        self.adapters = nn.ModuleList()
+        read = (experts if config.context else experts[:1]) if config.features else []
+        for expert in read:
+            if config.context:
+                check_levels(expert, self.net)
+            self.adapters.append(
+                FeatureAdapters(expert.dim, expert.net.widths[: len(self.net.widths)], self.net.widths)
+            )
+        self.linear = None
+        if config.linear:
+            points = len(experts) + conditions + 1 + sum(expert.net.widths[0] for expert in read)
+            self.linear = LinearCorrection(points, len(experts) if config.context else 0, self.schedule.steps)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Fusion:
+        """Training mode for the 3D part only: an expert with active dropout would be another expert."""
+        super().train(mode)
+        self.experts.eval()
+        return self
+
+    def forward(self, xt, y, t, coords=None, box: Box | None = None) -> torch.Tensor:
+        """`eps_hat` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], conditions `y` [B, C, X, Y, Z] and step `t` [B].
+
+        With a `box`, begun at multiples of `net.multiple`, only what lies in it is fused and answered. The experts
+        see whole slices all the same: in a patch their normalisation layers would make them other experts.
+        """
+        return self.fuse(xt, y, t, coords, box).eps
+
+    def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
+        """Eq. 6 with its parts: for gate maps and ablations."""
+        if coords is None:
+            coords = coordinates(xt.shape[2:], xt.device)
+        lifted = self.lift(xt, y, t, coords, box)
+        if box is None:
+            return self.refine_head(lifted, xt, y, t, coords)
+        return self.refine(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
+
+    def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Lifted:
+        """Run the frozen experts, each once, and the linear correction: all of a state that no training changes."""
+        box = box or whole_box(xt)
+        if not self.config.features:
+            eps_planes = torch.stack([predict_in(box, expert, xt, y, t, coords) for expert in self.experts])
+            feats = []
+        else:
+            answers = [self._features(expert, xt, y, t, coords, box) for expert in self.experts]
+            eps_planes, feats = torch.stack([eps for eps, _ in answers]), [feats for _, feats in answers]
+            if not self.config.context:
+                feats = [[torch.stack([maps[0] for maps in feats]).mean(0)]]
+        lifted = Lifted(eps_planes, feats)
+        if self.linear is None:
+            return lifted
+        xt, y = xt[..., *box], y[..., *box]
+        start = self.linear(*self.linear_inputs(lifted, xt, y, t), t)
+        return replace(lifted, start=start * (brain_channel(y) > 0))
+
+    def linear_inputs(self, lifted: Lifted, xt, y, t) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """What a `LinearCorrection` reads at a voxel, and around it."""
+        planes = self._outputs(lifted.eps_planes, xt, t)
+        average = planes.mean(1, keepdim=True)
+        points = [planes, y, xt, *(crop_like(feats[0], xt) for feats in lifted.feats)]
+        around = torch.cat([self.estimate(average, y), (planes - average)[:, 1:]], dim=1)
+        return points, around if self.config.context else around[:, :0]
+
+    def estimate(self, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """What the sampler makes of a clean estimate `x0` [B, 1, X, Y, Z]."""
+        x0 = x0.clamp(-1.0, 1.0)
+        return x0 if self.project is None else self.project(x0, y)
+
+    def with_kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """A truth `x0` to learn from, with brightness and contrast of an `average` if the fusion keeps these."""
+        return with_contrast_of(average, x0, brain_channel(y) > 0) if self.config.keep_contrast else x0
+
+    def average_x0(self, lifted: Lifted, xt, t) -> torch.Tensor:
+        """The clean volume [B, 1, X, Y, Z], clamped, that the average of the experts stands for."""
+        return self.schedule.x0_from_eps(lifted.eps_planes.mean(0), xt, t).clamp(-1.0, 1.0)
+
+    def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
+        """The 3D network's part on whole volumes: it works in the box around the heads, and leaves the average outside.
+
+        There it has nothing to tell, and a third of its time would go. Only here, where a head is seen whole, is the
+        average's contrast kept; `refine` answers for patches as the network has it, and learns from such truths.
+        """
+        box = brain_box(y, self.align)
+        inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
+        gate = torch.full_like(xt, 1 / len(self.experts)).repeat(1, len(self.experts), 1, 1, 1)
+        eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
+        for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
+            whole[..., *box] = part.to(whole.dtype)
+        if self.config.keep_contrast:
+            x0 = self.schedule.x0_from_eps(eps, xt, t).clamp(-1.0, 1.0)
+            kept = with_contrast_of(self.average_x0(lifted, xt, t), x0, brain_channel(y) > 0)
+            eps = self.schedule.eps_from_x0(kept, xt, t)
+        return Fused(eps, gate, resid, lifted.eps_planes)
+
+    def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
+        """The 3D network's part on what it is given: volumes or patches of them, all arguments cut alike."""
+        planes, brain = self._outputs(lifted.eps_planes, xt, t), brain_channel(y)
+        inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
+        if self.linear is not None:
+            average = planes.mean(1, keepdim=True)
+            inputs[1:] = [self.estimate(average + lifted.start, y), (planes - average) / RESIDUAL_UNIT]
+        inject = [sum(maps) for maps in zip(*(a(f) for a, f in zip(self.adapters, lifted.feats)))]
+        out, _ = self.net(pad_to_multiple(torch.cat(inputs, dim=1), self.net.multiple), t, inject or None)
+        out = crop_like(out, xt).float()
+        gate, resid = self._gate(out[:, :-1]), RESIDUAL_UNIT * out[:, -1:] * (brain > 0)
+        resid = resid if self.linear is None else resid + lifted.start
+        unit = self.schedule.eps_per_output(self.prediction, xt, t)
+        eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid
+        return Fused(eps, gate, resid, lifted.eps_planes)
+
+    def _outputs(self, eps_planes, xt, t) -> torch.Tensor:
+        """[B, P, X, Y, Z]: the experts' answers in the quantity that the fusion predicts."""
+        return torch.cat([self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes], dim=1)
+
+    def _gate(self, logits: torch.Tensor) -> torch.Tensor:
+        """[B, P, X, Y, Z], summing to 1 over P; `affine` is the authors' unbounded form."""
+        if self.config.gate == "uniform":
+            logits = torch.zeros_like(logits)
+        if self.config.gate != "affine":
+            return logits.softmax(dim=1)
+        return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
+
+    def _features(self, expert: SliceExpert, xt, y, t, coords, box: Box):
+        """An expert's `eps` [B, 1, ...] within `box`, and its feature maps of every level, chunks put together."""
+        outs, chunks = zip(*expert.lift(xt, y, t, coords, box))
+        eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
+        return eps, [torch.cat(maps, dim=expert.dim) for maps in zip(*chunks)]
+
+
+def predict_in(box: Box, expert: nn.Module, xt, y, t, coords) -> torch.Tensor:
+    """What an expert answers within `box`, from whole volumes; a `SliceExpert` runs only the slices through it."""
+    if isinstance(expert, SliceExpert):
+        return expert(xt, y, t, coords, box)
+    return expert(xt, y, t, coords)[..., *box]

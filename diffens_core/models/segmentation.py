@@ -1,0 +1,171 @@
+"""Tumour segmentation, the question asked of a generated FLAIR: MONAI's SwinUNETR, Dice, Hausdorff distance, Recovery.
+
+Regions as in BraTS: TC (tumour core: necrotic and enhancing), WT (whole tumour), ET (enhancing tumour); labels 1
+necrotic, 2 oedema, 4 enhancing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from ..data.planes import crop_like, pad_to_multiple
+from ..training.checkpoints import published_weights
+from ..training.config import ConfigError, SegmenterConfig
+
+REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
+STRIDE = 32  # the network halves its input five times, and normalises what is left: more than one voxel
+SMALL_PARTS = ("encoder4", "encoder10", "decoder5")  # work on maps 16 and 32 times smaller than the input
+WINDOWS = {"overlap": 0.5, "mode": "gaussian", "padding_mode": "replicate"}
+WORST_HD95 = 373.13  # mm, BraTS' penalty for a region that only one side has: the diagonal of its volumes
+LEAST_GAP = 1e-3  # of Dice between true and degraded FLAIR, for Recovery to mean anything
+
+
+class Float32(nn.Module):
+    """A part of a network whose maps are so small that oneDNN's bf16 convolution fails on a CPU (torch 2.13)."""
+
+    def __init__(self, part: nn.Module):
+        super().__init__()
+        self.part = part
+
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return self.part(*(m.float() if m.device.type == "cpu" else m for m in maps))
+
+
+class Segmenter(nn.Module):
+    """Contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of TC, WT and ET, which lie within each other."""
+
+    def __init__(self, channels: int, config: SegmenterConfig, z_score: bool = False):
+        """z_score: normalise as published weights expect."""
+        from monai.networks.nets import SwinUNETR
+
+        super().__init__()
+        sizes = {"feature_size": config.feature_size, "window_size": config.attention}
+        self.net = SwinUNETR(in_channels=channels, out_channels=len(REGIONS), **sizes)
+        for name in SMALL_PARTS:
+            setattr(self.net, name, Float32(getattr(self.net, name)))
+        self.window, self.z_score = config.window, z_score
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        return crop_like(self.net(_padded(y)), y).float()
+
+    def objectives(self) -> dict[str, Callable]:
+        """Soft Dice and cross-entropy of each region."""
+        from monai.losses import DiceLoss
+
+        dice = DiceLoss(sigmoid=True, batch=True)
+
+        def loss(batch, train, box):
+            logits, wanted = self(batch.y), regions_of(batch.x0[:, 0]).to(batch.y)
+            return dice(logits, wanted) + F.binary_cross_entropy_with_logits(logits, wanted)
+
+        return {"": loss}
+
+    @torch.inference_mode()
+    def segment(self, y: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+        """bool [3, X, Y, Z] for one subject's contrasts [C, X, Y, Z], in overlapping windows; brain: bool [X, Y, Z]."""
+        from monai.inferers import sliding_window_inference
+
+        device = next(self.parameters()).device
+        y = (z_score(y, brain) if self.z_score else y)[None].to(device)
+        roi = (self.window,) * 3
+        return (sliding_window_inference(y, roi, 1, self, **WINDOWS)[0] > 0).cpu()
+
+    @torch.inference_mode()
+    def features(self, y: torch.Tensor) -> torch.Tensor:
+        """[F]: the deepest feature maps for [C, X, Y, Z], averaged over space."""
+        device = next(self.parameters()).device
+        deepest = self.net.swinViT(_padded(y[None].to(device)), self.net.normalize)[-1]
+        return deepest.float().mean((2, 3, 4))[0].cpu()
+
+
+def _padded(y: torch.Tensor) -> torch.Tensor:
+    y = pad_to_multiple(y, STRIDE)
+    return y if max(y.shape[2:]) > STRIDE else F.pad(y, [0, 0, 0, 0, 0, STRIDE], mode="replicate")
+
+
+def published_segmenter(path: str | Path) -> Segmenter:
+    """A SwinUNETR of BraTS 2021 from a checkpoint file, as in MONAI's research contributions (4 contrasts, 1 mm).
+
+    Its contrasts are FLAIR, T1ce, T1, T2. Judge only cases that were not in the fold that it was trained on. Raises
+    `ConfigError` for a file that is not such a checkpoint.
+    """
+    weights = published_weights(path)
+    first, last = weights.get("swinViT.patch_embed.proj.weight"), weights.get("out.conv.conv.weight")
+    if first is None or last is None or first.ndim != 5 or first.shape[1] != 4 or last.shape[0] != len(REGIONS):
+        raise ConfigError(f"{path}: not a SwinUNETR of four contrasts with the three outputs TC, WT and ET")
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise ConfigError(f"{path}: weights that are NaN or infinite")
+    model = Segmenter(first.shape[1], SegmenterConfig(first.shape[0]), z_score=True)
+    try:
+        model.net.load_state_dict({_renamed(name): value for name, value in weights.items()})
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{path}: not of this MONAI's SwinUNETR ({reason:.200})") from None
+    return model.eval()
+
+
+def z_score(y: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """[C, X, Y, Z] to mean 0 and standard deviation 1 of each channel within `brain` [X, Y, Z], and 0 outside.
+
+    One brain for all channels, and not what is brighter than the background: a generated FLAIR is not exactly so.
+    """
+    inside = y[:, brain]
+    out = torch.zeros_like(y)
+    out[:, brain] = (inside - inside.mean(1, keepdim=True)) / inside.std(1, keepdim=True).clamp_min(1e-6)
+    return out
+
+
+def _renamed(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return f"{part}.part.{rest}" if part in SMALL_PARTS else name
+
+
+def regions_of(labels: torch.Tensor) -> torch.Tensor:
+    """bool [..., 3, X, Y, Z] from labels [..., X, Y, Z]."""
+    masks = [torch.isin(labels, torch.tensor(values).to(labels)) for values in REGIONS.values()]
+    return torch.stack(masks, dim=-4)
+
+
+def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> dict[str, float]:
+    """`dice_<region>` and `hd95_<region>` (mm) for bool [3, X, Y, Z] both; spacing: mm along X, Y, Z.
+
+    A region that neither has: Dice 1, distance 0. One that only one has: Dice 0, distance `WORST_HD95`. BraTS' rule.
+    The distance is MONAI's: the larger of the 95th percentiles of both directions, not that of all distances pooled.
+    """
+    from monai.metrics import compute_hausdorff_distance
+
+    if found.shape != truth.shape:
+        raise ValueError(f"shapes differ: {tuple(found.shape)} and {tuple(truth.shape)}")
+    metrics = {}
+    for name, a, b in zip(REGIONS, found, truth):
+        size, common = int(a.sum() + b.sum()), int((a & b).sum())
+        metrics[f"dice_{name}"] = 2 * common / size if size else 1.0
+        if a.any() and b.any():
+            pair = (v[None, None].float() for v in (a, b))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # MONAI's, about MONAI's own call
+                distance = compute_hausdorff_distance(
+                    *pair, include_background=True, percentile=95, spacing=list(spacing)
+                )
+            metrics[f"hd95_{name}"] = float(distance)
+        else:
+            metrics[f"hd95_{name}"] = WORST_HD95 if size else 0.0
+    return metrics
+
+
+def recovery(dice: np.ndarray, degraded: np.ndarray, true: np.ndarray) -> float:
+    """Per cent of the Dice lost by degrading the FLAIR that a method gets back, from scores of the same subjects [N].
+
+    `100 (dice - degraded) / (true - degraded)` of the means, as in the paper; NaN where the loss is below `LEAST_GAP`,
+    or where there is a gain instead.
+    """
+    lost = float(np.mean(true) - np.mean(degraded))
+    return 100 * float(np.mean(dice) - np.mean(degraded)) / lost if lost >= LEAST_GAP else float("nan")

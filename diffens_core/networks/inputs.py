@@ -1,0 +1,62 @@
+"""What every network reads besides noise level and noisy target: conditions, brain mask, place in the head."""
+
+from __future__ import annotations
+
+import torch
+
+from ..data.planes import Box, whole_box
+
+EXTRA_CHANNELS = 4  # brain mask and three coordinates
+
+
+def coordinates(shape, device=None) -> torch.Tensor:
+    """[1, 3, X, Y, Z], each axis from -1 to 1 over the whole volume, so that a crop knows where it lies."""
+    axes = [torch.linspace(-1.0, 1.0, n, device=device) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def brain_channel(y: torch.Tensor) -> torch.Tensor:
+    """[B, 1, X, Y, Z]: 1 where the first condition of `y` [B, C, X, Y, Z] is above the background (-1), else -1."""
+    return (y[:, :1] > -0.99).to(y.dtype) * 2.0 - 1.0
+
+
+def brain_box(y: torch.Tensor, multiple: int) -> Box:
+    """The box around all brains of a batch, from multiple to multiple, or to the end of `y`; all of it without any."""
+    inside = (brain_channel(y) > 0).any(0)[0]
+    if not inside.any():
+        return whole_box(y)
+    box = []
+    for axis, size in enumerate(inside.shape):
+        where = torch.nonzero(inside.movedim(axis, 0).flatten(1).any(1)).flatten()
+        first, last = int(where[0]), int(where[-1])
+        box.append(slice(first // multiple * multiple, min(-(-(last + 1) // multiple) * multiple, size)))
+    return tuple(box)
+
+
+def network_inputs(
+    xt: torch.Tensor | None, y: torch.Tensor, coords: torch.Tensor | None = None, around: tuple[int, int] = (0, 0)
+) -> torch.Tensor:
+    """[B, 1 + C + 4, X, Y, Z]: `xt`, conditions, brain mask, coordinates.
+
+    xt: [B, 1, X, Y, Z], or None for a network that reads conditions alone; y: [B, C, X, Y, Z]; coords:
+    [B, 3, X, Y, Z], or None for a whole volume; around: (dim, n) adds the conditions of n slices on either side.
+    """
+    if coords is None:
+        coords = coordinates(y.shape[2:], y.device)
+    parts = [with_neighbours(y, *around), brain_channel(y), coords.to(y).expand(len(y), -1, -1, -1, -1)]
+    return torch.cat(parts if xt is None else [xt, *parts], dim=1)
+
+
+def with_neighbours(y: torch.Tensor, dim: int, slab: int) -> torch.Tensor:
+    """[B, (2 slab + 1) C, X, Y, Z]: at each voxel `y` [B, C, X, Y, Z] of `slab` slices before it, its own, and after.
+
+    In that order along `dim`, all C channels of a slice together. At the border the last slice is repeated. Raises
+    `ValueError` for a negative `slab`.
+    """
+    if slab < 0:
+        raise ValueError(f"a slab has 0 neighbours on either side or more, not {slab}")
+    if slab == 0:
+        return y
+    places = torch.arange(y.shape[dim], device=y.device)
+    shifted = [(places + k).clamp(0, y.shape[dim] - 1) for k in range(-slab, slab + 1)]
+    return torch.cat([y.index_select(dim, index) for index in shifted], dim=1)

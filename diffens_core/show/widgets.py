@@ -1,0 +1,31 @@
+"""A live viewer for notebooks: slide through volumes, plane by plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ..data.planes import PLANES
+from .plots import cut
+
+
+def browse(volumes: Mapping[str, np.ndarray]) -> ipywidgets.Widget:
+    """Sliders over `volumes` [X, Y, Z] in [-1, 1], side by side; `plane` chooses the cut."""
+    shape = next(iter(volumes.values())).shape
+
+    def draw(plane: str, position: float) -> None:
+        at = [min(n - 1, int(position * n)) for n in shape]
+        columns = len(volumes)
+        _, axes = plt.subplots(1, columns, figsize=(3 * columns, 3.4), squeeze=False, layout="constrained")
+        for axis, (name, volume) in zip(axes[0], volumes.items()):
+            axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            axis.set(title=name, xticks=[], yticks=[])
+        plt.show()
+
+    plane = ipywidgets.Dropdown(options=[*PLANES], value="axial", description="plane")
+    position = ipywidgets.FloatSlider(0.5, min=0, max=0.999, step=0.01, description="position")
+    output = ipywidgets.interactive_output(draw, {"plane": plane, "position": position})
+    return ipywidgets.VBox([ipywidgets.HBox([plane, position]), output])

@@ -1,0 +1,66 @@
+"""What a training took: `cost.json` in its run folder, with seconds, device, trained parameters and peak memory."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import resource
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..training.checkpoints import write_atomically
+from .device import device_name
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin `peak_memory` anew, so that one process can measure several trainings; on a CPU only Linux can do it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # what `keep_freed_memory` keeps would count
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> float:
+    """Largest memory in GiB since `forget_peak`: of the GPU's tensors, or on a CPU of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+class Spent(NamedTuple):
+    """Time in seconds: on the clock, and of all CPU cores together, which other processes disturb less."""
+
+    clock: float = 0.0
+    cores: float = 0.0
+
+    @classmethod
+    def now(cls) -> Spent:
+        """To be subtracted from a later `now`."""
+        return cls(time.monotonic(), time.process_time())
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.clock + other.clock, self.cores + other.cores)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.clock - other.clock, self.cores - other.cores)
+
+
+def write_cost(folder: Path, spent: Spent, device: torch.device, parameters: int, memory: float) -> None:
+    """Write `cost.json`: seconds of training on the clock and of cores, on what, parameters, peak memory in GiB."""
+    content = {"seconds": round(spent.clock, 1), "core_seconds": round(spent.cores, 1), "device": device_name(device)}
+    content |= {"parameters": parameters, "memory": round(memory, 2)}
+    write_atomically(folder / "cost.json", json.dumps(content).encode())
+
+
+def read_cost(folder: Path) -> dict[str, float | str]:
+    """`cost.json` of a run folder; empty where there is none, as in a run that is not finished."""
+    path = Path(folder) / "cost.json"
+    return json.loads(path.read_text()) if path.is_file() else {}

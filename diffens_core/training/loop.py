@@ -1,0 +1,359 @@
+"""The one training loop: any model, any stage, resumed bit for bit.
+
+A denoiser is trained by `denoising_loss`. A model that is none brings its `objectives`: a loss for each group of its
+parameters, with an optimiser of its own (a GAN has two). What a model builds on lies in its `experts`, and stays as is.
+
+The state of a run is its step. Windows, noise and dropout of step s are drawn from seeds that depend on
+(seed, s), so there is no random state to lose: after a kill the run goes on exactly as it would have.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from ..data.planes import Box, random_box
+from ..data.prepared import Batch, PreparedData
+from ..diffusion.sampler import mix_seed
+from ..support.cost import Spent, forget_peak, peak_memory, write_cost
+from ..support.device import autocast, fastest_precision
+from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from .config import Phase, TrainConfig
+from .muon import Muon
+from .states import Pool, Visit, fit_linear, without_experts
+
+LOG_EVERY = 10
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; one line that says where it stands and what to do."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """After optimiser step `step` of `total`: mean `loss` of the last logged steps, learning rate `lr`.
+
+    A model with several objectives has their losses added up.
+    """
+
+    step: int
+    total: int
+    loss: float
+    lr: float
+
+
+def denoising_loss(denoiser: nn.Module, batch: Batch, train: TrainConfig, box: Box | None = None) -> torch.Tensor:
+    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `train.loss`: `eps`, `v` or `x0`; float32.
+
+    A denoiser answers with noise, for the sampler's sake; the noise is turned into the quantity that is compared.
+    With a `box`, the denoiser answers for what lies in it.
+    """
+    schedule = denoiser.schedule
+    xt, eps = schedule.add_noise(batch.x0, batch.eps, batch.t), batch.eps
+    if box is None:
+        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
+    else:
+        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords, box)
+        xt, eps = xt[..., *box], eps[..., *box]
+    wanted = schedule.prediction_from(train.loss, eps, xt, batch.t)
+    found = schedule.prediction_from(train.loss, eps_hat, xt, batch.t)
+    return F.l1_loss(found, wanted) if train.norm == "l1" else F.mse_loss(found, wanted)
+
+
+def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
+    """Where a model answers in this step, the same for all samples; None: everywhere.
+
+    A fusion: a random box of `phase.patch`. A 2.5D expert: the slices that have all their neighbours.
+    """
+    if phase.patch is not None:
+        generator = torch.Generator().manual_seed(mix_seed(seed, step, "patch"))
+        return random_box(shape, phase.patch, model.net.multiple, generator)
+    dim, slab = neighbourhood(model)
+    if slab:
+        return tuple(slice(slab, n - slab) if d == dim else slice(0, n) for d, n in zip((2, 3, 4), shape))
+    return None
+
+
+def neighbourhood(model: nn.Module) -> tuple[int, int]:
+    """(dim, n): a 2.5D expert reads n slices on either side along `dim`; every other model none."""
+    return getattr(model, "dim", 2), getattr(model, "slab", 0)
+
+
+def objectives_of(model: nn.Module, config: TrainConfig) -> dict[str, Callable[..., torch.Tensor]]:
+    """By the beginning of parameters' names, the loss of a batch, `config` and a box that those parameters minimise."""
+    if config.states:
+        return {"": lambda visit, config, box: visit.loss(model)}
+    return model.objectives() if hasattr(model, "objectives") else {"": partial(denoising_loss, model)}
+
+
+def own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and buffers of a run, by name, without those of the runs that it builds on."""
+    return {n: v for n, v in model.state_dict(keep_vars=True).items() if not n.startswith("experts.")}
+
+
+def trainable(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that a run trains, by name."""
+    return {name: tensor for name, tensor in own_tensors(model).items() if tensor.requires_grad}
+
+
+def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
+    """The phase that `step` (from 0) belongs to, and its number within it."""
+    for phase in config.phases:
+        if step < phase.steps:
+            return phase, step
+        step -= phase.steps
+    raise IndexError(step)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then what `config.decay` says, in each phase anew."""
+    phase, index = phase_at(config, step)
+    done = index / phase.steps
+    shape = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        "tail": min(1.0, 2 * (1 - done)),
+        "exponential": 0.99 ** (index // 1000),
+    }
+    return phase.lr * min(1.0, (index + 1) / max(1, config.warmup)) * shape[config.decay]
+
+
+def optimizers_of(parameters: Sequence[nn.Parameter], config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Adam; or Muon for the kernels of convolutions, and Adam for all else. Each has some to work on."""
+    kernels = [p for p in parameters if p.ndim > 2 and config.optimizer == "muon"]
+    others = [p for p in parameters if p.ndim <= 2 or config.optimizer == "adam"]
+    muon = [Muon(kernels)] if kernels else []
+    adam = [torch.optim.Adam(others, lr=0.0, betas=(config.beta1, 0.999), fused=True)] if others else []
+    return muon + adam
+
+
+class MovingAverage:
+    """Exponential moving average of named tensors; the decay warms up, so that early weights are forgotten."""
+
+    def __init__(self, decay: float, tensors: dict[str, torch.Tensor]):
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def update(self, tensors: dict[str, torch.Tensor], step: int) -> None:
+        """Move towards `tensors` after optimiser step `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.tensors.values()), [tensors[n] for n in self.tensors], 1 - decay)
+
+
+class State:
+    """What a checkpoint holds: step, tensors, their moving average, optimisers, time spent, losses not yet logged.
+
+    round, began: which round of gathering states this is, and the averaged weights at its beginning, that they were
+    gathered with; precision: what it is computed in, to the end, wherever it goes on.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, precision: str):
+        self.objectives = objectives_of(model, config)
+        self.parameters, self.tensors = trainable(model), own_tensors(model)
+        self.average = MovingAverage(config.ema, self.parameters)
+        named = self.parameters.items()
+        groups = ([p for n, p in named if n.startswith(prefix)] for prefix in self.objectives)
+        self.optimizers = [optimizers_of(group, config) for group in groups]
+        self.step, self.spent, self.pending = 0, Spent(), []
+        self.round, self.began = -1, {}
+        self.precision = precision
+
+    def begin_round(self, number: int) -> None:
+        """From now on states are gathered with the weights as they are, until the next round."""
+        if number != self.round:
+            self.round, self.began = number, {n: tensor.clone() for n, tensor in self.average.tensors.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint below `folder/last`."""
+        content = {
+            "step": self.step,
+            "spent": list(self.spent),
+            "model": {name: tensor.detach() for name, tensor in self.tensors.items()},
+            "ema": self.average.tensors,
+            "optimizers": [optimizer.state_dict() for optimizer in chain(*self.optimizers)],
+            "pending": self.pending,
+            "round": self.round,
+            "began": self.began,
+            "precision": self.precision,
+        }
+        save_checkpoint(folder / "last", self.step, content)
+
+    def restore(self, folder: Path) -> None:
+        """Take the newest whole checkpoint of `folder`, if there is one, and cut the log back to its step."""
+        content = load_checkpoint(folder / "last")
+        if content is not None:
+            shapes = ({n: p.shape for n, p in tensors.items()} for tensors in (content["model"], self.tensors))
+            if next(shapes) != next(shapes) or not {"optimizers", "spent"} <= set(content):
+                raise TrainingError(f"{folder}: the checkpoint is of another network; delete the folder to train anew")
+            _copy(content["model"], self.tensors)
+            _copy(content["ema"], self.average.tensors)
+            for optimizer, state in zip(chain(*self.optimizers), content["optimizers"]):
+                optimizer.load_state_dict(state)
+            self.step, self.spent, self.pending = content["step"], Spent(*content["spent"]), list(content["pending"])
+            self.round, self.began = content.get("round", -1), content.get("began", {})
+            self.precision = content.get("precision", self.precision)
+        _cut_log(folder, self.step)
+
+
+@contextmanager
+def holding(tensors: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> Iterator[None]:
+    """For a while `tensors` have the values of `others`."""
+    own = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    _copy(others, tensors)
+    try:
+        yield
+    finally:
+        _copy(own, tensors)
+
+
+@torch.no_grad()
+def _copy(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
+
+
+def train(
+    model: nn.Module,
+    data: PreparedData,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    noise_steps: int,
+    seed: int,
+    precision: str = "auto",
+    accelerator: Accelerator | None = None,
+) -> Iterator[Stats]:
+    """Train `model` on `data` and yield `Stats` every `LOG_EVERY` steps; the caller shows them or stops early.
+
+    noise_steps: of the schedule; times `t` are drawn below it. Goes on from the last checkpoint in `folder/last`. At
+    the end `model` holds the EMA weights, and `folder/cost.json` says what it took. precision: `auto` is what is faster
+    on this machine; a training that goes on keeps that which it began with. Raises `TrainingError` where the
+    loss is not finite.
+    """
+    accelerator = accelerator or Accelerator()
+    forget_peak(accelerator.device)
+    model.to(accelerator.device).train()
+    state = State(model, config, fastest_precision(accelerator.device) if precision == "auto" else precision)
+    state.restore(folder)
+    before = state.spent - Spent.now()
+
+    pool = None
+
+    def gathered(step: int) -> Pool:
+        """The states to train on in this step; gathered anew where a round begins, or goes on after a kill."""
+        nonlocal pool
+        state.begin_round(config.round(step))
+        if pool is None or pool.round != state.round:
+            pool = None  # two would be twice the memory
+            size = phase_at(config, step)[0].patch or data.config.shape
+            options = (model, data, config.states, seed, accelerator.device)
+            with holding(state.parameters, state.began), autocast(accelerator.device, state.precision):
+                model.eval()
+                if step == config.steps_alone and model.linear is not None:
+                    fit_linear(*options)
+                pool = Pool.gather(*options, size, state.round)
+                model.train()
+        return pool
+
+    def batch_of(step: int, part: int) -> tuple[Batch | Visit, Box | None]:
+        phase, _ = phase_at(config, step)
+        first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
+        numbers = range(first, first + phase.batch)
+        options = (seed, step, noise_steps, neighbourhood(model), config.move_every)
+        if phase.alone:
+            batch = data.batch(numbers, phase.patch, *options, model.align).to(accelerator.device)
+            return without_experts(model, batch, data.task.nearest), None
+        if config.states:
+            return gathered(step).batch(numbers, seed, step, accelerator.device), None
+        batch = data.batch(numbers, phase.crop, *options)
+        return batch.to(accelerator.device), loss_box(model, phase, batch.x0.shape[2:], seed, step)
+
+    for step in range(state.step, config.steps):
+        torch.manual_seed(mix_seed(seed, step, accelerator.process_index, "dropout"))
+        rate = learning_rate(config, step)
+        batches = [batch_of(step, part) for part in range(config.accumulate)]
+        losses = []
+        for loss, optimizers in zip(state.objectives.values(), state.optimizers):
+            loss = autocast(accelerator.device, state.precision)(loss)
+            parts = [partial(loss, batch, config, box) for batch, box in batches]
+            losses.append(_optimise(optimizers, accelerator, rate, parts))
+        state.pending.append(torch.stack(losses).sum())
+        state.average.update(state.parameters, step)
+        state.step, state.spent = step + 1, before + Spent.now()
+        last = state.step == config.steps
+        due = {"log": last or state.step % LOG_EVERY == 0, "save": last or state.step % config.save_every == 0}
+        mean = float(torch.stack(state.pending).mean()) if any(due.values()) else 0.0
+        if not math.isfinite(mean):
+            raise TrainingError(f"{folder}: the loss is {mean} at step {state.step}; lower the learning rate")
+        if due["log"]:
+            state.pending.clear()
+            if accelerator.is_main_process:
+                _log(folder, state.step, mean, rate)
+            yield Stats(state.step, config.steps, mean, rate)
+        if due["save"] and accelerator.is_main_process:
+            state.save(folder)
+    if accelerator.is_main_process:
+        parameters = sum(p.numel() for p in state.parameters.values())
+        write_cost(folder, state.spent, accelerator.device, parameters, peak_memory(accelerator.device))
+    _copy(state.average.tensors, state.parameters)
+    model.eval()
+
+
+def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Callable[[], torch.Tensor]]):
+    """One optimiser step on the mean of `losses`, one a batch; returns it, detached.
+
+    Several processes average their gradients here: a model with several objectives fits no wrapper that would.
+    """
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    parameters = [p for group in groups for p in group["params"]]
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    total = torch.zeros((), device=accelerator.device)
+    for compute in losses:
+        loss = compute() / len(losses)
+        loss.backward(inputs=parameters)  # a generator's loss goes through the discriminator, and is not to change it
+        total += loss.detach()
+    if accelerator.num_processes > 1:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients])):
+            gradient.copy_(part.view_as(gradient))
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    for group in groups:
+        group["lr"] = rate
+    for optimizer in optimizers:
+        optimizer.step()
+    return total
+
+
+def _log(folder: Path, step: int, loss: float, rate: float) -> None:
+    path = folder / "log.csv"
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", newline="") as file:
+        rows = [("step", "loss", "lr")] if new else []
+        csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
+
+
+def _cut_log(folder: Path, step: int) -> None:
+    """Drop the rows after the checkpoint: they are written again."""
+    path = folder / "log.csv"
+    if path.exists():
+        rows = list(csv.reader(io.StringIO(path.read_text())))
+        kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
+        out = io.StringIO(newline="")
+        csv.writer(out, lineterminator="\n").writerows(kept)
+        write_atomically(path, out.getvalue().encode())

@@ -1,0 +1,238 @@
+"""Run folders: where they are, what is in them, and `load_or_train`.
+
+`<runs>/<preset>/<stage>-<task>-<name>-<hash8>/` holds config.json, log.csv, last/ (for resuming) and, once
+training has ended, model.safetensors (EMA weights). Weights shipped with the package have the same layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from accelerate import Accelerator
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ..data.prepared import PreparedData
+from ..data.tasks import Task, task_named
+from ..diffusion.sampler import mix_seed
+from ..models.autoencoder import SliceAutoencoder
+from ..models.experts import SliceExpert, VolumeDenoiser, channels_in
+from ..models.fusion import Fusion
+from ..models.i2sb import Bridge, BridgeSchedule
+from ..models.make_a_volume import LatentDiffusion, VolumetricDiffusion
+from ..models.pix2pix import Pix2pix
+from ..models.regression import Regression
+from ..models.segmentation import Segmenter
+from ..networks.lifting import SliceNet, VolumeNet
+from ..networks.unet import UNet
+from ..support.places import default_runs
+from ..support.progress import follow
+from .checkpoints import write_atomically
+from .config import ConfigError, RunConfig, load_config, to_dict
+from .loop import own_tensors, train
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+
+
+def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.Module:
+    """The model of a run with fresh weights. experts: the models of the runs that it builds on; None: fresh too."""
+    task = task_named(config.task)
+    if experts is None:
+        experts = [build(expert) for expert in config.experts]
+    read_own_conditions(experts, config.experts, config.task)
+    torch.manual_seed(own_seed(config))
+    return BUILDERS[config.stage](config, task, experts)
+
+
+def own_seed(config: RunConfig) -> int:
+    """The seed of a run's weights and draws: networks of different names have nothing in common."""
+    return mix_seed(config.seed, config.name)
+
+
+def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: str) -> None:
+    """Tell experts that were trained for another task which channels of the conditions of `task` are theirs."""
+    for model, run in zip(models, runs):
+        if run.task != task:
+            model.reads = task_named(task).channels_of(task_named(run.task))
+
+
+def _body(config: RunConfig, channels: int) -> SliceNet | VolumeNet:
+    net = UNet(3 if config.plane is None else 2, channels, 1, config.unet)
+    return VolumeNet(net) if config.plane is None else SliceNet(net, config.plane)
+
+
+def _expert(config: RunConfig, task: Task, experts) -> nn.Module:
+    net = UNet(2, channels_in(len(task.conditions), config.slab), 1, config.unet)
+    return SliceExpert(net, config.plane, config.diffusion.schedule, config.prediction, config.slab)
+
+
+def _fusion(config: RunConfig, task: Task, experts) -> nn.Module:
+    project = task.project if task.measured else None
+    return Fusion(experts, len(task.conditions), config.unet, config.fusion, project)
+
+
+def _volume(config: RunConfig, task: Task, experts) -> nn.Module:
+    net = UNet(3, channels_in(len(task.conditions)), 1, config.unet)
+    return VolumeDenoiser(net, config.diffusion.schedule, config.prediction)
+
+
+def _regression(config: RunConfig, task: Task, experts) -> Regression:
+    return Regression(_body(config, Regression.channels_in(len(task.conditions))))
+
+
+def _pix2pix(config: RunConfig, task: Task, experts) -> nn.Module:
+    return Pix2pix(_regression(config, task, experts), len(task.conditions), config.unet.base)
+
+
+def _bridge(config: RunConfig, task: Task, experts) -> nn.Module:
+    body = _body(config, channels_in(len(task.conditions)))
+    return Bridge(body, task.nearest, BridgeSchedule(config.diffusion.steps), stochastic=not config.ode)
+
+
+def _autoencoder(config: RunConfig, task: Task, experts) -> nn.Module:
+    return SliceAutoencoder(config.autoencoder, config.plane, len(task.contrasts))
+
+
+def _latent(config: RunConfig, task: Task, experts) -> nn.Module:
+    channels = experts[0].latent_channels
+    net = UNet(2, channels * (1 + len(task.conditions)), channels, config.unet)
+    return LatentDiffusion(experts[0], net, config.diffusion.schedule, config.prediction)
+
+
+def _segmentation(config: RunConfig, task: Task, experts) -> nn.Module:
+    return Segmenter(len(task.conditions), config.segmenter)
+
+
+def _volumetric(config: RunConfig, task: Task, experts) -> nn.Module:
+    return VolumetricDiffusion(experts[0])
+
+
+# The model of each stage of `config.STAGES`, from a run's configuration, its task and the models that it builds on.
+BUILDERS = {
+    "expert": _expert,
+    "fusion": _fusion,
+    "volume": _volume,
+    "regression": _regression,
+    "pix2pix": _pix2pix,
+    "bridge": _bridge,
+    "autoencoder": _autoencoder,
+    "latent": _latent,
+    "volumetric": _volumetric,
+    "segmentation": _segmentation,
+}
+
+
+def find(config: RunConfig, runs: Path) -> Path | None:
+    """The folder that holds the finished weights of this very configuration: among the runs, else shipped."""
+    folders = (root / config.folder for root in (Path(runs), SHIPPED))
+    return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
+
+
+def weights_digest(config: RunConfig, runs: Path) -> str:
+    """Eight hexadecimal digits over the weights of a finished run and of those that it builds on."""
+    contents = [(find(config, runs) / "model.safetensors").read_bytes()]
+    contents += [weights_digest(expert, runs).encode() for expert in config.experts]
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:8]
+
+
+def load(config: RunConfig, runs: Path) -> nn.Module:
+    """The trained model of a run, with what it builds on, ready for inference on the CPU.
+
+    Raises `FileNotFoundError` where the weights are not there.
+    """
+    model = _build_on_experts(config, runs)
+    _load_weights(model, config, runs)
+    return model.eval()
+
+
+def _build_on_experts(config: RunConfig, runs: Path) -> nn.Module:
+    """`build`, on trained experts."""
+    return build(config, [load(expert, runs) for expert in config.experts])
+
+
+def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
+    """The model in a run folder and its configuration; experts are looked for beside it and among the shipped."""
+    folder = Path(folder)
+    config = load_config(folder / "config.json")
+    return load(config, folder.resolve().parent.parent), config
+
+
+def resolve(run: str) -> Path:
+    """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr-ours`.
+
+    Raises `FileNotFoundError` where none fits, `ConfigError` where several do.
+    """
+    if (Path(run) / "config.json").is_file():
+        return Path(run)
+    for root in (default_runs(), SHIPPED):
+        fitting = sorted(p.parent for p in root.glob("*/*/model.safetensors") if p.parent.name.startswith(run))
+        if len(fitting) > 1:
+            raise ConfigError(f"'{run}' fits several runs: {', '.join(str(f) for f in fitting)}; give one of them")
+        if fitting:
+            return fitting[0]
+    raise FileNotFoundError(f"{run}: neither a run folder nor the beginning of a trained run's name")
+
+
+def load_or_train(
+    config: RunConfig, runs: Path, *, precision: str = "auto", accelerator: Accelerator | None = None
+) -> nn.Module:
+    """The trained model of `config`; trains what is missing, experts first, and goes on after a kill.
+
+    Two processes that ask for the same run do not train it twice: the second waits for the first. (The processes
+    of one job on several GPUs train it together, without the lock.)
+    """
+    accelerator = accelerator or Accelerator()
+    for expert in config.experts:
+        load_or_train(expert, runs, precision=precision, accelerator=accelerator)
+    if find(config, runs) is None:
+        folder = Path(runs) / config.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock") if accelerator.num_processes == 1 else nullcontext():
+            if find(config, runs) is None:
+                _train(config, runs, folder, precision, accelerator)
+    return load(config, runs)
+
+
+def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelerator: Accelerator) -> None:
+    write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
+    data = PreparedData(config.data, "train", task_named(config.task))
+    model = _build_on_experts(config, runs)
+    options = {"seed": own_seed(config), "precision": precision, "accelerator": accelerator}
+    options["noise_steps"] = config.diffusion.steps
+    kind = "" if config.name.startswith(config.stage) else f"{config.stage} "
+    training = train(model, data, config.train, folder, **options)
+    for _ in follow(training, f"training {kind}{config.name} ({config.task})", config.train.steps):
+        pass
+    if accelerator.is_main_process:
+        save_weights(folder, model, config)
+    accelerator.wait_for_everyone()
+
+
+def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
+    """Write model.safetensors: the run's own tensors, without those of the runs that it builds on."""
+    tensors = {n: v.detach().cpu().contiguous() for n, v in own_tensors(model).items()}
+    write_atomically(folder / "model.safetensors", save(tensors, {"run": config.identity}))
+
+
+def _load_weights(model: nn.Module, config: RunConfig, runs: Path) -> None:
+    folder = find(config, runs)
+    if folder is None:
+        raise FileNotFoundError(f"{Path(runs) / config.folder}: no trained weights here; train this run first")
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path}: corrupt weights ({error}); delete the file to restore it from last/") from None
+    own = own_tensors(model)
+    if set(own) != set(tensors) or any(own[n].shape != tensors[n].shape for n in own):
+        raise ConfigError(f"{path}: these weights are not of the network that config.json describes")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])

@@ -1,0 +1,36 @@
+"""Copy finished runs into the package: `python -m diffens_core.training.ship runs/demo/*`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+
+from .checkpoints import write_atomically
+from .config import load_config
+from .runs import SHIPPED
+
+
+def ship(folder: Path) -> Path:
+    """Write configuration, log, cost and weights of a run below `diffens_core/weights/`, those of networks in float16.
+
+    A least-squares fit stays in float32: its terms are alike and cancel, and it is small.
+    """
+    config = load_config(folder / "config.json")
+    out = SHIPPED / config.folder
+    for name in ("config.json", "log.csv", "cost.json"):
+        write_atomically(out / name, (folder / name).read_bytes())
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {n: v if n.startswith("linear.") else v.to(torch.float16) for n, v in found.items()}
+        write_atomically(out / "model.safetensors", save(tensors, file.metadata()))
+    return out
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        shipped = ship(Path(argument))
+        print(f"{shipped.name}: {(shipped / 'model.safetensors').stat().st_size / 1e6:.2f} MB")

@@ -1,0 +1,229 @@
+"""The states that a fusion's own sampler meets, gathered to train on (stage 2).
+
+A fusion that learns from true images with noise meets something else when it samples: its own estimates with noise
+(exposure bias). And most of such a training runs frozen experts again and again. Here a training head is followed along
+the sampler's own trajectory. In each step the experts run once over the whole head, and some patches of what they say
+are kept, with the truth; the 3D network then takes many steps on these patches. From time to time the patches are
+gathered anew, along trajectories that the fusion itself has corrected by then.
+
+Such states are few, as experts are slow, and a network that sees a few places again and again learns what it was shown
+there: whichever optimiser and width, it gains no more from steps than from states. What it can know without experts it
+learns before, from fresh places in every step (`without_experts`).
+
+What is minimised is the error of the estimate as the sampler uses it: clamped, and projected onto what was measured;
+where nothing was, its distance from the truth with the contrast of the average (`contrast.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from ..data.planes import Box, fitting_box
+from ..data.prepared import Batch, Pair, PreparedData
+from ..data.tasks import task_named
+from ..diffusion.sampler import ddim_step, mix_seed, noise_for, noise_levels, timesteps
+from ..models.fusion import Fused, Fusion, Lifted
+from ..models.linear import NormalEquations
+from ..networks.inputs import brain_box, brain_channel, coordinates
+from ..support.progress import Progress
+from .config import RunConfig, StatesConfig
+
+VOXELS = 20_000  # of each state that the least-squares fit looks at
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A state that was met, or a patch of one, or a batch of these: what it is, what the experts say of it, the truth.
+
+    x0, xt: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; t: [B] int64. If the fusion keeps contrast,
+    `x0` is the truth with that of the average in this state.
+    """
+
+    x0: torch.Tensor
+    xt: torch.Tensor
+    y: torch.Tensor
+    coords: torch.Tensor
+    t: torch.Tensor
+    lifted: Lifted
+
+    def loss(self, fusion: Fusion) -> torch.Tensor:
+        """Mean squared error, within the head, of the clean estimate that the sampler makes of the fusion's answer."""
+        fused = fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
+        error = (self.estimate(fusion, fused.eps) - self.x0) * (brain_channel(self.y) > 0)
+        return error.square().mean()
+
+    def fused(self, fusion: Fusion) -> Fused:
+        """The fusion's answer for a whole head."""
+        return fusion.refine_head(self.lifted, self.xt, self.y, self.t, self.coords)
+
+    def estimate(self, fusion: Fusion, eps: torch.Tensor) -> torch.Tensor:
+        """The clean estimate [B, 1, X, Y, Z] that the sampler makes of `eps`: clamped and projected."""
+        return fusion.estimate(fusion.schedule.x0_from_eps(eps, self.xt, self.t), self.y)
+
+    def cut(self, fusion: Fusion, box: Box) -> Visit:
+        """The part within a box as `Lifted.cut` asks for; a view of the same memory."""
+        own = {name: getattr(self, name)[..., *box] for name in ("x0", "xt", "y", "coords")}
+        return Visit(**own, t=self.t, lifted=self.lifted.cut(fusion, box))
+
+    def to(self, device) -> Visit:
+        """The same on another device."""
+        own = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "lifted"}
+        return Visit(**own, lifted=self.lifted.map(lambda v: v.to(device)))
+
+
+@dataclass(frozen=True)
+class Head:
+    """A training head, or its mirror image. x0: [1, 1, X, Y, Z]; y: [1, C, X, Y, Z]; coords: [1, 3, X, Y, Z]."""
+
+    x0: torch.Tensor
+    y: torch.Tensor
+    coords: torch.Tensor
+
+    @classmethod
+    def of(cls, pair: Pair, mirror: bool, device) -> Head:
+        parts = (pair.x0[None], pair.y[None], coordinates(pair.x0.shape[1:]))
+        return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
+
+    def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
+        """Run the experts on the state `xt` at step `t`."""
+        step = torch.tensor([t], device=xt.device)
+        lifted = fusion.lift(xt, self.y, step, self.coords)
+        x0 = fusion.with_kept_contrast(self.x0, fusion.average_x0(lifted, xt, step), self.y)
+        return Visit(x0, xt, self.y, self.coords, step, lifted)
+
+
+def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
+    """States at which the sampler would be if experts answered with channel `nearest` of `y`, whatever they saw.
+
+    They cost nothing, so that no two need be of the same place: the 3D network learns from these what it can know by
+    itself, before it is shown the few that experts have been run on. A contrast that is kept is that of this channel,
+    window by window.
+    """
+    known = batch.y[:, [nearest]]
+    xt = fusion.schedule.add_noise(fusion.estimate(known, batch.y), batch.eps, batch.t)
+    eps = fusion.schedule.eps_from_x0(known, xt, batch.t)
+    start = None if fusion.linear is None else torch.zeros_like(known)
+    lifted = Lifted(torch.stack([eps] * len(fusion.experts)), [], start)
+    x0 = fusion.with_kept_contrast(batch.x0, known, batch.y)
+    return Visit(x0, xt, batch.y, batch.coords, batch.t, lifted)
+
+
+def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
+    """Every state that the sampler meets on its way from `noise` [1, 1, X, Y, Z]: `sampler.ddim`, seen from within.
+
+    answer: `eps` for a visit; it is not asked at the last state, from which the sampler goes nowhere.
+    """
+    xt = noise
+    for t, after in noise_levels(fusion.schedule, times):
+        visit = head.visit(fusion, xt, t)
+        yield visit
+        if after < 1.0:
+            x0_hat = visit.estimate(fusion, answer(visit))
+            xt = ddim_step(fusion.schedule, xt, x0_hat, t, after, 0.0, None)
+
+
+def true_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
+    """The true image at the same noise levels, which no sampler meets: what the paper trains on."""
+    for t in times:
+        yield head.visit(fusion, fusion.schedule.add_noise(head.x0, noise, torch.tensor([t])), t)
+
+
+@torch.no_grad()
+def follow_heads(
+    fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, round: int, note: str, answer
+) -> Iterator[tuple[Visit, int, torch.Generator]]:
+    """Every state of trajectories of `config.heads` heads, moved and mirrored at random; heads take turns by round.
+
+    With each comes how many its trajectory has, and a generator for what is drawn of it. Every other trajectory has
+    times of its own, so that all noise levels are visited.
+    """
+    bar = Progress(note, config.heads)
+    for k in range(config.heads):
+        number = round * config.heads + k
+        draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
+        pair = data.moved(number % len(data), draw)
+        head = Head.of(pair, bool(torch.rand(1, generator=draw) < 0.5), device)
+        noise = noise_for(pair.subject, [0], mix_seed(seed, number), head.x0.shape[2:], device)
+        times = timesteps(fusion.schedule, config.steps)
+        if (number // len(data) + number) % 2:
+            times = shifted(times, fusion.schedule.steps, draw)
+        for visit in (true_states if config.true else own_states)(fusion, head, noise, times, answer):
+            yield visit, len(times), draw
+        bar.update(k + 1, pair.subject)
+
+
+def shifted(times: list[int], steps: int, draw: torch.Generator) -> list[int]:
+    """The first of the `times`, then all of them moved down together by a random part of their distance."""
+    shift = float(torch.rand(1, generator=draw)) * steps / len(times)
+    later = [int(t - shift) for t in times]
+    return sorted({times[0], *(t for t in later if t >= 0)}, reverse=True)
+
+
+def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device) -> None:
+    """Fit the linear correction to what the average of the experts leaves, on the states that the average meets."""
+    equations = NormalEquations(fusion.linear)
+    config = replace(config, heads=config.fit)
+    follow = (fusion, data, config, mix_seed(seed, "fit"), device, 0, "least squares")
+    for visit, _, draw in follow_heads(*follow, answer=lambda visit: visit.lifted.eps_planes.mean(0)):
+        head = torch.nonzero((brain_channel(visit.y) > 0).flatten()).flatten().cpu()
+        where = head[torch.randperm(len(head), generator=draw)[:VOXELS]].to(device)
+        points, around = fusion.linear_inputs(visit.lifted, visit.xt, visit.y, visit.t)
+        left = (visit.x0 - points[0].mean(1, keepdim=True)).flatten()[where]
+        equations.add(fusion.linear.rows(points, around, where), left, visit.t)
+    equations.solve()
+
+
+class Pool:
+    """Patches of the states of one round, about `config.patches` of them."""
+
+    def __init__(self, patches: list[Visit], round: int):
+        self.patches, self.round = patches, round
+
+    @classmethod
+    def gather(
+        cls, fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, size, round: int
+    ) -> Pool:
+        """Follow trajectories of the fusion as it is; of each state keep as many patches of `size`.
+
+        They lie anywhere in the box around the head, so that normalisation layers see as much background as in all of
+        it.
+        """
+        patches = []
+        each = config.patches / config.heads
+        follow = (fusion, data, config, seed, device, round, f"states, round {round + 1} of {config.rounds}")
+        for visit, count, draw in follow_heads(*follow, answer=lambda visit: visit.fused(fusion).eps):
+            wanted = each / count
+            inner = brain_box(visit.y, fusion.align)
+            for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
+                box = fitting_box(visit.x0.shape[2:], size, fusion.align, draw, inner)
+                patches.append(collate([visit.cut(fusion, box)]).to("cpu"))  # a copy, not a view of all the state
+        return cls(patches, round)
+
+    def batch(self, numbers: range, seed: int, step: int, device) -> Visit:
+        """Random patches for the given sample numbers of one training step."""
+        generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in numbers)
+        chosen = [int(torch.randint(len(self.patches), (1,), generator=g)) for g in generators]
+        return collate([self.patches[i] for i in chosen]).to(device)
+
+
+def pool_gib(run: RunConfig) -> float:
+    """Memory in GiB that the states of a fusion take while it trains; in bf16 the experts' maps take half."""
+    patch = run.train.phases[0].patch or run.data.shape
+    voxels = math.prod(min(size, n) for size, n in zip(patch, run.data.shape))
+    conditions = len(task_named(run.task).conditions)
+    maps = sum(expert.unet.base * m / 4**k for expert in run.experts for k, m in enumerate(expert.unet.mult))
+    volumes = 2 + conditions + 3 + len(run.experts) + run.fusion.linear  # x0, xt, y, coords, eps_planes, start
+    return run.train.states.patches * voxels * 4 * (volumes + maps * run.fusion.features) / 2**30
+
+
+def collate(visits: Sequence[Visit]) -> Visit:
+    """One batch of several."""
+    own = {name: torch.cat([getattr(v, name) for v in visits]) for name in ("x0", "xt", "y", "coords", "t")}
+    lifted = [v.lifted for v in visits]
+    feats = [[torch.cat(maps) for maps in zip(*levels)] for levels in zip(*(one.feats for one in lifted))]
+    start = None if lifted[0].start is None else torch.cat([one.start for one in lifted])
+    return Visit(**own, lifted=Lifted(torch.cat([one.eps_planes for one in lifted], dim=1), feats, start))
