@@ -11,7 +11,8 @@ from .data.tasks import TASKS, task_named
 from .data.volumes import VolumeError
 from .experiment.presets import preset_named
 from .support.device import PRECISIONS
-from .training.config import ConfigError, load_config
+from .support.settings import ConfigError
+from .training.config import load_config
 from .training.loop import TrainingError
 
 

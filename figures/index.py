@@ -15,7 +15,7 @@ from pathlib import Path
 import jupytext
 from PIL import Image
 
-from diffens_core.training.checkpoints import write_atomically
+from diffens_core.support.files import write_atomically
 
 from .pages import Page, pages_of
 from .plan import Plan

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import pandas as pd
 import torch.nn as nn
 
+from diffens_core.data.prepared import DataConfig
 from diffens_core.experiment.methods import method_named
 from diffens_core.experiment.presets import preset_named
 from diffens_core.experiment.setting import Setting
 from diffens_core.networks.unet import ResBlock
-from diffens_core.training.config import DataConfig, RunConfig
+from diffens_core.training.config import RunConfig
 from diffens_core.training.runs import build
 
 NETWORKS = {"2D": "palette-axial", "3D": "ours-tpdm", "3D small": "ours-small"}

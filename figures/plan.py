@@ -25,9 +25,10 @@ from diffens_core.evaluation.report import TRUTH, evaluation_name, read_reports,
 from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import method_named
 from diffens_core.experiment.presets import preset_named
+from diffens_core.support.files import write_atomically
 from diffens_core.support.places import home
-from diffens_core.training.checkpoints import write_atomically
-from diffens_core.training.config import ConfigError, RunConfig, to_dict
+from diffens_core.support.settings import ConfigError, to_dict
+from diffens_core.training.config import RunConfig
 from diffens_core.training.runs import SHIPPED, find
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")

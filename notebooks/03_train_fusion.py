@@ -53,7 +53,8 @@ from diffens_core.evaluation.evaluate import by_subject, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.training.runs import build
 from diffens_core.diffusion.sampler import noise_for
-from diffens_core.training.states import Head, own_states, pool_gib, true_states
+from diffens_core.training.states import Head, own_states, true_states
+from diffens_core.training.config import pool_gib
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]

@@ -48,7 +48,9 @@ from accelerate import Accelerator
 from diffens_core.show import plots
 
 from diffens_core.diffusion import gaussians as theory
-from diffens_core.training.config import FusionConfig, Phase, TrainConfig, UNetConfig
+from diffens_core.models.fusion import FusionConfig
+from diffens_core.training.loop import Phase, TrainConfig
+from diffens_core.networks.unet import UNetConfig
 from diffens_core.models.fusion import Fusion
 from diffens_core.support.progress import follow
 from diffens_core.diffusion.sampler import ddim

@@ -7,8 +7,8 @@ import torch
 from grids import average, blocks, grid, save
 from tiny import SHAPE, expert_config, fusion_config, make_head, wake, write_prepared
 
+from diffens_core.support.settings import to_dict
 from diffens_core.training import runs
-from diffens_core.training.config import to_dict
 
 torch.set_num_threads(1)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import NET, SHAPE, make_inputs, wake, write_prepared
 
+from diffens_core.data.planes import coordinates
 from diffens_core.data.prepared import Batch, PreparedData, describe_data
 from diffens_core.data.tasks import task_named
 from diffens_core.diffusion.sampler import trajectory
@@ -14,12 +15,11 @@ from diffens_core.experiment.setting import Setting
 from diffens_core.models.i2sb import Bridge, BridgeSchedule
 from diffens_core.models.pix2pix import L1_WEIGHT, Pix2pix
 from diffens_core.models.regression import Regression
-from diffens_core.networks.inputs import coordinates
 from diffens_core.networks.lifting import SliceNet, VolumeNet
 from diffens_core.networks.unet import UNet
+from diffens_core.support.settings import ConfigError
 from diffens_core.training import runs
-from diffens_core.training.config import ConfigError, Phase, TrainConfig
-from diffens_core.training.loop import objectives_of, train
+from diffens_core.training.loop import Phase, TrainConfig, objectives_of, train
 
 TRAIN = TrainConfig((Phase(1, 1, 1e-3),), loss="eps")
 

@@ -11,8 +11,8 @@ from tiny import SHAPE, expert_config, make_head, wake
 from diffens_core.cli import main
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.experiment.setting import Setting
+from diffens_core.support.settings import to_dict
 from diffens_core.training import runs
-from diffens_core.training.config import to_dict
 
 
 def refused(capsys, code, out, complaint):

@@ -7,17 +7,11 @@ import pytest
 from tiny import expert_config, fusion_config
 
 from diffens_core.experiment.presets import PRESETS, preset_named
-from diffens_core.training.config import (
-    ConfigError,
-    Phase,
-    RunConfig,
-    StatesConfig,
-    TrainConfig,
-    UNetConfig,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from diffens_core.networks.unet import UNetConfig
+from diffens_core.support.settings import ConfigError, from_dict, to_dict
+from diffens_core.training.config import RunConfig, load_config
+from diffens_core.training.loop import Phase, TrainConfig
+from diffens_core.training.states import StatesConfig
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from tiny import NET, SHAPE, fusion_config, make_expert, make_fusion, make_input
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
 from diffens_core.models.contrast import with_contrast_of
-from diffens_core.models.fusion import Fusion
+from diffens_core.models.fusion import Fusion, FusionConfig
 from diffens_core.networks.inputs import brain_channel
-from diffens_core.training.config import ConfigError, FusionConfig, StatesConfig
-from diffens_core.training.states import Head, without_experts
+from diffens_core.support.settings import ConfigError
+from diffens_core.training.states import Head, StatesConfig, without_experts
 
 
 def affine_fit(average: torch.Tensor, x: torch.Tensor, inside: torch.Tensor) -> np.ndarray:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, write_prepared
 
 from diffens_core.data.measurement import block_average
+from diffens_core.data.planes import coordinates
 from diffens_core.data.prepared import PreparedData, describe_data, translated, widened
 from diffens_core.data.tasks import interpolate, task_named
 from diffens_core.data.volumes import VolumeError
-from diffens_core.diffusion.sampler import mix_seed
-from diffens_core.networks.inputs import coordinates
+from diffens_core.support.seeds import mix_seed
 
 
 @pytest.fixture

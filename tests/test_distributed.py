@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 from tiny import expert_config, fusion_config
 
-from diffens_core.training.config import StatesConfig, to_dict
+from diffens_core.support.settings import to_dict
 from diffens_core.training.runs import load_or_train
+from diffens_core.training.states import StatesConfig
 
 
 def with_batch(config, batch):

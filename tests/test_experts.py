@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_inputs, wake
 
-from diffens_core.data.planes import PLANES
+from diffens_core.data.planes import PLANES, coordinates
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
 from diffens_core.diffusion.sampler import ddim, timesteps, trajectory
@@ -21,11 +21,11 @@ from diffens_core.models.experts import (
     channels_in,
     random,
 )
-from diffens_core.models.fusion import Fusion
+from diffens_core.models.fusion import Fusion, FusionConfig
 from diffens_core.networks.borrowed import Borrowed
-from diffens_core.networks.inputs import coordinates, with_neighbours
-from diffens_core.networks.unet import UNet
-from diffens_core.training.config import ConfigError, FusionConfig, UNetConfig
+from diffens_core.networks.inputs import with_neighbours
+from diffens_core.networks.unet import UNet, UNetConfig
+from diffens_core.support.settings import ConfigError
 from diffens_core.training.loop import loss_box, neighbourhood
 
 plane = pytest.mark.parametrize("plane", PLANES)

@@ -5,7 +5,7 @@ import torch
 
 from diffens_core.evaluation import features
 from diffens_core.evaluation.features import MedicalNet
-from diffens_core.training.config import ConfigError
+from diffens_core.support.settings import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from data_prep.phantom import prepare_phantoms
 from diffens_core.evaluation.report import TRUTH, with_experts
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 from diffens_core.experiment.presets import preset_named
-from diffens_core.training.config import ConfigError
+from diffens_core.support.settings import ConfigError
 from figures import step
 from figures.index import _heading
 from figures.networks import hyperparameters, layers

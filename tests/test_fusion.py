@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from tiny import NET, make_expert, make_fusion, make_inputs, wake
 
 from diffens_core.data.measurement import project
-from diffens_core.data.planes import PLANES, random_box, whole_box
+from diffens_core.data.planes import PLANES, coordinates, random_box, whole_box
 from diffens_core.models.experts import Average
-from diffens_core.models.fusion import Fusion
-from diffens_core.networks.inputs import brain_box, coordinates
-from diffens_core.training.config import ConfigError, FusionConfig, UNetConfig
+from diffens_core.models.fusion import Fusion, FusionConfig
+from diffens_core.networks.inputs import brain_box
+from diffens_core.networks.unet import UNetConfig
+from diffens_core.support.settings import ConfigError
 
 plane_sets = st.lists(st.sampled_from(sorted(PLANES)), min_size=1, max_size=4)
 shapes = st.tuples(*[st.integers(2, 9)] * 3)

@@ -10,8 +10,7 @@ from diffens_core.data.tasks import Task
 from diffens_core.evaluation.metrics import image_metrics
 from diffens_core.evaluation.uncertainty import uncertainty, uncertainty_metrics
 from diffens_core.experiment.samples import sample
-from diffens_core.models.segmentation import Segmenter
-from diffens_core.training.config import SegmenterConfig
+from diffens_core.models.segmentation import Segmenter, SegmenterConfig
 
 pytestmark = [
     pytest.mark.gpu,

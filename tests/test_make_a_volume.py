@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, make_inputs, wake, write_prepared
 
-from diffens_core.data.planes import PLANES
+from diffens_core.data.planes import PLANES, coordinates
 from diffens_core.data.prepared import Batch, describe_data
 from diffens_core.data.tasks import task_named
-from diffens_core.diffusion.schedule import Schedule
-from diffens_core.models.autoencoder import SliceAutoencoder
+from diffens_core.diffusion.schedule import DiffusionConfig, Schedule
+from diffens_core.models.autoencoder import AutoencoderConfig, SliceAutoencoder
 from diffens_core.models.make_a_volume import (
     LatentDiffusion,
     SliceConv,
@@ -21,18 +21,10 @@ from diffens_core.models.make_a_volume import (
     across_slices,
     window_starts,
 )
-from diffens_core.networks.inputs import coordinates
-from diffens_core.networks.unet import Attention, UNet
-from diffens_core.training.config import (
-    AutoencoderConfig,
-    ConfigError,
-    DiffusionConfig,
-    Phase,
-    RunConfig,
-    TrainConfig,
-    UNetConfig,
-)
-from diffens_core.training.loop import own_tensors, trainable
+from diffens_core.networks.unet import Attention, UNet, UNetConfig
+from diffens_core.support.settings import ConfigError
+from diffens_core.training.config import RunConfig
+from diffens_core.training.loop import Phase, TrainConfig, own_tensors, trainable
 from diffens_core.training.runs import build, load_or_train
 
 AUTOENCODER = AutoencoderConfig(channels=(4, 8), blocks=1, latent_channels=3)

@@ -19,18 +19,14 @@ from diffens_core.experiment.experiment import Experiment
 from diffens_core.experiment.methods import ABLATIONS, METHODS, method_named
 from diffens_core.experiment.presets import PRESETS, Recipe
 from diffens_core.experiment.setting import Setting
+from diffens_core.models.fusion import FusionConfig
+from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.cost import read_cost
-from diffens_core.training.config import (
-    ConfigError,
-    FusionConfig,
-    Phase,
-    RunConfig,
-    StatesConfig,
-    UNetConfig,
-    from_dict,
-    to_dict,
-)
+from diffens_core.support.settings import ConfigError, from_dict, to_dict
+from diffens_core.training.config import RunConfig
+from diffens_core.training.loop import Phase
 from diffens_core.training.runs import SHIPPED, build, find
+from diffens_core.training.states import StatesConfig
 
 BASELINES = ["palette-3d", "unet-2d", "unet-3d", "pix2pix-2d", "pix2pix-3d", "i2sb"]
 ENSEMBLES = ["tpdm", "tosm", "madm", "ours-tpdm", "ours-tosm", "ours-madm", "ours-small"]

@@ -8,8 +8,8 @@ import torch.nn as nn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffens_core.training.config import ConfigError, Phase, TrainConfig
-from diffens_core.training.loop import optimizers_of
+from diffens_core.support.settings import ConfigError
+from diffens_core.training.loop import Phase, TrainConfig, optimizers_of
 from diffens_core.training.muon import Muon, orthogonalised
 
 

@@ -19,8 +19,8 @@ from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
 from diffens_core.networks.unet import UNetConfig
 from diffens_core.training import checkpoints, runs
-from diffens_core.training.config import StatesConfig
 from diffens_core.training.loop import train
+from diffens_core.training.states import StatesConfig
 
 STEPS = 40
 NET = UNetConfig(base=8, mult=(1, 2), blocks=1, dropout=0.2)  # dropout: random state that a resume must restore

@@ -8,8 +8,9 @@ from diffusers import DDIMScheduler
 from tiny import make_expert, make_inputs
 
 from diffens_core.data.measurement import block_average, project
-from diffens_core.diffusion.sampler import ddim, mix_seed, noise_for, timesteps
+from diffens_core.diffusion.sampler import ddim, noise_for, timesteps
 from diffens_core.diffusion.schedule import Schedule
+from diffens_core.support.seeds import mix_seed
 
 VOXELS = (2, 2, 2)
 SAMPLES, STEPS = 10_000, 500

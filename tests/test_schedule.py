@@ -7,8 +7,7 @@ from tiny import NET, make_expert, make_fusion, make_inputs
 from diffens_core.diffusion.sampler import ddim
 from diffens_core.diffusion.schedule import PREDICTIONS, Schedule
 from diffens_core.models.experts import Average
-from diffens_core.models.fusion import Fusion
-from diffens_core.training.config import FusionConfig
+from diffens_core.models.fusion import Fusion, FusionConfig
 
 TIMES = torch.arange(1000)
 

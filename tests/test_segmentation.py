@@ -21,15 +21,16 @@ from diffens_core.experiment.setting import Setting
 from diffens_core.models.segmentation import (
     WORST_HD95,
     Segmenter,
+    SegmenterConfig,
     published_segmenter,
     recovery,
     regions_of,
     segmentation_metrics,
     z_score,
 )
+from diffens_core.support.settings import ConfigError, from_dict, to_dict
 from diffens_core.training import runs
-from diffens_core.training.config import ConfigError, Phase, SegmenterConfig, TrainConfig, from_dict, to_dict
-from diffens_core.training.loop import train
+from diffens_core.training.loop import Phase, TrainConfig, train
 
 SMALL = SegmenterConfig(feature_size=12, attention=4, window=64)
 

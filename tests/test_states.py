@@ -14,19 +14,20 @@ from diffens_core.data.measurement import block_average
 from diffens_core.data.planes import fitting_box, whole_box
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
-from diffens_core.diffusion.sampler import ddim, mix_seed, noise_for, timesteps
+from diffens_core.diffusion.sampler import ddim, noise_for, timesteps
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.models.linear import LinearCorrection
 from diffens_core.networks.inputs import brain_box
+from diffens_core.support.seeds import mix_seed
 from diffens_core.training import runs, states
-from diffens_core.training.config import StatesConfig
+from diffens_core.training.config import pool_gib
 from diffens_core.training.states import (
     Head,
     Pool,
+    StatesConfig,
     collate,
     fit_linear,
     own_states,
-    pool_gib,
     shifted,
     true_states,
     without_experts,

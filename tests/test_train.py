@@ -15,12 +15,14 @@ from tiny import SHAPE, expert_config, fusion_config, make_expert, make_fusion, 
 from diffens_core.data.prepared import PreparedData, spread_step
 from diffens_core.data.tasks import task_named
 from diffens_core.diffusion.schedule import Schedule
+from diffens_core.networks.unet import UNetConfig
 from diffens_core.training import runs
 from diffens_core.training.checkpoints import load_checkpoint
-from diffens_core.training.config import Phase, TrainConfig, UNetConfig
 from diffens_core.training.loop import (
     MovingAverage,
+    Phase,
     State,
+    TrainConfig,
     TrainingError,
     denoising_loss,
     learning_rate,

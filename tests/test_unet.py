@@ -9,8 +9,7 @@ from diffens_core.experiment.presets import PRESETS
 from diffens_core.networks import narrow, unet
 from diffens_core.networks.narrow import conv3d, conv_of_repeated
 from diffens_core.networks.norm import LAYOUT, NormSilu, laid_out
-from diffens_core.networks.unet import Attention, UNet, joined, timestep_embedding
-from diffens_core.training.config import UNetConfig
+from diffens_core.networks.unet import Attention, UNet, UNetConfig, joined, timestep_embedding
 
 PAPER = PRESETS["paper"]
 TABLES = {  # dims, configuration, output channels, parameters with 5 input channels, widths

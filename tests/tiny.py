@@ -12,11 +12,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from diffens_core.data.prepared import describe_data
-from diffens_core.diffusion.schedule import Schedule
+from diffens_core.diffusion.schedule import DiffusionConfig, Schedule
 from diffens_core.models.experts import SliceExpert, channels_in
-from diffens_core.models.fusion import Fusion
-from diffens_core.networks.unet import UNet
-from diffens_core.training.config import DiffusionConfig, FusionConfig, Phase, RunConfig, TrainConfig, UNetConfig
+from diffens_core.models.fusion import Fusion, FusionConfig
+from diffens_core.networks.unet import UNet, UNetConfig
+from diffens_core.training.config import RunConfig
+from diffens_core.training.loop import Phase, TrainConfig
 
 NET = UNetConfig(base=8, mult=(1, 2), blocks=1)
 SHAPE = (24, 24, 20)

@@ -48,6 +48,12 @@ def whole_box(volume: torch.Tensor) -> Box:
     return tuple(slice(0, n) for n in volume.shape[-3:])
 
 
+def coordinates(shape, device=None) -> torch.Tensor:
+    """[1, 3, X, Y, Z], each axis from -1 to 1 over the whole volume, so that a crop knows where it lies."""
+    axes = [torch.linspace(-1.0, 1.0, n, device=device) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
 def random_box(shape, size, multiple: int, generator: torch.Generator) -> Box:
     """A box of `size` in `shape`, begun at multiples, so that coarse grids align; the border may cut it short."""
     places = [min(-(-max(0, n - s) // multiple), (n - 1) // multiple) + 1 for s, n in zip(size, shape)]

@@ -17,18 +17,27 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from ..diffusion.sampler import mix_seed
-from ..networks.inputs import coordinates
 from ..support.places import lengthen, shorten
-from ..training.config import DataConfig
+from ..support.seeds import mix_seed
 from .measurement import FACTOR, block_average, downsample
-from .planes import fitting_box, whole_box
+from .planes import coordinates, fitting_box, whole_box
 from .tasks import LABELS, TARGET, Task
 from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
 EVERYONE = "all"  # the subject of what is measured on a set of subjects
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which prepared data, at which resolution. `root` says where it lies and is no part of a run's identity."""
+
+    root: str
+    name: str
+    fingerprint: str
+    spacing: float
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from itertools import combinations
 import torch
 import torch.nn as nn
 
-from ..data.planes import plane_dim
+from ..data.planes import coordinates, plane_dim
 from ..data.prepared import Batch, spread_step
-from ..networks.inputs import coordinates
-from .sampler import mix_seed, noise_levels
+from ..support.seeds import mix_seed
+from .sampler import noise_levels
 from .schedule import Schedule
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..support.seeds import mix_seed
 from .schedule import Schedule
 
 Projection = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -111,12 +112,6 @@ def ddim_step(
     sigma = eta * np.sqrt((1 - after) / (1 - before) * (1 - before / after))
     xt = np.sqrt(after) * x0_hat + np.sqrt(max(0.0, 1 - after - sigma**2)) * eps
     return xt + sigma * torch.randn(xt.shape, generator=generator).to(xt) if sigma > 0 else xt
-
-
-def mix_seed(*parts: int | str) -> int:
-    """One 63-bit seed from several numbers and names: the same on every machine."""
-    words = [part if isinstance(part, int) else int.from_bytes(part.encode(), "little") for part in parts]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
 def noise_for(subject: str, samples: Sequence[int], seed: int, shape, device="cpu") -> torch.Tensor:

@@ -6,7 +6,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+
+from ..support.settings import ConfigError, at_least, one_of, option
 
 PREDICTIONS = ("v", "eps", "x0")
 
@@ -87,3 +91,24 @@ class Schedule:
 def unknown(prediction: str) -> ValueError:
     """What to raise for a prediction that is not one of `PREDICTIONS`."""
     return ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Noise schedule shared by every network of a run; kind: `linear` beta, or `cosine` (which has no use for beta)."""
+
+    steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+    kind: str = option("linear")
+
+    def __post_init__(self):
+        one_of("kind", self.kind, ("linear", "cosine"))
+        at_least("steps", self.steps, 1)
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise ConfigError(f"0 < beta_start <= beta_end < 1 must hold, not {self.beta_start}, {self.beta_end}")
+
+    @property
+    def schedule(self) -> Schedule:
+        """The table of noise levels that these settings mean."""
+        return Schedule(self.steps, self.beta_start, self.beta_end, self.kind)

@@ -12,9 +12,10 @@ import torch
 from huggingface_hub import hf_hub_download
 
 from ..models.segmentation import Segmenter
+from ..networks.published import published_weights
 from ..support.device import pick_device
-from ..training.checkpoints import digest, published_weights
-from ..training.config import ConfigError
+from ..support.files import digest
+from ..support.settings import ConfigError
 
 DOWNLOAD = "download"
 REPOSITORY, FILE = "TencentMedicalNet/MedicalNet-Resnet50", "resnet_50_23dataset.pth"

@@ -14,7 +14,7 @@ from ..data.tasks import SEGMENTATIONS
 from ..experiment.experiment import Experiment
 from ..models.segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
 from ..support.device import autocast, pick_device
-from ..training.checkpoints import digest
+from ..support.files import digest
 from .distributions import VoxelMeans, frechet_distance, mmd_rbf
 from .features import MedicalNet, SegmenterFeatures
 

@@ -12,8 +12,8 @@ from ..experiment.experiment import Experiment
 from ..experiment.samples import Samples, save_spread, save_translation
 from ..support.cost import read_cost
 from ..support.device import device_name, pick_device
+from ..support.files import write_atomically
 from ..support.progress import Progress
-from ..training.checkpoints import write_atomically
 from ..training.config import RunConfig
 from ..training.runs import find
 from .evaluate import SET, rows, score

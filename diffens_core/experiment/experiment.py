@@ -11,14 +11,14 @@ import pandas as pd
 import torch.nn as nn
 from filelock import FileLock
 
-from ..data.prepared import Pair, PreparedData, describe_data
+from ..data.prepared import DataConfig, Pair, PreparedData, describe_data
 from ..data.tasks import task_named
 from ..evaluation.evaluate import COLUMNS, score
 from ..models.segmentation import Segmenter
 from ..support.device import pick_device
 from ..support.places import default_runs, home
 from ..support.progress import Progress
-from ..training.config import DataConfig, RunConfig
+from ..training.config import RunConfig
 from ..training.runs import find, load_or_train
 from .methods import method_named, model_of
 from .presets import Preset, preset_named

@@ -17,7 +17,9 @@ from ..data.planes import PLANES
 from ..data.tasks import TASKS
 from ..models.experts import Average, RandomPlane, SampleAverage, alternate
 from ..models.interpolation import Interpolation
-from ..training.config import ConfigError, Phase, RunConfig
+from ..support.settings import ConfigError
+from ..training.config import RunConfig
+from ..training.loop import Phase
 from ..training.runs import load_or_train, read_own_conditions
 from .presets import shortened
 from .setting import Setting

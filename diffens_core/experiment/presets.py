@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..diffusion.sampler import timesteps
-from ..training.config import (
-    AutoencoderConfig,
-    ConfigError,
-    DiffusionConfig,
-    FusionConfig,
-    Phase,
-    SegmenterConfig,
-    StatesConfig,
-    TrainConfig,
-    UNetConfig,
-)
+from ..diffusion.schedule import DiffusionConfig
+from ..models.autoencoder import AutoencoderConfig
+from ..models.fusion import FusionConfig
+from ..models.segmentation import SegmenterConfig
+from ..networks.unet import UNetConfig
+from ..support.settings import ConfigError
+from ..training.loop import Phase, TrainConfig
+from ..training.states import StatesConfig
 from .recipes import DEMO_RECIPES, GPU_RECIPES, OBJECTIVES, PAPER_RECIPES, SMOKE_RECIPES, Recipe
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..training.config import DiffusionConfig, Phase, TrainConfig, UNetConfig
+from ..diffusion.schedule import DiffusionConfig
+from ..networks.unet import UNetConfig
+from ..training.loop import Phase, TrainConfig
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from filelock import FileLock
 from ..data.prepared import Pair
 from ..data.tasks import Task
 from ..data.volumes import VolumeError, load_volume, save_image
-from ..diffusion.sampler import mix_seed, noise_for, trajectory
+from ..diffusion.sampler import noise_for, trajectory
 from ..support.cost import Spent
 from ..support.device import autocast
+from ..support.files import write_atomically
 from ..support.progress import Progress
-from ..training.checkpoints import write_atomically
+from ..support.seeds import mix_seed
 from ..training.runs import find, weights_digest
 
 if TYPE_CHECKING:

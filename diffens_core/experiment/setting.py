@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..data.planes import PLANES
+from ..data.prepared import DataConfig
 from ..data.tasks import task_named
-from ..training.config import DataConfig, Phase, RunConfig, TrainConfig, UNetConfig
+from ..networks.unet import UNetConfig
+from ..training.config import RunConfig
+from ..training.loop import Phase, TrainConfig
 from .presets import Preset, shortened
 
 

@@ -8,15 +8,45 @@ out, so what it cannot keep becomes smooth, and so is its attention in the middl
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from ..data.planes import crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
 from ..networks.lifting import CPU_SLICES
-from ..training.config import AutoencoderConfig
+from ..support.settings import ConfigError, at_least
 
 STATISTICS_RATE = 0.02  # the running mean and deviation of the latents remember about 50 training steps
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """channels: widths of the levels, each half as fine as the one before; kl: weight of the KL divergence."""
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    blocks: int = 2
+    latent_channels: int = 4
+    kl: float = 1e-4
+
+    def __post_init__(self):
+        at_least("blocks", self.blocks, 1)
+        at_least("latent_channels", self.latent_channels, 1)
+        if not self.channels or min(self.channels) < 1 or any(width % self.groups for width in self.channels):
+            raise ConfigError(f"channels must be multiples of half of the first one, not {self.channels}")
+        if self.latent_channels >= self.factor**2:
+            raise ConfigError(f"latent_channels must be below {self.factor**2}: more would compress nothing")
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller latents are, along both axes of a slice."""
+        return 2 ** (len(self.channels) - 1)
+
+    @property
+    def groups(self) -> int:
+        """Groups of the normalisation layers."""
+        return max(1, min(32, self.channels[0] // 2))
 
 
 class SliceAutoencoder(nn.Module):

@@ -21,11 +21,12 @@ import torch
 import torch.nn as nn
 
 from ..data.measurement import FACTOR
-from ..data.planes import Box, crop_like, pad_to_multiple, whole_box
+from ..data.planes import Box, coordinates, crop_like, pad_to_multiple, whole_box
 from ..diffusion.sampler import Projection
-from ..networks.inputs import brain_box, brain_channel, coordinates, network_inputs
-from ..networks.unet import UNet, zero_init
-from ..training.config import FusionConfig, UNetConfig
+from ..diffusion.schedule import PREDICTIONS
+from ..networks.inputs import brain_box, brain_channel, network_inputs
+from ..networks.unet import UNet, UNetConfig, zero_init
+from ..support.settings import ConfigError, one_of, option
 from .contrast import with_contrast_of
 from .experts import SliceExpert, channels_in, combine, same_schedule
 from .linear import LinearCorrection
@@ -33,6 +34,35 @@ from .linear import LinearCorrection
 # What the average leaves to correct is small. In this unit the first steps of the zero-initialised last layer are too;
 # in units of 1 they overshoot by far, and the training is spent on the way back.
 RESIDUAL_UNIT = 0.03
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average: all that is learnt is residual).
+
+    lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
+    the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
+    estimate that the sampler makes of it; context: off, a control: no neighbours, and the finest feature maps averaged
+    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: in each step brightness and
+    contrast of a head stay those of the experts' average (`contrast.py`).
+    """
+
+    gate: str = "softmax"
+    lam: float = 1.0
+    features: bool = True
+    prediction: str = "v"
+    coordinates: bool = option(True)
+    linear: bool = option(False)
+    context: bool = option(True)
+    keep_contrast: bool = option(False)
+
+    def __post_init__(self):
+        one_of("gate", self.gate, ("softmax", "affine", "uniform"))
+        one_of("prediction", self.prediction, PREDICTIONS)
+        if not math.isfinite(self.lam):
+            raise ConfigError(f"lam must be a number, not {self.lam}")
+        if self.linear and self.prediction != "x0":
+            raise ConfigError("a linear start corrects clean estimates: it needs prediction 'x0'")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..data.planes import crop_like, pad_to_multiple
-from ..training.checkpoints import published_weights
-from ..training.config import ConfigError, SegmenterConfig
+from ..networks.published import published_weights
+from ..support.settings import ConfigError, at_least
 
 REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
 STRIDE = 32  # the network halves its input five times, and normalises what is left: more than one voxel
@@ -37,6 +38,23 @@ class Float32(nn.Module):
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):
             return self.part(*(m.float() if m.device.type == "cpu" else m for m in maps))
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """A SwinUNETR. feature_size: its first width, a multiple of 12; attention: edge of the windows that its tokens see
+    each other in; window: edge of the boxes that a volume is segmented in."""
+
+    feature_size: int = 48
+    attention: int = 7
+    window: int = 128
+
+    def __post_init__(self):
+        if self.feature_size < 12 or self.feature_size % 12:
+            raise ConfigError(f"feature_size must be a multiple of 12, not {self.feature_size}")
+        at_least("attention", self.attention, 1)
+        if self.window < 64 or self.window % 32:
+            raise ConfigError(f"window must be a multiple of 32 from 64 on, not {self.window}")
 
 
 class Segmenter(nn.Module):

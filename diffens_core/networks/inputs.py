@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..data.planes import Box, whole_box
+from ..data.planes import Box, coordinates, whole_box
 
 EXTRA_CHANNELS = 4  # brain mask and three coordinates
-
-
-def coordinates(shape, device=None) -> torch.Tensor:
-    """[1, 3, X, Y, Z], each axis from -1 to 1 over the whole volume, so that a crop knows where it lies."""
-    axes = [torch.linspace(-1.0, 1.0, n, device=device) for n in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
 def brain_channel(y: torch.Tensor) -> torch.Tensor:

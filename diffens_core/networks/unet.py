@@ -10,15 +10,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..training.config import UNetConfig
+from ..support.settings import ConfigError, at_least, one_of, option
 from .narrow import conv3d, conv_of_repeated
 from .norm import LAYOUT, NormSilu, laid_out
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Widths are `base * mult[k]` at level k; `blocks` residual blocks a level.
+
+    attention: levels whose blocks are followed by self-attention; where there are any, the middle has it too.
+    kernel: of the convolutions within a level, 1 or 3; with 1 and a single level no voxel sees another.
+    """
+
+    base: int = 64
+    mult: tuple[int, ...] = (1, 2, 4, 8)
+    blocks: int = 2
+    dropout: float = 0.0
+    checkpointing: bool = False
+    attention: tuple[int, ...] = option(())
+    kernel: int = option(3)
+
+    def __post_init__(self):
+        one_of("kernel", self.kernel, (1, 3))
+        at_least("base", self.base, 2)
+        at_least("blocks", self.blocks, 1)
+        if not self.mult or min(self.mult) < 1:
+            raise ConfigError(f"mult must be positive numbers, not {self.mult}")
+        if not set(self.attention) <= set(range(len(self.mult))):
+            raise ConfigError(f"attention must name levels 0 to {len(self.mult) - 1}, not {self.attention}")
 
 
 def zero_init(module: nn.Module) -> nn.Module:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import torch
 
-from ..training.checkpoints import write_atomically
 from .device import device_name
+from .files import write_atomically
 
 
 def forget_peak(device: torch.device) -> None:

@@ -26,15 +26,95 @@ from accelerate import Accelerator
 
 from ..data.planes import Box, random_box
 from ..data.prepared import Batch, PreparedData
-from ..diffusion.sampler import mix_seed
+from ..diffusion.schedule import PREDICTIONS
 from ..support.cost import Spent, forget_peak, peak_memory, write_cost
 from ..support.device import autocast, fastest_precision
-from .checkpoints import load_checkpoint, save_checkpoint, write_atomically
-from .config import Phase, TrainConfig
+from ..support.files import write_atomically
+from ..support.seeds import mix_seed
+from ..support.settings import ConfigError, at_least, one_of, option
+from .checkpoints import load_checkpoint, save_checkpoint
 from .muon import Muon
-from .states import Pool, Visit, fit_linear, without_experts
+from .states import Pool, StatesConfig, Visit, fit_linear, without_experts
 
 LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`steps` optimiser steps on whole volumes, or on parts of them.
+
+    crop: random windows of so many voxels are all that a model sees; 1 along an axis makes slices, for 2D models.
+    patch: a fusion works in random boxes of so many voxels, while its experts see the whole slices through them.
+    alone: the 3D network of a fusion learns without its experts (`states.without_experts`).
+    """
+
+    steps: int
+    batch: int
+    lr: float
+    crop: tuple[int, ...] | None = None
+    patch: tuple[int, ...] | None = None
+    alone: bool = option(False)
+
+    def __post_init__(self):
+        at_least("steps", self.steps, 1)
+        at_least("batch", self.batch, 1)
+        for key, size in (("crop", self.crop), ("patch", self.patch)):
+            if size is not None and (len(size) != 3 or min(size) < 1):
+                raise ConfigError(f"{key} must be three positive numbers, not {size}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """phases follow one another; ema: decay of the averaged weights; warmup and decay shape the rate of each phase.
+
+    loss: whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network predicts, `v` and
+    `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and 1 / alpha_bar - 1.
+    norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many steps training
+    heads are moved, see `PreparedData.moved` (0: never). optimizer: `adam`, or `muon` (see `muon.py`).
+    decay: `constant`, `cosine` to zero, `tail` (constant, then linear to zero over the second half: pix2pix), or
+    `exponential` (0.99 per 1000 steps: I2SB).
+    """
+
+    phases: tuple[Phase, ...]
+    loss: str = "v"
+    ema: float = 0.9999
+    accumulate: int = 1
+    warmup: int = 0
+    decay: str = "constant"
+    save_every: int = 500
+    norm: str = option("l2")
+    beta1: float = option(0.9)
+    states: StatesConfig | None = option(None)
+    move_every: int = option(0)
+    optimizer: str = option("adam")
+
+    def __post_init__(self):
+        one_of("optimizer", self.optimizer, ("adam", "muon"))
+        at_least("move_every", self.move_every, 0)
+        one_of("loss", self.loss, PREDICTIONS)
+        one_of("decay", self.decay, ("constant", "cosine", "tail", "exponential"))
+        one_of("norm", self.norm, ("l2", "l1"))
+        at_least("accumulate", self.accumulate, 1)
+        at_least("save_every", self.save_every, 1)
+        if not self.phases:
+            raise ConfigError("phases must not be empty")
+        alone = [phase.alone for phase in self.phases]
+        if any(alone) and (self.states is None or alone != sorted(alone, reverse=True) or all(alone)):
+            raise ConfigError("only a fusion on the states of its sampler begins alone, and it ends with its experts")
+
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+    @property
+    def steps_alone(self) -> int:
+        """How many steps, the first ones, a fusion learns without its experts."""
+        return sum(phase.steps for phase in self.phases if phase.alone)
+
+    def round(self, step: int) -> int:
+        """Which round of gathering states `step` (from 0) belongs to; none, -1, where the experts are not heard."""
+        step -= self.steps_alone
+        return step * self.states.rounds // (self.steps - self.steps_alone) if step >= 0 else -1
 
 
 class TrainingError(RuntimeError):

@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save
 
 from ..data.prepared import PreparedData
 from ..data.tasks import Task, task_named
-from ..diffusion.sampler import mix_seed
 from ..models.autoencoder import SliceAutoencoder
 from ..models.experts import SliceExpert, VolumeDenoiser, channels_in
 from ..models.fusion import Fusion
@@ -32,10 +31,12 @@ from ..models.regression import Regression
 from ..models.segmentation import Segmenter
 from ..networks.lifting import SliceNet, VolumeNet
 from ..networks.unet import UNet
+from ..support.files import write_atomically
 from ..support.places import default_runs
 from ..support.progress import follow
-from .checkpoints import write_atomically
-from .config import ConfigError, RunConfig, load_config, to_dict
+from ..support.seeds import mix_seed
+from ..support.settings import ConfigError, to_dict
+from .config import RunConfig, load_config
 from .loop import own_tensors, train
 
 SHIPPED = Path(__file__).parents[1] / "weights"

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from .checkpoints import write_atomically
+from ..support.files import write_atomically
 from .config import load_config
 from .runs import SHIPPED
 

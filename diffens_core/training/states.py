@@ -16,23 +16,44 @@ where nothing was, its distance from the truth with the contrast of the average 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 
-from ..data.planes import Box, fitting_box
+from ..data.planes import Box, coordinates, fitting_box
 from ..data.prepared import Batch, Pair, PreparedData
-from ..data.tasks import task_named
-from ..diffusion.sampler import ddim_step, mix_seed, noise_for, noise_levels, timesteps
+from ..diffusion.sampler import ddim_step, noise_for, noise_levels, timesteps
 from ..models.fusion import Fused, Fusion, Lifted
 from ..models.linear import NormalEquations
-from ..networks.inputs import brain_box, brain_channel, coordinates
+from ..networks.inputs import brain_box, brain_channel
 from ..support.progress import Progress
-from .config import RunConfig, StatesConfig
+from ..support.seeds import mix_seed
+from ..support.settings import at_least, option
 
 VOXELS = 20_000  # of each state that the least-squares fit looks at
+
+
+@dataclass(frozen=True)
+class StatesConfig:
+    """A fusion's training on the states that its sampler meets (`states.py`).
+
+    steps: of the trajectories; heads: how many are followed at a time; patches: about how many are kept of what was
+    met, the bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by
+    then. fit: how many heads the least-squares start is fitted on.
+    true: an ablation: of the true image with noise instead.
+    """
+
+    steps: int
+    heads: int
+    patches: int
+    rounds: int
+    fit: int
+    true: bool = option(False)
+
+    def __post_init__(self):
+        for key in ("steps", "heads", "patches", "rounds", "fit"):
+            at_least(key, getattr(self, key), 1)
 
 
 @dataclass(frozen=True)
@@ -208,16 +229,6 @@ class Pool:
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in numbers)
         chosen = [int(torch.randint(len(self.patches), (1,), generator=g)) for g in generators]
         return collate([self.patches[i] for i in chosen]).to(device)
-
-
-def pool_gib(run: RunConfig) -> float:
-    """Memory in GiB that the states of a fusion take while it trains; in bf16 the experts' maps take half."""
-    patch = run.train.phases[0].patch or run.data.shape
-    voxels = math.prod(min(size, n) for size, n in zip(patch, run.data.shape))
-    conditions = len(task_named(run.task).conditions)
-    maps = sum(expert.unet.base * m / 4**k for expert in run.experts for k, m in enumerate(expert.unet.mult))
-    volumes = 2 + conditions + 3 + len(run.experts) + run.fusion.linear  # x0, xt, y, coords, eps_planes, start
-    return run.train.states.patches * voxels * 4 * (volumes + maps * run.fusion.features) / 2**30
 
 
 def collate(visits: Sequence[Visit]) -> Visit:

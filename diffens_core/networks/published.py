@@ -1,0 +1,35 @@
+"""Weights that others published, read without running anything in their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..support.settings import ConfigError
+
+# A numpy number within a file, under the module names of numpy 1 and 2.
+NUMPY_SCALARS = [
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
+]
+
+
+def published_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a file that others published: a state dict, or one under `state_dict`, of one or more GPUs.
+
+    Nothing in the file is executed. Raises `ConfigError` for a file that is not there or no torch checkpoint.
+    """
+    try:
+        with torch.serialization.safe_globals(NUMPY_SCALARS):  # such files also hold their best score
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        weights = content.get("state_dict", content)
+        return {n.removeprefix("module."): value for n, value in weights.items() if isinstance(value, torch.Tensor)}
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises many kinds for files that are none of its own
+        raise ConfigError(f"{path}: not a torch checkpoint ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,23 @@
+"""Files that are whole or absent, and what tells two of them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary name, flush to the disk, rename: a kill at any moment leaves the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def digest(path: str | Path) -> str:
+    """Eight hexadecimal digits over a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]

@@ -1,0 +1,78 @@
+"""Settings as frozen dataclasses: checked when read, written as JSON.
+
+A class of settings stands beside what it sets. A wrong one raises `ConfigError`, in one line that names it.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import field, fields, is_dataclass
+
+
+class ConfigError(ValueError):
+    """An unknown key, a wrong type or an impossible value; one line that names it."""
+
+
+def option(default):
+    """A setting with a neutral value. At that value it is left out of a run's identity and of its JSON.
+
+    So a new option never orphans the runs that were trained before there was a choice.
+    """
+    return field(default=default, metadata={"option": True})
+
+
+def one_of(key: str, value, allowed) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{key} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+
+
+def at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{key} must be at least {least}, not {value}")
+
+
+def to_dict(config) -> dict:
+    """Plain nested dictionaries and lists, fit for JSON; an `option` at its neutral value is left out."""
+    if is_dataclass(config):
+        kept = (f for f in fields(config) if "option" not in f.metadata or getattr(config, f.name) != f.default)
+        return {f.name: to_dict(getattr(config, f.name)) for f in kept}
+    return [to_dict(item) for item in config] if isinstance(config, tuple) else config
+
+
+def from_dict(kind, content):
+    """Build the dataclass `kind` from JSON `content`; raises `ConfigError` for an unknown key or a wrong type."""
+    return _read(kind, content, kind.__name__)
+
+
+def _read(kind, value, where: str):
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return _read(next(a for a in args if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where} must be a list, not {value!r}")
+        return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if is_dataclass(kind):
+        return _read_dataclass(kind, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be {kind.__name__}, not {value!r}")
+    return value
+
+
+def _read_dataclass(kind, value, where: str):
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must be an object, not {value!r}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    try:
+        return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).split('() ')[-1]}") from None
