@@ -8,7 +8,6 @@ from tiny import NET, SHAPE, make_inputs, wake, write_prepared
 from diffens_core.data.planes import coordinates
 from diffens_core.data.prepared import Batch, PreparedData, describe_data
 from diffens_core.data.tasks import task_named
-from diffens_core.diffusion.sampler import trajectory
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.experiment.samples import sample
 from diffens_core.experiment.setting import Setting
@@ -110,7 +109,7 @@ class Oracle(Bridge):
 def test_with_a_perfect_network_the_bridge_arrives_at_the_target_from_the_condition(stochastic):
     x0, y, _ = make_inputs((4, 4, 4), conditions=2)
     x0, oracle = x0.clamp(-1, 1), Oracle(x0.clamp(-1, 1), stochastic)
-    steps = list(trajectory(oracle, y, None, 5, generator=torch.Generator().manual_seed(0)))
+    steps = list(oracle.trajectory(y, None, 5, generator=torch.Generator().manual_seed(0)))
     assert [t for t, _ in oracle.asked] == [step.t for step in steps] == [999, 799, 599, 400, 200]
     states = [y[:, 1:], *(step.xt for step in steps[:-1])]
     assert all(torch.equal(xt, state) for (_, xt), state in zip(oracle.asked, states, strict=True))
@@ -120,7 +119,7 @@ def test_with_a_perfect_network_the_bridge_arrives_at_the_target_from_the_condit
     spread = (steps[0].xt - first).abs().mean()
     assert (spread > 0.05) == stochastic, "noise where there should be none, or none where there should be"
     with pytest.raises(ValueError, match="steps must lie between 1 and 999"):
-        next(trajectory(Oracle(x0, stochastic), y, None, 1000))
+        next(Oracle(x0, stochastic).trajectory(y, None, 1000))
 
 
 def test_the_bridges_loss_is_that_of_the_noise_in_units_of_sigma():

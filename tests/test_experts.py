@@ -9,7 +9,7 @@ from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_input
 from diffens_core.data.planes import PLANES, coordinates
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
-from diffens_core.diffusion.sampler import ddim, timesteps, trajectory
+from diffens_core.diffusion.sampler import ddim, timesteps
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.models.experts import (
     Average,
@@ -26,7 +26,7 @@ from diffens_core.networks.borrowed import Borrowed
 from diffens_core.networks.inputs import with_neighbours
 from diffens_core.networks.unet import UNet, UNetConfig
 from diffens_core.support.settings import ConfigError
-from diffens_core.training.loop import loss_box, neighbourhood
+from diffens_core.training.loop import loss_box
 
 plane = pytest.mark.parametrize("plane", PLANES)
 
@@ -60,7 +60,7 @@ def test_a_slab_expert_sees_in_training_what_it_sees_in_inference_at_the_borders
     heads = [y[None] for pair in data for y in (pair.y, pair.y.flip(1))]  # training mirrors half of them
     seen = set()
     for step in range(100):
-        batch = data.batch(range(1), crop, 0, step, 1000, neighbourhood(expert))
+        batch = data.batch(range(1), crop, 0, step, 1000, expert.neighbours)
         box = loss_box(expert, phase, batch.x0.shape[2:], 0, step)
         index = round(float((batch.coords[0, dim - 2, 2, 2, 2] + 1) / 2 * (SHAPE[dim - 2] - 1)))
         slab = with_neighbours(batch.y, dim, 2).narrow(dim, 2, 1)
@@ -106,7 +106,7 @@ def test_a_random_plane_is_drawn_for_each_sample():
     experts, (xt, y, _) = [make_expert("axial"), make_expert("sagittal", seed=1)], make_inputs((6, 6, 6))
 
     def sampled(model, seed):
-        return list(trajectory(model, y, xt, 3, generator=torch.Generator().manual_seed(seed)))[-1].x0_hat
+        return list(model.trajectory(y, xt, 3, generator=torch.Generator().manual_seed(seed)))[-1].x0_hat
 
     found = [sampled(RandomPlane(experts, 0.5), seed) for seed in range(12)]
     torch.testing.assert_close(sampled(RandomPlane(experts, 0.5), 5), found[5])
@@ -140,7 +140,7 @@ def test_an_average_weighs_as_its_rule_says_and_runs_no_expert_in_vain():
 def test_averaging_samples_of_one_expert_is_ancestral_sampling():
     expert, (xt, y, _) = make_expert(), make_inputs((6, 6, 6))
     generators = [torch.Generator().manual_seed(5) for _ in range(2)]
-    ours = list(trajectory(SampleAverage([expert]), y, xt, 4, generator=generators[0]))
+    ours = list(SampleAverage([expert]).trajectory(y, xt, 4, generator=generators[0]))
     ancestral = list(ddim(expert, y, xt, 4, eta=1.0, generator=generators[1]))
     for a, b in zip(ours, ancestral):
         torch.testing.assert_close(a.xt, b.xt)
@@ -150,7 +150,7 @@ def test_averaging_samples_of_one_expert_is_ancestral_sampling():
 @torch.no_grad()
 def test_all_experts_take_part_where_samples_are_averaged():
     experts, (xt, y, _) = [make_expert(plane, seed=seed) for seed, plane in enumerate(PLANES)], make_inputs((6, 6, 6))
-    (step,) = trajectory(SampleAverage(experts), y, xt, 1)
+    (step,) = SampleAverage(experts).trajectory(y, xt, 1)
     alone = [next(ddim(expert, y, xt, 1)).x0_hat for expert in experts]
     torch.testing.assert_close(step.x0_hat, torch.stack(alone).mean(0))
 
@@ -168,7 +168,7 @@ def test_averaging_the_samples_of_three_planes_shrinks_their_noise():
     """From pure noise, one ancestral step of each: a third of the fresh variance is left."""
     noise = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
     first = [
-        next(trajectory(SampleAverage([Exact()] * n), noise, noise, 2, generator=torch.Generator().manual_seed(1)))
+        next(SampleAverage([Exact()] * n).trajectory(noise, noise, 2, generator=torch.Generator().manual_seed(1)))
         for n in (1, 3)
     ]
     schedule, (before, after) = Schedule(), timesteps(Schedule(), 2)

@@ -14,6 +14,7 @@ from tiny import SHAPE, expert_config, fusion_config, make_expert, make_fusion, 
 
 from diffens_core.data.prepared import PreparedData, spread_step
 from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.loss import denoising_loss
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.networks.unet import UNetConfig
 from diffens_core.training import runs
@@ -24,7 +25,6 @@ from diffens_core.training.loop import (
     State,
     TrainConfig,
     TrainingError,
-    denoising_loss,
     learning_rate,
     loss_box,
     phase_at,

@@ -14,11 +14,11 @@ from functools import cached_property
 from itertools import combinations
 
 import torch
-import torch.nn as nn
 
 from ..data.planes import coordinates, plane_dim
 from ..data.prepared import Batch, spread_step
 from ..support.seeds import mix_seed
+from .model import Denoiser
 from .sampler import noise_levels
 from .schedule import Schedule
 
@@ -69,7 +69,7 @@ def fibres(
     return GaussianVolumes(cov, tuple(shape))
 
 
-class ExactDenoiser(nn.Module):
+class ExactDenoiser(Denoiser):
     """`E[eps | what it sees]`, a denoiser without parameters.
 
     planes: none: it sees the whole volume, and is the joint denoiser; one: it sees one slice of that plane at a time,

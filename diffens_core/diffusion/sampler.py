@@ -1,7 +1,6 @@
 """DDIM as one generator around any denoiser, with an optional projection of every clean estimate.
 
-A denoiser is anything with `eps = denoiser(xt, y, t)` on volumes and a `schedule`. A model that is none brings a
-`trajectory` of its own, with the arguments of `ddim`; `trajectory` below knows both.
+A denoiser is anything with `eps = denoiser(xt, y, t)` on volumes and a `schedule` (`model.py` has all of the contract).
 """
 
 from __future__ import annotations
@@ -33,13 +32,6 @@ def timesteps(schedule: Schedule, steps: int) -> list[int]:
     if not 1 <= steps <= schedule.steps:
         raise ValueError(f"steps must lie between 1 and {schedule.steps}, not {steps}")
     return [round(schedule.steps - i * schedule.steps / steps) - 1 for i in range(steps)]
-
-
-def trajectory(model, y, noise, steps: int, *, project: Projection | None = None, generator=None) -> Iterator[Step]:
-    """The way from `noise` to a sample by the model's own rule, or by deterministic DDIM for a denoiser."""
-    if hasattr(model, "trajectory"):
-        return model.trajectory(y, noise, steps, project=project, generator=generator)
-    return ddim(model, y, noise, steps, project=project)
 
 
 def ddim(

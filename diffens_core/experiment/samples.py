@@ -19,7 +19,8 @@ from filelock import FileLock
 from ..data.prepared import Pair
 from ..data.tasks import Task
 from ..data.volumes import VolumeError, load_volume, save_image
-from ..diffusion.sampler import noise_for, trajectory
+from ..diffusion.model import Translator
+from ..diffusion.sampler import noise_for
 from ..support.cost import Spent
 from ..support.device import autocast
 from ..support.files import write_atomically
@@ -62,16 +63,16 @@ def sample(
         generator = torch.Generator().manual_seed(mix_seed(seed, subject, first + index, "steps"))
         with autocast(device, precision):
             options = {"project": task.project if project else None, "generator": generator}
-            for state in trajectory(model, y, noise, steps, **options):
+            for state in model.trajectory(y, noise, steps, **options):
                 show(index * steps + state.index + 1)
         show((index + 1) * steps)  # some take fewer steps
         volumes.append(torch.where(y[:, :1] > -1.0, state.x0_hat, -1.0).cpu())
     return torch.cat(volumes)
 
 
-def different_samples(model, samples: int) -> int:
+def different_samples(model: Translator, samples: int) -> int:
     """How many of `samples` a model gives: one, if all would be the same."""
-    return 1 if getattr(model, "deterministic", False) else samples
+    return 1 if model.deterministic else samples
 
 
 def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:

@@ -15,6 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..data.planes import crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
+from ..diffusion.model import Trainable
 from ..networks.lifting import CPU_SLICES
 from ..support.settings import ConfigError, at_least
 
@@ -49,7 +50,7 @@ class AutoencoderConfig:
         return max(1, min(32, self.channels[0] // 2))
 
 
-class SliceAutoencoder(nn.Module):
+class SliceAutoencoder(nn.Module, Trainable):
     """Encode and decode the slices of `plane`.
 
     contrasts: how many of the conditions, the last ones, are images as sharp as the target. It is trained on these and

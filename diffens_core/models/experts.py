@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 
 from ..data.planes import Box
+from ..diffusion.model import Denoiser, Translator
 from ..diffusion.sampler import Step, average_of_samples, ddim, timesteps
 from ..diffusion.schedule import Schedule
 from ..networks.inputs import EXTRA_CHANNELS, network_inputs
@@ -22,7 +23,7 @@ def channels_in(conditions: int, slab: int = 0) -> int:
     return 1 + conditions * (2 * slab + 1) + EXTRA_CHANNELS
 
 
-class SliceExpert(SliceNet):
+class SliceExpert(SliceNet, Denoiser):
     """A 2D diffusion model that runs over all slices of its plane (Palette).
 
     net: takes [N, channels_in, h, w]; prediction: `v`, `eps` or `x0`, what it puts out.
@@ -40,13 +41,18 @@ class SliceExpert(SliceNet):
         reads: Sequence[int] | None = None,
     ):
         super().__init__(net, plane)
-        self.schedule, self.prediction, self.slab = schedule, prediction, slab
+        self.schedule, self.prediction = schedule, prediction
+        self.slab, self.neighbours = slab, (self.dim, slab)
         self.reads = None if reads is None else list(reads)
 
     def forward(self, xt, y, t, coords=None, box: Box | None = None) -> torch.Tensor:
         """Noise prediction `eps_p` [B, 1, X, Y, Z] (Eq. 4) for `xt` [B, 1, X, Y, Z], `y` [B, C, X, Y, Z], `t` [B]."""
         out = self.run(self._inputs(xt, y, coords), t, box)
         return self.schedule.eps_from(self.prediction, out, xt if box is None else xt[..., *box], t)
+
+    def within(self, box: Box, xt, y, t, coords=None) -> torch.Tensor:
+        """Runs only the slices through `box`."""
+        return self(xt, y, t, coords, box)
 
     def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
         """The raw output and the feature maps of the 2D network, chunk by chunk: see `SliceNet.chunks`."""
@@ -56,7 +62,7 @@ class SliceExpert(SliceNet):
         return network_inputs(xt, y if self.reads is None else y[:, self.reads], coords, (self.dim, self.slab))
 
 
-class VolumeDenoiser(VolumeNet):
+class VolumeDenoiser(VolumeNet, Denoiser):
     """A 3D diffusion model on its own (Palette-3D, Med-DDPM)."""
 
     def __init__(self, net: nn.Module, schedule: Schedule, prediction: str):
@@ -73,7 +79,7 @@ def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (weights.movedim(1, 0)[:, :, None] * eps_planes).sum(0)
 
 
-class Average(nn.Module):
+class Average(Denoiser):
     """Denoisers combined by a rule: TPDM for two planes, TOSM for three, MADM for three of 2.5D slabs.
 
     rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run. Raises `ValueError` where the rule
@@ -98,7 +104,7 @@ class Average(nn.Module):
         return combine(torch.stack([expert(xt, y, t, coords) for expert, _ in used]), weights)
 
 
-class SampleAverage(nn.Module):
+class SampleAverage(nn.Module, Translator):
     """MADM's own mode: the experts' samples are averaged after each ancestral step, not their noise predictions."""
 
     def __init__(self, experts: Sequence[nn.Module]):
@@ -111,7 +117,7 @@ class SampleAverage(nn.Module):
         return average_of_samples(self.experts, y, noise, steps, project=project, generator=generator)
 
 
-class RandomPlane(nn.Module):
+class RandomPlane(nn.Module, Translator):
     """Two experts of which one, at random, speaks in each step of each sample (`random`); `p`: how often the second."""
 
     def __init__(self, experts: Sequence[nn.Module], p: float):

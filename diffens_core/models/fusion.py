@@ -22,6 +22,7 @@ import torch.nn as nn
 
 from ..data.measurement import FACTOR
 from ..data.planes import Box, coordinates, crop_like, pad_to_multiple, whole_box
+from ..diffusion.model import Denoiser
 from ..diffusion.sampler import Projection
 from ..diffusion.schedule import PREDICTIONS
 from ..networks.inputs import brain_box, brain_channel, network_inputs
@@ -158,7 +159,7 @@ def check_levels(expert: nn.Module, net: UNet) -> None:
         )
 
 
-class Fusion(nn.Module):
+class Fusion(Denoiser):
     """The fusion of frozen experts; itself a denoiser.
 
     experts: P denoisers, frozen here and always in evaluation mode: `SliceExpert`s, or, without feature maps, anything
@@ -213,6 +214,10 @@ class Fusion(nn.Module):
         """
         return self.fuse(xt, y, t, coords, box).eps
 
+    def within(self, box: Box, xt, y, t, coords=None) -> torch.Tensor:
+        """Fuses only what lies in `box`."""
+        return self(xt, y, t, coords, box)
+
     def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
         """Eq. 6 with its parts: for gate maps and ablations."""
         if coords is None:
@@ -226,7 +231,7 @@ class Fusion(nn.Module):
         """Run the frozen experts, each once, and the linear correction: all of a state that no training changes."""
         box = box or whole_box(xt)
         if not self.config.features:
-            eps_planes = torch.stack([predict_in(box, expert, xt, y, t, coords) for expert in self.experts])
+            eps_planes = torch.stack([expert.within(box, xt, y, t, coords) for expert in self.experts])
             feats = []
         else:
             answers = [self._features(expert, xt, y, t, coords, box) for expert in self.experts]
@@ -312,10 +317,3 @@ class Fusion(nn.Module):
         outs, chunks = zip(*expert.lift(xt, y, t, coords, box))
         eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
         return eps, [torch.cat(maps, dim=expert.dim) for maps in zip(*chunks)]
-
-
-def predict_in(box: Box, expert: nn.Module, xt, y, t, coords) -> torch.Tensor:
-    """What an expert answers within `box`, from whole volumes; a `SliceExpert` runs only the slices through it."""
-    if isinstance(expert, SliceExpert):
-        return expert(xt, y, t, coords, box)
-    return expert(xt, y, t, coords)[..., *box]

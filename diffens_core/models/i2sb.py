@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..diffusion.model import Trainable, Translator
 from ..diffusion.sampler import Projection, Step
 from ..networks.inputs import network_inputs
 from ..networks.lifting import SliceNet, VolumeNet
@@ -55,7 +56,7 @@ def gaussian_product(a, b, sigma_a, sigma_b, noise: torch.Tensor | None) -> torc
     return mean if noise is None else mean + sigma_a * sigma_b / total.sqrt() * noise
 
 
-class Bridge(nn.Module):
+class Bridge(nn.Module, Translator, Trainable):
     """A bridge from channel `start` of the conditions to the target, by a network over slices or volumes.
 
     body: takes the inputs of a diffusion network; stochastic: with noise, or `ot-ode` without.

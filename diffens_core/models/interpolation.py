@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch.nn as nn
 
 from ..data.measurement import interpolate_cubic
+from ..diffusion.model import Translator
 from ..diffusion.sampler import Step
 
 
-class Interpolation(nn.Module):
+class Interpolation(nn.Module, Translator):
     """kind: `nearest` leaves `y`'s first channel as it is, `cubic` puts a spline through its block means."""
 
     deterministic = True

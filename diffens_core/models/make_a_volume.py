@@ -19,18 +19,19 @@ import torch.nn as nn
 
 from ..data.planes import crop_like, from_slices, pad_to_multiple, to_slices
 from ..data.prepared import Batch
+from ..diffusion.loss import denoising_loss
+from ..diffusion.model import Denoiser
 from ..diffusion.sampler import Projection, Step, ddim
 from ..diffusion.schedule import Schedule
 from ..networks.lifting import SliceNet
 from ..networks.unet import Attention, UNet
-from ..training.loop import denoising_loss
 from .autoencoder import SliceAutoencoder
 
 WINDOW = 16  # slices that the volumetric layers see at once, in training and in sampling
 OVERLAP = 4  # slices that neighbouring windows of a longer volume share, or more
 
 
-class LatentDenoiser(nn.Module):
+class LatentDenoiser(Denoiser):
     """Training and sampling on the latents of `autoencoder`; subclasses say which, and answer with noise.
 
     builds_on: the model of the run before, frozen here and always in evaluation mode.

@@ -7,13 +7,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..data.planes import to_slices
+from ..diffusion.model import Trainable, Translator
 from ..networks.lifting import SliceNet
 from .regression import Regression
 
 L1_WEIGHT = 100.0
 
 
-class Pix2pix(nn.Module):
+class Pix2pix(nn.Module, Translator, Trainable):
     """`x0 = generator(y)`, and a discriminator that sees `y` with a true or a generated `x0`.
 
     The generator is the U-Net of the other methods. Its dropout is off when it translates, so its answer is one.

@@ -11,12 +11,13 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..diffusion.model import Trainable, Translator
 from ..diffusion.sampler import Projection, Step
 from ..networks.inputs import EXTRA_CHANNELS, network_inputs
 from ..networks.lifting import SliceNet, VolumeNet
 
 
-class Regression(nn.Module):
+class Regression(nn.Module, Translator, Trainable):
     """`x0 = model(y)` by a U-Net over slices or volumes; its time embedding is told step 0 always."""
 
     deterministic = True

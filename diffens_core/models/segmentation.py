@@ -17,6 +17,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..data.planes import crop_like, pad_to_multiple
+from ..diffusion.model import Trainable
 from ..networks.published import published_weights
 from ..support.settings import ConfigError, at_least
 
@@ -57,7 +58,7 @@ class SegmenterConfig:
             raise ConfigError(f"window must be a multiple of 32 from 64 on, not {self.window}")
 
 
-class Segmenter(nn.Module):
+class Segmenter(nn.Module, Trainable):
     """Contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of TC, WT and ET, which lie within each other."""
 
     def __init__(self, channels: int, config: SegmenterConfig, z_score: bool = False):

@@ -17,20 +17,7 @@ from ..models.segmentation import SegmenterConfig
 from ..networks.unet import UNetConfig
 from ..support.settings import ConfigError, at_least, from_dict, one_of, option, to_dict
 from .loop import TrainConfig
-
-# What a run trains, and whether it works on the slices of a plane (None: either) and builds on other runs.
-STAGES = {
-    "expert": (True, False),  # a 2D diffusion model
-    "fusion": (False, True),  # the 3D network that fuses experts
-    "volume": (False, False),  # a 3D diffusion model on its own
-    "regression": (None, False),
-    "pix2pix": (None, False),
-    "bridge": (None, False),
-    "autoencoder": (True, False),
-    "latent": (True, True),  # a 2D diffusion model of an autoencoder's latents
-    "volumetric": (True, True),  # the volumetric layers of a latent model
-    "segmentation": (False, False),
-}
+from .stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -66,10 +53,11 @@ class RunConfig:
         one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TASKS)
         one_of("prediction", self.prediction, PREDICTIONS)
         at_least("slab", self.slab, 0)
-        sliced, builds = STAGES[self.stage]
-        if (sliced is not None and sliced != (self.plane is not None)) or builds != bool(self.experts):
-            wants = {True: "a plane", False: "no plane", None: "a plane or none"}[sliced]
-            raise ConfigError(f"stage '{self.stage}' has {wants} and {'some' if builds else 'no'} experts")
+        stage = STAGES[self.stage]
+        if stage.sliced not in (None, self.plane is not None) or {run.stage for run in self.experts} != stage.builds_on:
+            wants = {True: "a plane", False: "no plane", None: "a plane or none"}[stage.sliced]
+            below = " and ".join(f"runs of stage '{name}'" for name in stage.builds_on) or "none"
+            raise ConfigError(f"stage '{self.stage}' has {wants}, and as its experts {below}")
         if any(p.crop if self.stage == "fusion" else p.patch for p in self.train.phases):
             raise ConfigError(f"stage '{self.stage}': a fusion's phases have a patch, those of all others a crop")
         if self.fusion and self.fusion.keep_contrast and (TASKS[self.task].measured or not self.train.states):

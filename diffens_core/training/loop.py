@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from accelerate import Accelerator
 
 from ..data.planes import Box, random_box
 from ..data.prepared import Batch, PreparedData
+from ..diffusion.model import Trainable
 from ..diffusion.schedule import PREDICTIONS
 from ..support.cost import Spent, forget_peak, peak_memory, write_cost
 from ..support.device import autocast, fastest_precision
@@ -134,24 +134,6 @@ class Stats:
     lr: float
 
 
-def denoising_loss(denoiser: nn.Module, batch: Batch, train: TrainConfig, box: Box | None = None) -> torch.Tensor:
-    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `train.loss`: `eps`, `v` or `x0`; float32.
-
-    A denoiser answers with noise, for the sampler's sake; the noise is turned into the quantity that is compared.
-    With a `box`, the denoiser answers for what lies in it.
-    """
-    schedule = denoiser.schedule
-    xt, eps = schedule.add_noise(batch.x0, batch.eps, batch.t), batch.eps
-    if box is None:
-        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
-    else:
-        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords, box)
-        xt, eps = xt[..., *box], eps[..., *box]
-    wanted = schedule.prediction_from(train.loss, eps, xt, batch.t)
-    found = schedule.prediction_from(train.loss, eps_hat, xt, batch.t)
-    return F.l1_loss(found, wanted) if train.norm == "l1" else F.mse_loss(found, wanted)
-
-
 def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
     """Where a model answers in this step, the same for all samples; None: everywhere.
 
@@ -160,22 +142,15 @@ def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box
     if phase.patch is not None:
         generator = torch.Generator().manual_seed(mix_seed(seed, step, "patch"))
         return random_box(shape, phase.patch, model.net.multiple, generator)
-    dim, slab = neighbourhood(model)
+    dim, slab = model.neighbours
     if slab:
         return tuple(slice(slab, n - slab) if d == dim else slice(0, n) for d, n in zip((2, 3, 4), shape))
     return None
 
 
-def neighbourhood(model: nn.Module) -> tuple[int, int]:
-    """(dim, n): a 2.5D expert reads n slices on either side along `dim`; every other model none."""
-    return getattr(model, "dim", 2), getattr(model, "slab", 0)
-
-
-def objectives_of(model: nn.Module, config: TrainConfig) -> dict[str, Callable[..., torch.Tensor]]:
-    """By the beginning of parameters' names, the loss of a batch, `config` and a box that those parameters minimise."""
-    if config.states:
-        return {"": lambda visit, config, box: visit.loss(model)}
-    return model.objectives() if hasattr(model, "objectives") else {"": partial(denoising_loss, model)}
+def objectives_of(model: Trainable, config: TrainConfig) -> Mapping[str, Callable[..., torch.Tensor]]:
+    """The model's own objectives; of a fusion that learns on states of its sampler, the loss of a visit to one."""
+    return {"": lambda visit, config, box: visit.loss(model)} if config.states else model.objectives()
 
 
 def own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -352,7 +327,7 @@ def train(
         phase, _ = phase_at(config, step)
         first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
         numbers = range(first, first + phase.batch)
-        options = (seed, step, noise_steps, neighbourhood(model), config.move_every)
+        options = (seed, step, noise_steps, model.neighbours, config.move_every)
         if phase.alone:
             batch = data.batch(numbers, phase.patch, *options, model.align).to(accelerator.device)
             return without_experts(model, batch, data.task.nearest), None

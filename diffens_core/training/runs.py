@@ -20,17 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..data.prepared import PreparedData
-from ..data.tasks import Task, task_named
-from ..models.autoencoder import SliceAutoencoder
-from ..models.experts import SliceExpert, VolumeDenoiser, channels_in
-from ..models.fusion import Fusion
-from ..models.i2sb import Bridge, BridgeSchedule
-from ..models.make_a_volume import LatentDiffusion, VolumetricDiffusion
-from ..models.pix2pix import Pix2pix
-from ..models.regression import Regression
-from ..models.segmentation import Segmenter
-from ..networks.lifting import SliceNet, VolumeNet
-from ..networks.unet import UNet
+from ..data.tasks import task_named
 from ..support.files import write_atomically
 from ..support.places import default_runs
 from ..support.progress import follow
@@ -38,6 +28,7 @@ from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, to_dict
 from .config import RunConfig, load_config
 from .loop import own_tensors, train
+from .stages import STAGES
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -49,7 +40,7 @@ def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.M
         experts = [build(expert) for expert in config.experts]
     read_own_conditions(experts, config.experts, config.task)
     torch.manual_seed(own_seed(config))
-    return BUILDERS[config.stage](config, task, experts)
+    return STAGES[config.stage].build(config, task, experts)
 
 
 def own_seed(config: RunConfig) -> int:
@@ -62,72 +53,6 @@ def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], 
     for model, run in zip(models, runs):
         if run.task != task:
             model.reads = task_named(task).channels_of(task_named(run.task))
-
-
-def _body(config: RunConfig, channels: int) -> SliceNet | VolumeNet:
-    net = UNet(3 if config.plane is None else 2, channels, 1, config.unet)
-    return VolumeNet(net) if config.plane is None else SliceNet(net, config.plane)
-
-
-def _expert(config: RunConfig, task: Task, experts) -> nn.Module:
-    net = UNet(2, channels_in(len(task.conditions), config.slab), 1, config.unet)
-    return SliceExpert(net, config.plane, config.diffusion.schedule, config.prediction, config.slab)
-
-
-def _fusion(config: RunConfig, task: Task, experts) -> nn.Module:
-    project = task.project if task.measured else None
-    return Fusion(experts, len(task.conditions), config.unet, config.fusion, project)
-
-
-def _volume(config: RunConfig, task: Task, experts) -> nn.Module:
-    net = UNet(3, channels_in(len(task.conditions)), 1, config.unet)
-    return VolumeDenoiser(net, config.diffusion.schedule, config.prediction)
-
-
-def _regression(config: RunConfig, task: Task, experts) -> Regression:
-    return Regression(_body(config, Regression.channels_in(len(task.conditions))))
-
-
-def _pix2pix(config: RunConfig, task: Task, experts) -> nn.Module:
-    return Pix2pix(_regression(config, task, experts), len(task.conditions), config.unet.base)
-
-
-def _bridge(config: RunConfig, task: Task, experts) -> nn.Module:
-    body = _body(config, channels_in(len(task.conditions)))
-    return Bridge(body, task.nearest, BridgeSchedule(config.diffusion.steps), stochastic=not config.ode)
-
-
-def _autoencoder(config: RunConfig, task: Task, experts) -> nn.Module:
-    return SliceAutoencoder(config.autoencoder, config.plane, len(task.contrasts))
-
-
-def _latent(config: RunConfig, task: Task, experts) -> nn.Module:
-    channels = experts[0].latent_channels
-    net = UNet(2, channels * (1 + len(task.conditions)), channels, config.unet)
-    return LatentDiffusion(experts[0], net, config.diffusion.schedule, config.prediction)
-
-
-def _segmentation(config: RunConfig, task: Task, experts) -> nn.Module:
-    return Segmenter(len(task.conditions), config.segmenter)
-
-
-def _volumetric(config: RunConfig, task: Task, experts) -> nn.Module:
-    return VolumetricDiffusion(experts[0])
-
-
-# The model of each stage of `config.STAGES`, from a run's configuration, its task and the models that it builds on.
-BUILDERS = {
-    "expert": _expert,
-    "fusion": _fusion,
-    "volume": _volume,
-    "regression": _regression,
-    "pix2pix": _pix2pix,
-    "bridge": _bridge,
-    "autoencoder": _autoencoder,
-    "latent": _latent,
-    "volumetric": _volumetric,
-    "segmentation": _segmentation,
-}
 
 
 def find(config: RunConfig, runs: Path) -> Path | None:

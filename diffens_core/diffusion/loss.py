@@ -1,0 +1,36 @@
+"""The training loss of a denoiser, whatever its network predicts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from ..data.planes import Box
+from ..data.prepared import Batch
+
+
+class LossConfig(Protocol):
+    """What a training's settings say of the loss. loss: `eps`, `v` or `x0`; norm: `l2` or `l1`."""
+
+    loss: str
+    norm: str
+
+
+def denoising_loss(denoiser, batch: Batch, config: LossConfig, box: Box | None = None) -> torch.Tensor:
+    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `config.loss`; float32.
+
+    A denoiser answers with noise, for the sampler's sake; the noise is turned into the quantity that is compared.
+    With a `box`, the denoiser answers for what lies in it.
+    """
+    schedule = denoiser.schedule
+    xt, eps = schedule.add_noise(batch.x0, batch.eps, batch.t), batch.eps
+    if box is None:
+        eps_hat = denoiser(xt, batch.y, batch.t, batch.coords)
+    else:
+        eps_hat = denoiser.within(box, xt, batch.y, batch.t, batch.coords)
+        xt, eps = xt[..., *box], eps[..., *box]
+    wanted = schedule.prediction_from(config.loss, eps, xt, batch.t)
+    predicted = schedule.prediction_from(config.loss, eps_hat, xt, batch.t)
+    return F.l1_loss(predicted, wanted) if config.norm == "l1" else F.mse_loss(predicted, wanted)
