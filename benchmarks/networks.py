@@ -29,8 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.networks import narrow, unet
+from diffens_core.networks.precision import autocast, fastest_precision
 from diffens_core.networks.unet import UNetConfig
-from diffens_core.support.device import autocast, fastest_precision, has_fast_bf16, pick_device
+from diffens_core.support.device import has_fast_bf16, pick_device
 from diffens_core.training.loop import MovingAverage, optimizers_of
 
 MULT = (1, 2, 4)

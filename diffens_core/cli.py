@@ -10,7 +10,7 @@ from pathlib import Path
 from .data.tasks import TASKS, task_named
 from .data.volumes import VolumeError
 from .experiment.presets import preset_named
-from .support.device import PRECISIONS
+from .networks.precision import PRECISIONS
 from .support.settings import ConfigError
 from .training.config import load_config
 from .training.loop import TrainingError

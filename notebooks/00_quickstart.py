@@ -51,7 +51,7 @@ import pandas as pd
 from IPython.display import display
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import by_subject, results_table
+from diffens_core.evaluation.evaluate import by_subject, compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.support.places import home
 from diffens_core.data.tasks import task_named
@@ -85,7 +85,7 @@ figure = plots.three_planes(shown, at=at, title=f"{first.subject}: target and co
 methods = {name: ["palette-axial", "palette-sagittal", "tpdm", "ours-tpdm"] for name in tasks}
 methods |= {n: ["degraded", "cubic", "cubic-projected", *methods[n]] for n in tasks if n != "mt"}
 samples = experiment.preset.samples
-results = {name: experiment.compare(methods[name], name, pairs[name], samples) for name in tasks}
+results = {name: compare(experiment, methods[name], name, pairs[name], samples) for name in tasks}
 metrics = pd.concat([table for table, _ in results.values()])
 metrics.to_csv(folder / "metrics.csv", index=False)
 

@@ -49,7 +49,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import by_subject, results_table
+from diffens_core.evaluation.evaluate import by_subject, compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.training.runs import build
 from diffens_core.diffusion.sampler import noise_for
@@ -158,7 +158,7 @@ pd.DataFrame(rows).T.rename_axis("t").style.format("{:.4f}")
 # %%
 names = [f"palette-{plane}" for plane in experiment.preset.planes] + ["tpdm", method]
 pairs = [subjects[i] for i in range(min(3, len(subjects)))]
-metrics, volumes = experiment.compare(names, task, pairs, experiment.preset.samples)
+metrics, volumes = compare(experiment, names, task, pairs, experiment.preset.samples)
 results_table(metrics, names).style.format("{:.3f}")
 
 # %% [markdown]

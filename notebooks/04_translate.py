@@ -41,7 +41,7 @@ import torch
 
 from diffens_core.show import plots
 from diffens_core.data.measurement import measurement_rms
-from diffens_core.support.device import autocast
+from diffens_core.networks.precision import autocast
 from diffens_core.evaluation.evaluate import METRICS
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.metrics import image_metrics

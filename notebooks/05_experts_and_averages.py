@@ -49,7 +49,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import results_table
+from diffens_core.evaluation.evaluate import compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
 from diffens_core.data.tasks import task_named
@@ -67,7 +67,7 @@ print("DDIM steps:", experiment.preset.steps, " conditions:", *conditions)
 
 # %%
 planes = [f"palette-{plane}" for plane in THREE_PLANES]
-metrics, volumes = experiment.compare(planes, task, [pair], samples)
+metrics, volumes = compare(experiment, planes, task, [pair], samples)
 results_table(metrics, planes).style.format("{:.3f}")
 
 # %% [markdown]
@@ -120,7 +120,7 @@ pd.DataFrame({f"t = {t}": {name: rule(t) for name, rule in rules.items()} for t 
 
 # %%
 averages = [name for name in chosen if not name.startswith("ours")]
-found, more = experiment.compare(averages, task, [pair], samples)
+found, more = compare(experiment, averages, task, [pair], samples)
 metrics, volumes = pd.concat([metrics, found]), volumes | more
 results_table(metrics, planes + averages).style.format("{:.3f}")
 
@@ -136,7 +136,7 @@ results_table(metrics, planes + averages).style.format("{:.3f}")
 # TOSM show it as well as slabs do.
 
 # %%
-from diffens_core.support.device import autocast
+from diffens_core.networks.precision import autocast
 from diffens_core.models.experts import Average
 from diffens_core.diffusion.sampler import average_of_samples, ddim, noise_for, noise_levels
 
@@ -188,7 +188,7 @@ figure = plots.step_curves(lines, reached, "standard deviation of the noise", li
 
 # %%
 fused = [name for name in chosen if name.startswith("ours")]
-found, more = experiment.compare(fused, task, [pair], samples)
+found, more = compare(experiment, fused, task, [pair], samples)
 metrics, volumes = pd.concat([metrics, found]), volumes | more
 results_table(metrics, planes + chosen).style.format("{:.3f}")
 
@@ -337,7 +337,7 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 
 # %%
 wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]
-found, _ = experiment.compare(wanted, task, [pair], samples)
+found, _ = compare(experiment, wanted, task, [pair], samples)
 table = results_table(found, wanted)
 table.style.format("{:.3f}")
 

@@ -50,7 +50,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import results_table
+from diffens_core.evaluation.evaluate import compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.data.tasks import task_named
 
@@ -141,9 +141,9 @@ figure = plots.expert_maps(shown, names, brain, at)
 
 # %%
 chosen, alone = ([name for name in text.split(",") if name] for text in (methods, single))
-metrics, volumes = experiment.compare(chosen, task, [pair], samples)
+metrics, volumes = compare(experiment, chosen, task, [pair], samples)
 for other in ("sr", "mt"):
-    found, more = experiment.compare(alone, other, [pairs[other]], samples)
+    found, more = compare(experiment, alone, other, [pairs[other]], samples)
     labels = {name: f"{name} ({other})" for name in alone}
     metrics = pd.concat([metrics, found.assign(method=found["method"].map(labels))])
     volumes |= {(labels[name], subject): volume for (name, subject), volume in more.items()}
@@ -180,6 +180,6 @@ pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{
 # 1. A third source, say a T2, comes with two experts of its own. What has to be trained, what not? Which lines of
 #    `methods.py` and `tasks.py` would you add?
 # 2. Average only the super-resolution experts, but with the T1ce experts at high noise: write a rule `t -> weights` for
-#    `experts.Average` of the four, and compare it with `multi-tpdm` by `experiment.compare(..., models={...})`.
+#    `experts.Average` of the four, and compare it with `multi-tpdm` by `compare(experiment, ..., models={...})`.
 # 3. Replace the T1ce of `y` by that of another subject and look at the gate maps again. Does the network notice?
 # 4. Why would the fusion of the four be impossible if the targets of `mt` were scaled by their own range?

@@ -44,7 +44,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import METRICS, results_table
+from diffens_core.evaluation.evaluate import METRICS, compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
 from diffens_core.evaluation.metrics import image_metrics, roughness
@@ -138,7 +138,7 @@ depth = latents.shape[autoencoder.dim]
 print(f"{depth} slices: windows start at {window_starts(depth, WINDOW, OVERLAP)}")
 names = ["make-a-volume+slice-wise", "make-a-volume"]
 models = dict(zip(names, (slice_wise, volumetric)))
-metrics, volumes = experiment.compare(names, task, [pair], 1, models)
+metrics, volumes = compare(experiment, names, task, [pair], 1, models)
 results_table(metrics, names).style.format("{:.3f}")
 
 # %% [markdown]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diffens_core.support import device
-from diffens_core.support.device import PRECISIONS, autocast, block_times, fastest_precision
+from diffens_core.networks import precision
+from diffens_core.networks.precision import PRECISIONS, autocast, block_times, fastest_precision
 
 CPU = torch.device("cpu")
 
@@ -20,8 +20,8 @@ def asked_anew():
 def measured(monkeypatch, float32: float, bf16: float, fast: bool = True) -> list:
     """Let the machine have these times; a list that grows with each measurement."""
     calls = []
-    monkeypatch.setattr(device, "has_fast_bf16", lambda _: fast)
-    monkeypatch.setattr(device, "block_times", lambda: calls.append(1) or {"float32": float32, "bf16": bf16})
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda _: fast)
+    monkeypatch.setattr(precision, "block_times", lambda: calls.append(1) or {"float32": float32, "bf16": bf16})
     return calls
 
 

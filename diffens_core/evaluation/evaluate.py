@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn as nn
 
 from ..data.measurement import block_average
 from ..data.prepared import EVERYONE as SET
 from ..data.prepared import Pair
 from ..data.tasks import task_named
+from ..experiment.experiment import Experiment
 from ..support.device import pick_device
+from ..support.progress import Progress
 from .metrics import image_metrics
 from .uncertainty import uncertainty, uncertainty_metrics
 
@@ -46,6 +49,29 @@ def score(
         together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in METRICS}
         together |= uncertainty_metrics(uncertainty(volumes[:, 0].to(device), target), brain.to(device))
     return rows(method, task, pair.subject, found | ({SET: together} if together else {}))
+
+
+def compare(
+    experiment: Experiment,
+    names: Sequence[str],
+    task: str,
+    pairs: Sequence[Pair],
+    samples: int,
+    models: Mapping[str, nn.Module] | None = None,
+) -> tuple[pd.DataFrame, dict[tuple[str, str], torch.Tensor]]:
+    """Every method on every pair; models: those that are at hand, by name.
+
+    Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
+    """
+    tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
+    bar = Progress(f"translating ({task})", len(names) * len(pairs))
+    for method in names:
+        model = (models or {}).get(method) or experiment.model(method, task)
+        for pair in pairs:
+            volumes[method, pair.subject] = experiment.translate(method, task, pair, samples, model)
+            tables.append(score(volumes[method, pair.subject], pair, method, task))
+            bar.update(len(volumes), method)
+    return pd.concat(tables[1:] or tables, ignore_index=True), volumes
 
 
 def rows(method: str, task: str, subject: str, found: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:

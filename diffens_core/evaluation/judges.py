@@ -13,7 +13,8 @@ from ..data.prepared import Pair, data_contrasts
 from ..data.tasks import SEGMENTATIONS
 from ..experiment.experiment import Experiment
 from ..models.segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
-from ..support.device import autocast, pick_device
+from ..networks.precision import autocast
+from ..support.device import pick_device
 from ..support.files import digest
 from .distributions import VoxelMeans, frechet_distance, mmd_rbf
 from .features import MedicalNet, SegmenterFeatures

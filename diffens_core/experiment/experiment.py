@@ -13,7 +13,6 @@ from filelock import FileLock
 
 from ..data.prepared import DataConfig, Pair, PreparedData, describe_data
 from ..data.tasks import task_named
-from ..evaluation.evaluate import COLUMNS, score
 from ..models.segmentation import Segmenter
 from ..support.device import pick_device
 from ..support.places import default_runs, home
@@ -103,21 +102,6 @@ class Experiment:
             seed=self.seed,
             project=method_named(method, task).project,
         )
-
-    def compare(self, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int, models=None):
-        """Every method on every pair; models: those that are at hand, by name.
-
-        Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
-        """
-        tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
-        bar = Progress(f"translating ({task})", len(names) * len(pairs))
-        for method in names:
-            model = (models or {}).get(method) or self.model(method, task)
-            for pair in pairs:
-                volumes[method, pair.subject] = self.translate(method, task, pair, samples, model)
-                tables.append(score(volumes[method, pair.subject], pair, method, task))
-                bar.update(len(volumes), method)
-        return pd.concat(tables[1:] or tables, ignore_index=True), volumes
 
 
 def open_experiment(

@@ -21,8 +21,9 @@ from ..data.tasks import Task
 from ..data.volumes import VolumeError, load_volume, save_image
 from ..diffusion.model import Translator
 from ..diffusion.sampler import noise_for
+from ..networks.precision import autocast
 from ..support.cost import Spent
-from ..support.device import autocast
+from ..support.device import keep_freed_memory
 from ..support.files import write_atomically
 from ..support.progress import Progress
 from ..support.seeds import mix_seed
@@ -58,6 +59,7 @@ def sample(
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
+    keep_freed_memory()
     for index in range(different_samples(model, samples)):
         noise = noise_for(subject, [first + index], seed, y.shape[2:], device)
         generator = torch.Generator().manual_seed(mix_seed(seed, subject, first + index, "steps"))

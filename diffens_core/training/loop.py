@@ -27,8 +27,9 @@ from ..data.planes import Box, random_box
 from ..data.prepared import Batch, PreparedData
 from ..diffusion.model import Trainable
 from ..diffusion.schedule import PREDICTIONS
+from ..networks.precision import autocast, fastest_precision
 from ..support.cost import Spent, forget_peak, peak_memory, write_cost
-from ..support.device import autocast, fastest_precision
+from ..support.device import keep_freed_memory
 from ..support.files import write_atomically
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, at_least, one_of, option
@@ -299,6 +300,7 @@ def train(
     loss is not finite.
     """
     accelerator = accelerator or Accelerator()
+    keep_freed_memory()
     forget_peak(accelerator.device)
     model.to(accelerator.device).train()
     state = State(model, config, fastest_precision(accelerator.device) if precision == "auto" else precision)

@@ -1,0 +1,63 @@
+"""How precisely networks compute: what is faster on this machine, measured where the hardware alone cannot tell."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+from ..support.device import has_fast_bf16, keep_freed_memory
+from .norm import LAYOUT
+from .unet import ResBlock
+
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+@functools.cache
+def fastest_precision(device: torch.device) -> str:
+    """`bf16` or `float32`, what trains our networks faster on this machine; measured once a process.
+
+    Bf16 in hardware is no promise: it also takes kernels that are good at it. Only where it is fast is it measured; a
+    GPU that has it keeps it, and a CPU unless float32 is clearly faster, so that noise does not decide.
+    """
+    if not has_fast_bf16(device):
+        return "float32"
+    if device.type != "cpu":
+        return "bf16"
+    times = block_times()
+    return "float32" if times["float32"] < 0.9 * times["bf16"] else "bf16"
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def block_times(rounds: int = 5) -> dict[str, float]:
+    """Seconds for forward and backward pass of a small residual block in 2D and one in 3D on the CPU, by precision."""
+    keep_freed_memory()
+    shapes = (4, 32, 48, 40), (2, 16, 32, 24, 8)  # large enough for torch to take oneDNN in float32 too
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        steps, maps = torch.zeros(4, 8), [torch.randn(shape).to(memory_format=LAYOUT[len(shape)]) for shape in shapes]
+        blocks = [ResBlock(x.ndim - 2, x.shape[1], x.shape[1], 8, 0.0).to(memory_format=LAYOUT[x.ndim]) for x in maps]
+    for x in maps:
+        x.requires_grad_()  # as within a network; without, torch's group norm crashes in its backward pass (2.13)
+
+    def seconds(precision: str) -> float:
+        dtype, start = torch.bfloat16 if precision == "bf16" else torch.float32, time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            out = [block(steps[: len(x)], x.to(dtype)) for block, x in zip(blocks, maps)]
+        torch.autograd.backward(out, [torch.ones_like(y) for y in out])
+        return time.perf_counter() - start
+
+    times = [[seconds(precision) for precision in PRECISIONS[1:]] for _ in range(rounds)]
+    return dict(zip(PRECISIONS[1:], map(min, zip(*times))))
+
+
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Context for convolutions in bf16; everything outside the networks stays float32 in either case.
+
+    `auto` is what is faster. Raises `ValueError` for another name.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision '{precision}': choose from {', '.join(PRECISIONS)}")
+    precision = fastest_precision(device) if precision == "auto" else precision
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
