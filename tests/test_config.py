@@ -116,8 +116,8 @@ def test_a_fusion_is_alone_at_the_beginning_or_not_at_all(states):
         (("train", "phases"), [], "phases must not be empty"),
         (("diffusion", "beta_start"), 2.0, "0 < beta_start <= beta_end < 1 must hold"),
         (("unet", "mult"), [], "mult must be positive numbers"),
-        (("experts",), [], "stage 'fusion' has no plane and some experts"),
-        (("plane",), "axial", "stage 'fusion' has no plane and some experts"),
+        (("experts",), [], "stage 'fusion' has no plane, and as its experts runs of stage 'expert'"),
+        (("plane",), "axial", "stage 'fusion' has no plane, and as its experts runs of stage 'expert'"),
         (("data", "spacing"), None, "spacing must be float, not None"),
     ],
 )

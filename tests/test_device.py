@@ -52,7 +52,7 @@ def test_other_names_are_refused():
         autocast(CPU, "fp8")
 
 
-@pytest.mark.skipif(not device.has_fast_bf16(CPU), reason="emulated bf16 would take minutes")
+@pytest.mark.skipif(not precision.has_fast_bf16(CPU), reason="emulated bf16 would take minutes")
 def test_measuring_works_during_inference_and_draws_no_random_numbers():
     state = torch.get_rng_state()
     with torch.inference_mode(), torch.device("meta"):

@@ -9,6 +9,7 @@ from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_input
 from diffens_core.data.planes import PLANES, coordinates
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.model import Denoiser
 from diffens_core.diffusion.sampler import ddim, timesteps
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.models.experts import (
@@ -155,7 +156,7 @@ def test_all_experts_take_part_where_samples_are_averaged():
     torch.testing.assert_close(step.x0_hat, torch.stack(alone).mean(0))
 
 
-class Exact(torch.nn.Module):
+class Exact(Denoiser):
     """Knows that the target is 0 everywhere: all of `xt` is noise."""
 
     schedule = Schedule()
