@@ -109,9 +109,9 @@ def _check_output(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluation.distributions import too_few
-    from .evaluation.evaluate import summary
+    from .evaluation.evaluate import TRUTH, evaluate, evaluation_name
     from .evaluation.judges import open_judges
-    from .evaluation.report import TRUTH, evaluation_name, report
+    from .evaluation.scores import summary
     from .experiment.experiment import open_experiment
     from .experiment.methods import method_named
 
@@ -128,7 +128,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps, args.split)
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
-    metrics, cost = report(experiment, args.method, args.task, **options)
+    metrics, cost = evaluate(experiment, args.method, args.task, **options)
     if cost["subjects"] < args.subjects:
         print(f"warning: '{args.split}' has {cost['subjects']} subjects, not {args.subjects}", file=sys.stderr)
     if args.method != TRUTH and (few := too_few(cost["subjects"])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from diffens_core.evaluation.report import TRUTH
+from diffens_core.evaluation.evaluate import TRUTH
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 
 from .plan import Evaluation, Plan

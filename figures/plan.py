@@ -19,9 +19,9 @@ from filelock import FileLock
 
 from data_prep.phantom import prepare_phantoms
 from diffens_core.data.tasks import TASKS
-from diffens_core.evaluation.evaluate import COLUMNS
+from diffens_core.evaluation.evaluate import TRUTH, evaluation_name, read_reports, with_experts
 from diffens_core.evaluation.judges import OWN, segmentation_task
-from diffens_core.evaluation.report import TRUTH, evaluation_name, read_reports, with_experts
+from diffens_core.evaluation.scores import COLUMNS
 from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import method_named
 from diffens_core.experiment.presets import preset_named

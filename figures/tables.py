@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from diffens_core.evaluation.evaluate import by_subject
-from diffens_core.evaluation.report import TRUTH
+from diffens_core.evaluation.evaluate import TRUTH
+from diffens_core.evaluation.scores import by_subject
 from diffens_core.evaluation.statistics import comparisons, interval, interval_text, recovery_interval, recovery_lead
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 from diffens_core.models.segmentation import REGIONS

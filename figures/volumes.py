@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from diffens_core.data.prepared import Pair
-from diffens_core.evaluation.report import TRUTH, with_experts
+from diffens_core.evaluation.evaluate import TRUTH, with_experts
 from diffens_core.evaluation.uncertainty import LEVELS, calibration_curve, uncertainty
 from diffens_core.experiment.samples import Samples
 from diffens_core.show import plots

@@ -51,7 +51,7 @@ import pandas as pd
 from IPython.display import display
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import by_subject, compare, results_table
+from diffens_core.evaluation.scores import by_subject, compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.support.places import home
 from diffens_core.data.tasks import task_named

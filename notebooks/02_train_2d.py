@@ -41,7 +41,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import METRICS
+from diffens_core.evaluation.scores import METRICS
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.metrics import image_metrics, roughness
 from diffens_core.training.runs import build

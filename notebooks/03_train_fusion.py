@@ -49,7 +49,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import by_subject, compare, results_table
+from diffens_core.evaluation.scores import by_subject, compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.training.runs import build
 from diffens_core.diffusion.sampler import noise_for

@@ -42,7 +42,7 @@ import torch
 from diffens_core.show import plots
 from diffens_core.data.measurement import measurement_rms
 from diffens_core.networks.precision import autocast
-from diffens_core.evaluation.evaluate import METRICS
+from diffens_core.evaluation.scores import METRICS
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.metrics import image_metrics
 from diffens_core.diffusion.sampler import ddim, noise_for, timesteps

@@ -49,7 +49,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import compare, results_table
+from diffens_core.evaluation.scores import compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
 from diffens_core.data.tasks import task_named
@@ -203,7 +203,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 # Weights that come with the package bring the seconds of their own training along.
 
 # %%
-from diffens_core.evaluation.report import cost_of
+from diffens_core.evaluation.evaluate import cost_of
 
 costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in planes + chosen}
 pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")
@@ -297,7 +297,7 @@ for name, fusion in fusions.items():
     print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
 
 # %%
-from diffens_core.evaluation.evaluate import score
+from diffens_core.evaluation.scores import score
 from diffens_core.experiment.samples import sample
 
 models = {"ours, axial": ours, "diffusers, sagittal": diffusers_expert, "monai, coronal": monai_expert}

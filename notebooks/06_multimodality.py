@@ -50,7 +50,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import compare, results_table
+from diffens_core.evaluation.scores import compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.data.tasks import task_named
 
@@ -170,7 +170,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 # `sr` and `mt`. Weights that come with the package bring the seconds of their own training along.
 
 # %%
-from diffens_core.evaluation.report import cost_of
+from diffens_core.evaluation.evaluate import cost_of
 
 costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in chosen}
 pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")

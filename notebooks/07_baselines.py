@@ -152,13 +152,13 @@ figure = plots.step_curves(shares, times, "standard deviation, or share")
 from pathlib import Path
 
 from diffens_core.support.places import home
-from diffens_core.evaluation.report import report
+from diffens_core.evaluation.evaluate import evaluate
 from diffens_core.experiment.samples import Samples
 
 folder = Path(out) if out else home() / "figures" / "out" / preset / "07_baselines"
 options, reports = {"split": "test", "subjects": subjects, "samples": samples}, {}
 for name in chosen:
-    reports[name] = report(experiment, name, task, out=folder / f"{name}-{task}", **options)
+    reports[name] = evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)
 
 # %% [markdown]
 # The training curves. Each kind of model minimises something else, so heights can be compared within a panel only.
@@ -180,7 +180,7 @@ figure = plots.loss_panels(logs) if logs else None
 # package bring those of their own training along. A discriminator counts as parameters, though only training needs it.
 
 # %%
-from diffens_core.evaluation.evaluate import results_table
+from diffens_core.evaluation.scores import results_table
 
 metrics = pd.concat([found for found, _ in reports.values()])
 table = results_table(metrics, chosen).drop(columns=["ssim_brain"], level=1)

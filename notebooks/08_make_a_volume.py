@@ -44,7 +44,7 @@ import pandas as pd
 import torch
 
 from diffens_core.show import plots
-from diffens_core.evaluation.evaluate import METRICS, compare, results_table
+from diffens_core.evaluation.scores import METRICS, compare, results_table
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
 from diffens_core.evaluation.metrics import image_metrics, roughness

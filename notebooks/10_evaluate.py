@@ -65,7 +65,7 @@ from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.judges import open_judges
 from diffens_core.experiment.methods import METHODS
 from diffens_core.support.places import home
-from diffens_core.evaluation.report import report
+from diffens_core.evaluation.evaluate import evaluate
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split, "train"])
 
@@ -85,7 +85,7 @@ folder = Path(out) if out else home() / "figures" / "out" / preset / "10_evaluat
 # %%
 judges = open_judges(experiment, segmenter, medicalnet)
 options = {"split": split, "subjects": subjects, "samples": 1, "judges": judges}
-reports = [report(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
+reports = [evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
 metrics = pd.concat(reports)
 metrics.to_csv(folder / "metrics.csv", index=False)
 
@@ -101,7 +101,7 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # range.
 
 # %%
-from diffens_core.evaluation.evaluate import by_subject
+from diffens_core.evaluation.scores import by_subject
 from diffens_core.evaluation.statistics import with_intervals
 
 usual = ["psnr", "ssim", "mae", "psnr_brain", "ssim_brain", "mae_brain"]
@@ -128,7 +128,7 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 # and a plane in which a 2D model was trained tends to look better than the planes across it.
 
 # %%
-from diffens_core.evaluation.evaluate import subject_means
+from diffens_core.evaluation.scores import subject_means
 
 values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
 means = values.groupby("method").mean().reindex(chosen)

@@ -48,7 +48,7 @@ import torch
 from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.support.places import home
-from diffens_core.evaluation.report import report
+from diffens_core.evaluation.evaluate import evaluate
 from diffens_core.experiment.samples import Samples
 from diffens_core.evaluation.uncertainty import uncertainty
 
@@ -63,7 +63,7 @@ folder = Path(out) if out else home() / "figures" / "out" / preset / "11_uncerta
 
 # %%
 options = {"split": split, "subjects": subjects, "samples": samples}
-reports = [report(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
+reports = [evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
 metrics = pd.concat(reports)
 metrics.to_csv(folder / "metrics.csv", index=False)
 
@@ -94,7 +94,7 @@ print(*sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.n
 # smaller one whether or not its spread means anything. That is why the next section exists.
 
 # %%
-from diffens_core.evaluation.evaluate import subject_means
+from diffens_core.evaluation.scores import subject_means
 
 values = subject_means(metrics).droplevel("task").unstack("metric")
 together = values.xs("all samples", level="kind").groupby("method").mean().reindex(chosen)

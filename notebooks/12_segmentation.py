@@ -49,7 +49,7 @@ from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.judges import open_judges
 from diffens_core.support.places import home
-from diffens_core.evaluation.report import TRUTH, report
+from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from diffens_core.experiment.samples import Samples
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split])
@@ -72,7 +72,7 @@ if segmenter == "own":
 
 # %%
 options = {"split": split, "subjects": subjects, "samples": 1, "judges": judges}
-reports = [report(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
+reports = [evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
 metrics = pd.concat(reports)
 metrics.to_csv(folder / "metrics.csv", index=False)
 
@@ -104,7 +104,7 @@ figure.savefig(folder / "segmentation.png")
 # side has as 0 and 373 mm (the rule of BraTS).
 
 # %%
-from diffens_core.evaluation.evaluate import by_subject
+from diffens_core.evaluation.scores import by_subject
 from diffens_core.evaluation.statistics import with_intervals
 
 scores = {metric: by_subject(metrics, metric, chosen) for metric in ("dice_wt", "dice_tc", "dice_et")}

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from diffens_core.evaluation.evaluate import COLUMNS, by_subject, results_table, subject_means, summary
+from diffens_core.evaluation.scores import COLUMNS, by_subject, results_table, subject_means, summary
 
 
 def table(*lines):

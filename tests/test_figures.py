@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from data_prep.phantom import prepare_phantoms
-from diffens_core.evaluation.report import TRUTH, with_experts
+from diffens_core.evaluation.evaluate import TRUTH, with_experts
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 from diffens_core.experiment.presets import preset_named
 from diffens_core.support.settings import ConfigError

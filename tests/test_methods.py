@@ -12,8 +12,8 @@ from tiny import NET, SHAPE, SPACING
 from diffens_core import cli
 from diffens_core.data.planes import PLANES
 from diffens_core.data.prepared import describe_data
-from diffens_core.evaluation.evaluate import METRICS
-from diffens_core.evaluation.report import cost_of, read_reports, report, with_experts
+from diffens_core.evaluation.evaluate import cost_of, evaluate, read_reports, with_experts
+from diffens_core.evaluation.scores import METRICS
 from diffens_core.experiment import methods
 from diffens_core.experiment.experiment import Experiment
 from diffens_core.experiment.methods import ABLATIONS, METHODS, method_named
@@ -230,7 +230,7 @@ def test_the_networks_of_every_preset_can_be_built_for_the_methods_that_share_le
 
 
 def test_a_report_has_metrics_and_cost(experiment, tmp_path):
-    metrics, cost = report(experiment, "ours-tpdm", "both", split="val", subjects=1, samples=2, out=tmp_path / "a")
+    metrics, cost = evaluate(experiment, "ours-tpdm", "both", split="val", subjects=1, samples=2, out=tmp_path / "a")
     assert set(metrics["sample"]) == {"0", "1", "mean", "all"} and set(metrics["method"]) == {"ours-tpdm"}
     together = metrics[metrics["sample"] == "all"].set_index("metric")["value"]
     assert together["measurement_error"] < 1e-5 and together["mace"] > 0 and together["std_of_psnr"] > 0
@@ -240,7 +240,7 @@ def test_a_report_has_metrics_and_cost(experiment, tmp_path):
     assert len(runs) == 3 and cost["seconds"] >= sum(c["seconds"] for c in alone)  # which may be 0.0 for so small ones
     assert cost["parameters"] > sum(c["parameters"] for c in alone) > 0
     assert cost["parameters"] == sum(p.numel() for p in build(runs[0]).parameters())
-    report(experiment, "cubic", "both", split="val", subjects=0, samples=2, out=tmp_path / "b")
+    evaluate(experiment, "cubic", "both", split="val", subjects=0, samples=2, out=tmp_path / "b")
     metrics, costs = read_reports([tmp_path / "a", tmp_path / "b"])
     assert list(costs.index) == [("ours-tpdm", "both"), ("cubic", "both")]
     assert set(metrics["method"]) == {"ours-tpdm", "cubic"} and set(METRICS) < set(metrics["metric"])

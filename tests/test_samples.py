@@ -12,8 +12,8 @@ from tiny import SHAPE, SPACING, wake, write_prepared
 from diffens_core.data.prepared import describe_data
 from diffens_core.data.volumes import VolumeError
 from diffens_core.evaluation.distributions import too_few
+from diffens_core.evaluation.evaluate import evaluate, read_reports
 from diffens_core.evaluation.judges import Judges, SetMetrics
-from diffens_core.evaluation.report import read_reports, report
 from diffens_core.experiment import samples as module
 from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import METHODS, Method
@@ -72,7 +72,7 @@ def test_samples_equal_those_drawn_in_memory_and_have_the_background_of_the_cond
 
 def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, monkeypatch):
     options = {"split": "train", "subjects": 0, "samples": 2}
-    report(experiment, "guess", "sr", out=tmp_path / "whole", **options)
+    evaluate(experiment, "guess", "sr", out=tmp_path / "whole", **options)
     other = Experiment(experiment.preset, experiment.data, tmp_path / "other", 0, embedded=False)
     save, saved = module.save_translation, []
 
@@ -83,10 +83,10 @@ def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, mo
 
     monkeypatch.setattr(module, "save_translation", killed)
     with pytest.raises(KeyboardInterrupt):
-        report(other, "guess", "sr", out=tmp_path / "resumed", **options)
+        evaluate(other, "guess", "sr", out=tmp_path / "resumed", **options)
     monkeypatch.setattr(module, "save_translation", save)
     before = Guess.asked
-    report(other, "guess", "sr", out=tmp_path / "resumed", **options)
+    evaluate(other, "guess", "sr", out=tmp_path / "resumed", **options)
     assert Guess.asked == before + 1
     whole, resumed = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "resumed"))
     assert whole == resumed
@@ -171,7 +171,7 @@ def test_other_weights_have_other_samples(experiment, tmp_path):
 
 
 def test_a_report_writes_mean_and_std_and_says_what_it_measured(experiment, tmp_path):
-    _, cost = report(experiment, "guess", "sr", split="train", subjects=1, samples=3, out=tmp_path)
+    _, cost = evaluate(experiment, "guess", "sr", split="train", subjects=1, samples=3, out=tmp_path)
     assert (cost["subjects"], cost["samples"], cost["split"], cost["judges"]) == (1, 3, "train", {})
     assert cost["data"].startswith("tiny ") and cost["core_sampling"] >= 0
     pair = experiment.subjects("train", "sr")[0]
@@ -197,11 +197,11 @@ def test_a_report_of_tumours_and_of_the_truth(tmp_path):
     nib.save(nib.Nifti1Image(seg, image.affine), root / "sub-01" / "seg.nii.gz")
     experiment = Experiment(PRESETS["smoke"], describe_data(root, SPACING, SHAPE), tmp_path / "runs", 0, False)
     options = {"split": "test", "subjects": 0, "samples": 1, "judges": Judges(Judge(), "seg4", digests={"own": "1"})}
-    metrics, cost = report(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
+    metrics, cost = evaluate(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
     dice = metrics[metrics["metric"] == "dice_wt"]
     assert list(dice["subject"]) == ["sub-01"] and cost["judges"] == {"own": "1"}
     assert "psnr_tumour" in set(metrics.loc[metrics["subject"] == "sub-01", "metric"])
-    truth, _ = report(experiment, "truth", "sr", out=tmp_path / "truth", **options)
+    truth, _ = evaluate(experiment, "truth", "sr", out=tmp_path / "truth", **options)
     assert set(truth["metric"]) == {f"{m}_{r}" for m in ("dice", "hd95") for r in ("tc", "wt", "et")}
     assert float(truth.loc[truth["metric"] == "dice_wt", "value"].iloc[0]) > float(dice["value"].iloc[0])
 
@@ -209,9 +209,9 @@ def test_a_report_of_tumours_and_of_the_truth(tmp_path):
 def test_data_without_any_labels_are_measured_all_the_same(experiment, tmp_path):
     """A judge has nothing to do there; the truth has no metrics at all, and can be read like any other report."""
     options = {"split": "test", "subjects": 0, "samples": 1, "judges": Judges(torch.nn.Identity(), "seg4")}
-    metrics, cost = report(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
+    metrics, cost = evaluate(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
     assert "psnr" in set(metrics["metric"]) and not any(m.startswith("dice") for m in metrics["metric"])
-    report(experiment, "truth", "sr", out=tmp_path / "truth", **options)
+    evaluate(experiment, "truth", "sr", out=tmp_path / "truth", **options)
     both, costs = read_reports([tmp_path / "cubic", tmp_path / "truth"])
     assert set(both["method"]) == {"cubic"} and list(costs.index) == [("cubic", "sr"), ("truth", "sr")]
 

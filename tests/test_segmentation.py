@@ -12,8 +12,8 @@ from tiny import SHAPE, SPACING, write_prepared
 from diffens_core.data.prepared import PreparedData, coarsen_labels, describe_data
 from diffens_core.data.tasks import task_named
 from diffens_core.data.volumes import VolumeError
+from diffens_core.evaluation.evaluate import evaluate
 from diffens_core.evaluation.judges import Judges, open_judges
-from diffens_core.evaluation.report import report
 from diffens_core.experiment.experiment import Experiment
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.experiment.recipes import Recipe
@@ -302,13 +302,13 @@ class TestJudges:
         experiment = Experiment(PRESETS["smoke"], describe_data(copy, SPACING, SHAPE), tmp_path, 0, False)
         options = {"split": "test", "subjects": 0, "samples": 1, "out": tmp_path / "out"}
         judges = Judges(self.BrightIsTumour())
-        metrics, _ = report(experiment, "truth", "sr", **options, judges=judges)
+        metrics, _ = evaluate(experiment, "truth", "sr", **options, judges=judges)
         assert "dice_wt" in set(metrics["metric"])
         for file in copy.rglob("t1.nii.gz"):
             file.unlink()
         with pytest.raises(VolumeError, match="no 'test' subject has labels and"):
-            report(experiment, "truth", "sr", **options, judges=judges)
+            evaluate(experiment, "truth", "sr", **options, judges=judges)
         for file in copy.rglob("seg.nii.gz"):
             file.unlink()
-        metrics, _ = report(experiment, "truth", "sr", **options, judges=judges)  # nothing to judge is no error
+        metrics, _ = evaluate(experiment, "truth", "sr", **options, judges=judges)  # nothing to judge is no error
         assert len(metrics) == 0

@@ -1,122 +1,116 @@
-"""Tables of metrics: scores of samples against the truth, and means over subjects.
-
-`metrics.csv` has one row per subject, sample and metric. A sample is a number, `mean` for the mean of all samples, or
-`all` for what is measured on all of them together; the subject `all` stands for what is measured on a set of subjects.
-"""
+"""One method, evaluated: what it scores on a split, what its translations are good for, and what it costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
-import torch.nn as nn
 
-from ..data.measurement import block_average
-from ..data.prepared import EVERYONE as SET
-from ..data.prepared import Pair
-from ..data.tasks import task_named
 from ..experiment.experiment import Experiment
-from ..support.device import pick_device
+from ..experiment.samples import Samples, save_spread, save_translation
+from ..support.cost import read_cost
+from ..support.device import device_name, pick_device
+from ..support.files import write_atomically
 from ..support.progress import Progress
-from .metrics import image_metrics
-from .uncertainty import uncertainty, uncertainty_metrics
+from ..training.config import RunConfig
+from ..training.runs import find
+from .judges import Judges, SetMetrics
+from .scores import SET, rows, score
 
-COLUMNS = ["method", "task", "subject", "sample", "metric", "value"]
-METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
-
-
-def score(
-    volumes: torch.Tensor, pair: Pair, method: str, task: str, tumour: torch.Tensor | None = None
-) -> pd.DataFrame:
-    """Metrics of each of `volumes` [K, 1, X, Y, Z], of their mean, and of what they say together, where K > 1.
-
-    tumour: bool [X, Y, Z]. `measurement_error` is the largest difference between the block means of any sample and what
-    was measured, in the unit of volumes in [-1, 1].
-    """
-    device = pick_device()
-    candidates = {str(k): volume for k, volume in enumerate(volumes)}
-    if len(volumes) > 1:
-        candidates["mean"] = volumes.mean(0)
-    target, brain = pair.x0[0].to(device), pair.brain
-    found = {name: image_metrics(v[0].to(device), target, brain, tumour) for name, v in candidates.items()}
-    together = {}
-    if task_named(task).measured:
-        together["measurement_error"] = max(float((block_average(v[None]) - pair.y[:1]).abs().max()) for v in volumes)
-    if len(volumes) > 1:
-        single = [found[str(k)] for k in range(len(volumes))]
-        together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in METRICS}
-        together |= uncertainty_metrics(uncertainty(volumes[:, 0].to(device), target), brain.to(device))
-    return rows(method, task, pair.subject, found | ({SET: together} if together else {}))
+KEYS = ("seconds", "core_seconds", "parameters", "memory")
+TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
 
 
-def compare(
+def evaluation_name(method: str, task: str, seed: int, steps: int = 0, split: str = "test") -> str:
+    """The folder of one evaluation, below `Experiment.out`; steps: where they are not the preset's."""
+    special = (f"-steps{steps}" if steps else "") + (f"-{split}" if split != "test" else "")
+    return f"{method}-{task}-seed{seed}{special}"
+
+
+def evaluate(
     experiment: Experiment,
-    names: Sequence[str],
+    method: str,
     task: str,
-    pairs: Sequence[Pair],
+    *,
+    split: str,
+    subjects: int,
     samples: int,
-    models: Mapping[str, nn.Module] | None = None,
-) -> tuple[pd.DataFrame, dict[tuple[str, str], torch.Tensor]]:
-    """Every method on every pair; models: those that are at hand, by name.
+    out: Path,
+    judges: Judges | None = None,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Translate the first `subjects` of a split (0: all) and measure: `metrics.csv` and `cost.json` in `out`.
 
-    Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
+    What is not trained or not drawn yet is made now; what there is is read, so a second call goes on where the first
+    was stopped. One subject at a time is in memory. The method `truth` is what a perfect one would answer: only its
+    segmentation is measured.
+
+    With several samples, their mean and standard deviation are written there too: `<subject>_mean.nii.gz`, `_std`.
+
+    Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample,
+    what was measured: `data`, `split`, `subjects`, `samples`, which networks judged; and on which `device`.
     """
-    tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
-    bar = Progress(f"translating ({task})", len(names) * len(pairs))
-    for method in names:
-        model = (models or {}).get(method) or experiment.model(method, task)
-        for pair in pairs:
-            volumes[method, pair.subject] = experiment.translate(method, task, pair, samples, model)
-            tables.append(score(volumes[method, pair.subject], pair, method, task))
-            bar.update(len(volumes), method)
-    return pd.concat(tables[1:] or tables, ignore_index=True), volumes
+    judges = judges or Judges()
+    data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
+    tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter and data.labelled else None
+    drawn = None if method == TRUTH else Samples(experiment, method, task)
+    count = len(data.first(subjects))
+    bar = Progress(f"evaluating {method} ({task})", count)
+    for index in range(count):
+        pair = data[index]
+        labels = data.labels(pair.subject)
+        volumes = drawn.of(pair, samples) if drawn else pair.x0[None]
+        if drawn:
+            tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
+            sets.add(volumes[0], pair.x0)
+        if len(volumes) > 1:
+            save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair)
+            save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
+        if tumours and labels is not None:
+            _, found = judges.segment(tumours.pair(pair.subject), volumes[0])
+            tables.append(rows(method, task, pair.subject, {"0": found}))
+        bar.update(index + 1, pair.subject)
+    if drawn:
+        tables.append(rows(method, task, SET, {"0": sets.values()}))
+    metrics = pd.concat(tables or [rows(method, task, SET, {})], ignore_index=True)
+    cost = (cost_of(experiment.runs_of(method, task), experiment.runs) | drawn.cost) if drawn else {}
+    about = {
+        "method": method,
+        "task": task,
+        "data": f"{experiment.judged.name} {experiment.judged.fingerprint}",
+        "split": split,
+        "device": device_name(pick_device()),
+    }
+    cost |= about | {"subjects": count, "samples": samples, "judges": judges.digests}
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
+    write_atomically(out / "cost.json", json.dumps(cost).encode())
+    return metrics, cost
 
 
-def rows(method: str, task: str, subject: str, found: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """A table of `COLUMNS` from metrics by sample."""
-    lines = [(method, task, subject, sample, m, v) for sample, metrics in found.items() for m, v in metrics.items()]
-    return pd.DataFrame(lines, columns=COLUMNS)
+def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
+    """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
 
-
-def subject_means(metrics: pd.DataFrame) -> pd.Series:
-    """Mean over the samples of each subject, by (method, task, kind, metric, subject).
-
-    kind is `single sample`, `mean of samples` for the metrics of the samples' mean, or `all samples`.
+    Only what is known of all of them; of runs that several kinds of device trained, parameters alone.
     """
-    kinds = {"mean": "mean of samples", SET: "all samples"}
-    kind = metrics["sample"].map(kinds).fillna("single sample")
-    return metrics.assign(kind=kind).groupby(["method", "task", "kind", "metric", "subject"])["value"].mean()
+    costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
+    devices = {cost.get("device", "CPU").split(",")[0] for cost in costs}  # "CPU, x86_64"
+    comparable = KEYS if len(devices) < 2 else ("parameters",)
+    known = {key: [cost[key] for cost in costs if key in cost] for key in comparable}
+    complete = {key: values for key, values in known.items() if values and len(values) == len(costs)}
+    return {key: max(values) if key == "memory" else sum(values) for key, values in complete.items()}
 
 
-def by_subject(metrics: pd.DataFrame, metric: str, methods: Sequence[str], kind: str = "single sample") -> pd.DataFrame:
-    """One metric of one task: a row per subject, a column for each of `methods` that has it. kind: as above."""
-    means = subject_means(metrics[metrics["metric"] == metric])
-    if kind not in means.index.get_level_values("kind"):
-        return pd.DataFrame()
-    table = means.xs(kind, level="kind").unstack("method").droplevel(["task", "metric"])
-    return table[[method for method in methods if method in table]]
+def with_experts(runs: Iterable[RunConfig]) -> Iterable[RunConfig]:
+    """Every run, and every run below it."""
+    for run in runs:
+        yield run
+        yield from with_experts(run.experts)
 
 
-def summary(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Mean over subjects of every metric of one method: a row per metric, a column per kind of sample.
-
-    `subjects`: how many of them a metric has; one without labels, or without a tumour, has none within the tumour.
-    """
-    values = subject_means(metrics)
-    means = values.groupby(["metric", "kind"]).mean().unstack("kind")
-    counts = values.drop(SET, level="subject", errors="ignore").groupby(["metric", "kind"]).count()
-    means["subjects"] = counts.groupby("metric").max().astype("Int64")
-    return means.reindex(metrics["metric"].drop_duplicates()).astype(object).fillna("")
-
-
-def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
-    """Mean over subjects: a row per method in `order`; for single samples and for the mean of samples `METRICS`.
-
-    The metrics of single samples are averaged over the samples of a subject first. A method with one sample, such
-    as interpolation, has no mean of samples.
-    """
-    table = subject_means(metrics).groupby(["method", "kind", "metric"]).mean().unstack(["kind", "metric"])
-    columns = [(kind, metric) for kind in ("single sample", "mean of samples") for metric in METRICS]
-    return table.reindex(index=order, columns=[c for c in columns if c in table.columns])
+def read_reports(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Metrics of several reports as one table; and their costs, a row per (method, task)."""
+    metrics = [pd.read_csv(folder / "metrics.csv", dtype={"sample": str}) for folder in folders]
+    costs = [json.loads((folder / "cost.json").read_text()) for folder in folders]
+    return pd.concat(metrics, ignore_index=True), pd.DataFrame(costs).set_index(["method", "task"])

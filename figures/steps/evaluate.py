@@ -30,16 +30,16 @@ out: str = ""  # where metrics.csv and cost.json go
 # %%
 from pathlib import Path
 
-from diffens_core.evaluation.evaluate import summary
+from diffens_core.evaluation.scores import summary
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.judges import open_judges
-from diffens_core.evaluation.report import TRUTH, report
+from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from figures.plan import NONE
 
 experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
 judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=bool(sets) and method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
-metrics, cost = report(experiment, method, task, out=Path(out), **options)
+metrics, cost = evaluate(experiment, method, task, out=Path(out), **options)
 summary(metrics)
 
 # %%

@@ -1,0 +1,122 @@
+"""Tables of metrics: scores of samples against the truth, and means over subjects.
+
+`metrics.csv` has one row per subject, sample and metric. A sample is a number, `mean` for the mean of all samples, or
+`all` for what is measured on all of them together; the subject `all` stands for what is measured on a set of subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn as nn
+
+from ..data.measurement import block_average
+from ..data.prepared import EVERYONE as SET
+from ..data.prepared import Pair
+from ..data.tasks import task_named
+from ..experiment.experiment import Experiment
+from ..support.device import pick_device
+from ..support.progress import Progress
+from .metrics import image_metrics
+from .uncertainty import uncertainty, uncertainty_metrics
+
+COLUMNS = ["method", "task", "subject", "sample", "metric", "value"]
+METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
+
+
+def score(
+    volumes: torch.Tensor, pair: Pair, method: str, task: str, tumour: torch.Tensor | None = None
+) -> pd.DataFrame:
+    """Metrics of each of `volumes` [K, 1, X, Y, Z], of their mean, and of what they say together, where K > 1.
+
+    tumour: bool [X, Y, Z]. `measurement_error` is the largest difference between the block means of any sample and what
+    was measured, in the unit of volumes in [-1, 1].
+    """
+    device = pick_device()
+    candidates = {str(k): volume for k, volume in enumerate(volumes)}
+    if len(volumes) > 1:
+        candidates["mean"] = volumes.mean(0)
+    target, brain = pair.x0[0].to(device), pair.brain
+    found = {name: image_metrics(v[0].to(device), target, brain, tumour) for name, v in candidates.items()}
+    together = {}
+    if task_named(task).measured:
+        together["measurement_error"] = max(float((block_average(v[None]) - pair.y[:1]).abs().max()) for v in volumes)
+    if len(volumes) > 1:
+        single = [found[str(k)] for k in range(len(volumes))]
+        together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in METRICS}
+        together |= uncertainty_metrics(uncertainty(volumes[:, 0].to(device), target), brain.to(device))
+    return rows(method, task, pair.subject, found | ({SET: together} if together else {}))
+
+
+def compare(
+    experiment: Experiment,
+    names: Sequence[str],
+    task: str,
+    pairs: Sequence[Pair],
+    samples: int,
+    models: Mapping[str, nn.Module] | None = None,
+) -> tuple[pd.DataFrame, dict[tuple[str, str], torch.Tensor]]:
+    """Every method on every pair; models: those that are at hand, by name.
+
+    Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
+    """
+    tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
+    bar = Progress(f"translating ({task})", len(names) * len(pairs))
+    for method in names:
+        model = (models or {}).get(method) or experiment.model(method, task)
+        for pair in pairs:
+            volumes[method, pair.subject] = experiment.translate(method, task, pair, samples, model)
+            tables.append(score(volumes[method, pair.subject], pair, method, task))
+            bar.update(len(volumes), method)
+    return pd.concat(tables[1:] or tables, ignore_index=True), volumes
+
+
+def rows(method: str, task: str, subject: str, found: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """A table of `COLUMNS` from metrics by sample."""
+    lines = [(method, task, subject, sample, m, v) for sample, metrics in found.items() for m, v in metrics.items()]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def subject_means(metrics: pd.DataFrame) -> pd.Series:
+    """Mean over the samples of each subject, by (method, task, kind, metric, subject).
+
+    kind is `single sample`, `mean of samples` for the metrics of the samples' mean, or `all samples`.
+    """
+    kinds = {"mean": "mean of samples", SET: "all samples"}
+    kind = metrics["sample"].map(kinds).fillna("single sample")
+    return metrics.assign(kind=kind).groupby(["method", "task", "kind", "metric", "subject"])["value"].mean()
+
+
+def by_subject(metrics: pd.DataFrame, metric: str, methods: Sequence[str], kind: str = "single sample") -> pd.DataFrame:
+    """One metric of one task: a row per subject, a column for each of `methods` that has it. kind: as above."""
+    means = subject_means(metrics[metrics["metric"] == metric])
+    if kind not in means.index.get_level_values("kind"):
+        return pd.DataFrame()
+    table = means.xs(kind, level="kind").unstack("method").droplevel(["task", "metric"])
+    return table[[method for method in methods if method in table]]
+
+
+def summary(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Mean over subjects of every metric of one method: a row per metric, a column per kind of sample.
+
+    `subjects`: how many of them a metric has; one without labels, or without a tumour, has none within the tumour.
+    """
+    values = subject_means(metrics)
+    means = values.groupby(["metric", "kind"]).mean().unstack("kind")
+    counts = values.drop(SET, level="subject", errors="ignore").groupby(["metric", "kind"]).count()
+    means["subjects"] = counts.groupby("metric").max().astype("Int64")
+    return means.reindex(metrics["metric"].drop_duplicates()).astype(object).fillna("")
+
+
+def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Mean over subjects: a row per method in `order`; for single samples and for the mean of samples `METRICS`.
+
+    The metrics of single samples are averaged over the samples of a subject first. A method with one sample, such
+    as interpolation, has no mean of samples.
+    """
+    table = subject_means(metrics).groupby(["method", "kind", "metric"]).mean().unstack(["kind", "metric"])
+    columns = [(kind, metric) for kind in ("single sample", "mean of samples") for metric in METRICS]
+    return table.reindex(index=order, columns=[c for c in columns if c in table.columns])
