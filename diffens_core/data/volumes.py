@@ -16,8 +16,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 
+from ..support.errors import DiffensError
 
-class VolumeError(ValueError):
+
+class VolumeError(DiffensError, ValueError):
     """A volume that cannot be used; the message is one line that names the file and says what to do."""
 
 

@@ -9,8 +9,10 @@ import types
 import typing
 from dataclasses import field, fields, is_dataclass
 
+from .errors import DiffensError
 
-class ConfigError(ValueError):
+
+class ConfigError(DiffensError, ValueError):
     """An unknown key, a wrong type or an impossible value; one line that names it."""
 
 

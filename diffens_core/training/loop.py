@@ -30,6 +30,7 @@ from ..diffusion.schedule import PREDICTIONS
 from ..networks.precision import autocast, fastest_precision
 from ..support.cost import Spent, forget_peak, peak_memory, write_cost
 from ..support.device import keep_freed_memory
+from ..support.errors import DiffensError
 from ..support.files import write_atomically
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, at_least, one_of, option
@@ -118,7 +119,7 @@ class TrainConfig:
         return step * self.states.rounds // (self.steps - self.steps_alone) if step >= 0 else -1
 
 
-class TrainingError(RuntimeError):
+class TrainingError(DiffensError, RuntimeError):
     """Training cannot go on; one line that says where it stands and what to do."""
 
 
