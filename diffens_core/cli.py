@@ -1,12 +1,14 @@
-"""`diffens translate`, `diffens evaluate` and `diffens train`."""
+"""`diffens`: translate files, evaluate and train methods, prepare data, and list what there is."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import warnings
 from pathlib import Path
 
+from . import __version__
 from .data.tasks import TASKS, task_named
 from .data.volumes import VolumeError
 from .experiment.presets import preset_named
@@ -14,6 +16,8 @@ from .networks.precision import PRECISIONS
 from .support.settings import ConfigError
 from .training.config import load_config
 from .training.loop import TrainingError
+
+SOURCES = ("brats", "open_ms", "hcp", "pairs", "phantom")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="diffens", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"diffens {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
@@ -65,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("config", type=Path)
     train.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
     _device_options(train)
+    prepare = commands.add_parser("prepare", help="bring NIfTI files into the prepared layout")
+    prepare.set_defaults(run_command=_prepare)
+    prepare.add_argument("source", choices=SOURCES, help="what the files are")
+    prepare.add_argument("arguments", nargs=argparse.REMAINDER, help="see diffens prepare SOURCE --help")
+    runs = commands.add_parser("runs", help="list the trained runs, your own and those that come with the package")
+    runs.set_defaults(run_command=_runs)
+    runs.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
     return parser
 
 
@@ -152,6 +164,21 @@ def _train(args: argparse.Namespace) -> None:
     runs = args.runs or default_runs()
     load_or_train(config, runs, precision=args.precision, accelerator=Accelerator(cpu=args.device == "cpu"))
     print(f"trained {Path(runs) / config.folder}")
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    # The one import of preparation from the core, and lazy: data are prepared without a model, and used without this.
+    module = importlib.import_module(f"data_prep.{args.source}")
+    if status := module.main(args.arguments):
+        sys.exit(status)
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from .support.places import default_runs
+    from .training.runs import trained_runs
+
+    for folder, config in trained_runs(args.runs or default_runs()):
+        print(f"{folder.name:44} {config.preset:6} {config.task:5} {config.data.spacing:g} mm  {folder}")
 
 
 if __name__ == "__main__":

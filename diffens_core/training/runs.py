@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -104,6 +104,13 @@ def resolve(run: str) -> Path:
         if fitting:
             return fitting[0]
     raise FileNotFoundError(f"{run}: neither a run folder nor the beginning of a trained run's name")
+
+
+def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
+    """Every finished run and its configuration: those below `runs`, then those that come with the package."""
+    for root in (Path(runs), SHIPPED):
+        for path in sorted(root.glob("*/*/model.safetensors")):
+            yield path.parent, load_config(path.parent / "config.json")
 
 
 def load_or_train(
