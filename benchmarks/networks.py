@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.networks import narrow, unet
+from diffens_core.networks.norm import LAYOUT
 from diffens_core.networks.precision import autocast, fastest_precision
 from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.device import has_fast_bf16, pick_device
