@@ -1,11 +1,6 @@
-"""The prepared layout on disk: the one place that writes it, so that everything else can rely on it.
+"""Prepared data on disk, as they are written: here alone, so that everything else can rely on it.
 
-    <root>/dataset.json                        name, contrasts that every subject has, spacing, shape, source, licence
-    <root>/participants.tsv                    participant_id, split, patient, source: defines the set and its split
-    <root>/<participant_id>/<contrast>.nii.gz  flair t1ce t1 t2: float32 in [0, 1], RAS, background exactly 0
-    <root>/<participant_id>/seg.nii.gz         uint8: 1 necrotic, 2 oedema, 4 enhancing; not every subject has one
-    <root>/<participant_id>/brain.nii.gz       uint8: 1 where any contrast is not 0
-    <root>/<participant_id>/intensity.json     low and high per contrast: value * (high - low) + low is the own unit
+`diffens_core.data.layout` shows the layout and reads it.
 
 A subject's folder appears whole or not at all. Only one process at a time may prepare data into a root.
 """
@@ -21,10 +16,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from diffens_core.data.volumes import Scale, VolumeError
+from diffens_core.data.layout import CONTRASTS, read_dataset, read_participants
+from diffens_core.data.volumes import Scale
 
-CONTRASTS = ("flair", "t1ce", "t1", "t2")
 COLUMNS = ("participant_id", "split", "patient", "source")
+KEYS = ("name", "contrasts", "spacing", "shape", "source", "licence")
 
 
 def write_subject(
@@ -82,39 +78,10 @@ def remove_partials(root: str | Path) -> None:
 
 
 def listed_participants(root: str | Path) -> pd.DataFrame:
-    """participants.tsv as strings; without rows where there is none yet.
-
-    patient defaults to the participant, source to an empty string. Raises `VolumeError` for a file without
-    participant_id and split, or with a participant listed twice.
-    """
-    path = Path(root) / "participants.tsv"
-    if not path.is_file():
+    """participants.tsv as `read_participants` reads it; without rows where there is none yet."""
+    if not (Path(root) / "participants.tsv").is_file():
         return pd.DataFrame(columns=list(COLUMNS), dtype=str)
-    table = read_table(path, needed=("participant_id", "split"))
-    table = table.assign(patient=table.get("patient", table["participant_id"]), source=table.get("source", ""))
-    repeated = table.loc[table["participant_id"].duplicated(), "participant_id"]
-    if len(repeated):
-        raise VolumeError(f"{path}: participant {repeated.iloc[0]} is listed twice; remove one of the lines")
-    return table
-
-
-def read_table(path: str | Path, needed) -> pd.DataFrame:
-    """A .csv (comma) or other (tab) table with a header, as strings, empty cells as ''; raises `VolumeError`."""
-    path = Path(path)
-    if not path.is_file():
-        raise VolumeError(f"{path}: no such file")
-    try:
-        separator = "," if path.suffix.lower() == ".csv" else "\t"
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise VolumeError(f"{path}: cannot be read as a table ({str(error).strip()})") from error
-    table = table.fillna("").rename(columns=str.strip).map(str.strip)
-    absent = [column for column in needed if column not in table]
-    if absent:
-        raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {', '.join(table.columns)}")
-    return table
+    return read_participants(root)
 
 
 def write_participants(root: str | Path, rows) -> None:
@@ -124,19 +91,9 @@ def write_participants(root: str | Path, rows) -> None:
     _write_text(Path(root) / "participants.tsv", table.fillna("").to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
-def read_dataset(root: str | Path) -> dict | None:
-    """dataset.json, or None where there is none yet; raises `VolumeError` where it cannot be read."""
-    path = Path(root) / "dataset.json"
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise VolumeError(f"{path}: is not JSON ({error}); restore it or prepare into another folder") from error
-    absent = [key for key in ("name", "contrasts", "spacing", "shape", "source", "licence") if key not in found]
-    if absent:
-        raise VolumeError(f"{path}: has no {', '.join(absent)}; restore it or prepare into another folder")
-    return found
+def known_dataset(root: str | Path) -> dict | None:
+    """What dataset.json says, all of it; None where there is none yet."""
+    return read_dataset(root, KEYS) if (Path(root) / "dataset.json").is_file() else None
 
 
 def write_dataset(root: str | Path, *, name, spacing, shape, source, licence, contrasts=CONTRASTS, **more) -> None:

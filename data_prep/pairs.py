@@ -16,8 +16,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from data_prep.layout import CONTRASTS, read_table
 from data_prep.prepare import Source, make_parser, run
+from diffens_core.data.layout import CONTRASTS, read_table
 from diffens_core.data.volumes import VolumeError
 
 COLUMNS = ("participant_id", *CONTRASTS, "seg", "patient", "split")

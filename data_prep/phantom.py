@@ -26,8 +26,8 @@ import numpy as np
 from data_prep.anatomy import make_head
 from data_prep.fields import Grid
 from data_prep.layout import (
+    known_dataset,
     missing_files,
-    read_dataset,
     remove_partials,
     write_dataset,
     write_participants,
@@ -79,12 +79,10 @@ def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None
     if unknown := sorted(set(splits) - set(SPLITS)):
         raise VolumeError(f"{out}: phantoms have the splits {', '.join(SPLITS)}, not '{unknown[0]}'")
     template_file("t1")  # before anything is written
-    rows = _participants(subjects)
-    counts = [int(n) for n in subjects]
-    made_with = {"seed": int(seed), "spacing": float(spacing), "subjects": counts, "version": VERSION}
-    _describe(out, rows, made_with)
+    listed, made_with = describe(subjects, spacing, seed)
+    _write_description(out, listed, made_with)
     remove_partials(out)
-    wanted = [index for index, row in enumerate(rows) if row["split"] in splits]
+    wanted = [index for index, split in enumerate(listed.values()) if split in splits]
     missing = [index for index in wanted if missing_files(out, name_of(index), (*CONTRASTS, "seg"))]
     make = partial(_make_subject, str(out), int(seed), float(spacing))
     for done, index in enumerate(_run(make, missing, workers=2 if len(missing) > 4 and spacing <= 2 else 1), start=1):
@@ -96,30 +94,30 @@ def name_of(index: int) -> str:
     return f"phantom-{index:03d}"
 
 
-def _describe(out: Path, rows: list[dict[str, str]], made_with: dict) -> None:
+def describe(subjects, spacing: float, seed: int) -> tuple[dict[str, str], dict]:
+    """What defines a set, without making any of it: the split of each participant, and what dataset.json says of it."""
+    splits = [split for split, count in zip(SPLITS, subjects) for _ in range(count)]
+    made_with = {"seed": int(seed), "spacing": float(spacing), "subjects": [int(n) for n in subjects]}
+    return {name_of(index): split for index, split in enumerate(splits)}, made_with | {"version": VERSION}
+
+
+def _write_description(out: Path, listed: dict[str, str], made_with: dict) -> None:
     """Write dataset.json and participants.tsv, or check that those already there are of the same set."""
-    about = read_dataset(out)
+    about = known_dataset(out)
     if about is not None:
         found = about.get("phantom", f"the data set {about['name']}")
         if found != made_with:
             raise VolumeError(f"{out}: holds {found}, asked for {made_with}: choose another folder or remove this one")
         return
     grid = Grid(FIELD_OF_VIEW, made_with["spacing"])
-    write_participants(out, rows)
+    rows = [{"participant_id": name, "split": split, "patient": name} for name, split in listed.items()]
+    write_participants(out, [row | {"source": "phantom"} for row in rows])
     about = {"spacing": [grid.spacing] * 3, "shape": list(grid.shape), "source": SOURCE, "licence": LICENCE}
     write_dataset(out, name="phantom", **about, phantom=made_with)
 
 
 def _print_line(done: int, total: int, participant: str) -> None:
     print(f"[{done}/{total}] {participant}", flush=True)
-
-
-def _participants(subjects) -> list[dict[str, str]]:
-    splits = [split for split, count in zip(SPLITS, subjects) for _ in range(count)]
-    return [
-        {"participant_id": name_of(i), "split": split, "patient": name_of(i), "source": "phantom"}
-        for i, split in enumerate(splits)
-    ]
 
 
 def _make_subject(out: str, seed: int, spacing: float, index: int) -> None:

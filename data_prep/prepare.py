@@ -19,9 +19,10 @@ import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 
 from data_prep import layout
-from data_prep.layout import CONTRASTS, write_dataset, write_participants, write_subject
+from data_prep.layout import write_dataset, write_participants, write_subject
 from data_prep.splits import extend_participants, read_split_file
 from data_prep.subject import Source, prepare_subject
+from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError
 
 __all__ = ["Source", "make_parser", "prepare", "run", "write_dataset", "write_participants", "write_subject"]
@@ -58,7 +59,7 @@ def prepare(
     good = [s for s in subjects if s.participant_id not in problems]
     if good:
         begun = any((out / participant).is_dir() for participant in table["participant_id"])
-        found = layout.read_dataset(out) if begun else None  # with no subject in it, nothing binds the next run
+        found = layout.known_dataset(out) if begun else None  # with no subject in it, nothing binds the next run
         about = _describe(found, out, good, name, source, licence, shape, required)
         asked = read_split_file(split_file) if split_file else {}
         table = extend_participants(table, _listed(good), asked, split, seed)

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.anatomy import TISSUES, Head
 from data_prep.fields import Grid, smooth_field
-from data_prep.layout import CONTRASTS
+from diffens_core.data.layout import CONTRASTS
 
 # T1 ms, T2 ms, proton density relative to water, concentration of the contrast agent mmol/l: (low, high) of each
 PROPERTIES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_prep.layout import read_table
+from diffens_core.data.layout import read_table
 from diffens_core.data.volumes import VolumeError
 
 SPLITS = ("train", "val", "test")

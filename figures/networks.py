@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 import torch.nn as nn
 
-from diffens_core.data.prepared import DataConfig
+from diffens_core.data.layout import DataConfig
 from diffens_core.experiment.methods import method_named
 from diffens_core.experiment.presets import preset_named
 from diffens_core.experiment.setting import Setting

@@ -43,13 +43,14 @@ import seaborn as sns
 import torch
 
 from diffens_core.show import plots
-from diffens_core.data.prepared import read_participants
+from diffens_core.data.crops import Cropping
+from diffens_core.data.layout import read_participants
 from diffens_core.data.measurement import block_average, downsample, project
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.support.places import lengthen
 from diffens_core.data.volumes import fit_scale, load_volume
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split])
+experiment = open_experiment(preset, seed, data, runs)
 root = lengthen(experiment.data.root)
 
 # %% [markdown]
@@ -118,15 +119,15 @@ figure = plots.three_planes({k: v[0, 0].numpy() for k, v in views.items()}, x0[0
 # The projection takes the noise's block means away and keeps the rest: it repairs what was measured and nothing else.
 #
 # ## From volumes to training examples
-# A 2D model trains on windows one voxel thick, a 3D network on boxes. Each example carries its coordinates, so that a
+# A 2D model trains on crops one voxel thick, a 3D network on boxes. Each example carries its coordinates, so that a
 # window knows where in the head it lies.
 
 # %%
 found = experiment.subjects(split, task)
 planes = {"axial": (*experiment.preset.shape[:2], 1), "sagittal": (1, *experiment.preset.shape[1:])}
-for name, crop in {**planes, "volume": None}.items():
-    batch = found.batch(range(4), crop, seed, step=0, noise_steps=1000)
-    print(f"{name:9} x0 {tuple(batch.x0.shape)}, y {tuple(batch.y.shape)}, coords {tuple(batch.coords.shape)}")
+for name, size in {**planes, "volume": None}.items():
+    crops = found.crops(range(4), 0, Cropping(size, seed))
+    print(f"{name:9} x0 {tuple(crops.x0.shape)}, y {tuple(crops.y.shape)}, coords {tuple(crops.coords.shape)}")
 
 # %% [markdown]
 # ## Exercises

@@ -5,9 +5,11 @@ import pytest
 import torch
 from tiny import NET, SHAPE, make_inputs, wake, write_prepared
 
+from diffens_core.data.layout import describe_data
 from diffens_core.data.planes import coordinates
-from diffens_core.data.prepared import Batch, PreparedData, describe_data
+from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.batch import Batch
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.experiment.samples import sample
 from diffens_core.experiment.setting import Setting

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import NET, SHAPE, fusion_config, make_expert, make_fusion, make_inputs, wake
+from tiny import NET, SHAPE, draw_batch, fusion_config, make_expert, make_fusion, make_inputs, wake
 
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
@@ -79,7 +79,7 @@ def test_it_learns_from_truths_of_that_contrast(prepared):
     inside = brain_channel(visit.y) > 0
     average = model.average_x0(visit.lifted, visit.xt, visit.t)
     np.testing.assert_allclose(affine_fit(average[0], visit.x0[0], inside[0]), [0, 1], atol=1e-3)
-    batch = data.batch(range(3), (16, 16, 16), 0, 3, 1000, move_every=1, align=model.align)
+    batch = draw_batch(data, range(3), (16, 16, 16), 0, 3, move_every=1, align=model.align)
     alone = without_experts(model, batch, data.task.nearest)
     for k, inside in enumerate(brain_channel(batch.y) > 0):
         np.testing.assert_allclose(affine_fit(batch.y[k], alone.x0[k], inside), [0, 1], atol=1e-3)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import SHAPE, SPACING, write_prepared
+from tiny import SHAPE, SPACING, draw_batch, write_prepared
 
+from diffens_core.data.crops import translated, widened
+from diffens_core.data.layout import describe_data
 from diffens_core.data.measurement import block_average
 from diffens_core.data.planes import coordinates
-from diffens_core.data.prepared import PreparedData, describe_data, translated, widened
+from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import interpolate, task_named
 from diffens_core.data.volumes import VolumeError
 from diffens_core.support.seeds import mix_seed
@@ -66,7 +68,7 @@ def test_a_moved_head_is_the_same_head_measured_elsewhere(own):
 @given(seed=st.integers(0, 99), plane=st.sampled_from([2, 3, 4]), slab=st.sampled_from([0, 2]))
 def test_a_sample_is_a_part_of_a_head_or_of_its_mirror_image(split, seed, plane, slab):
     crop = [1 if dim == plane else 8 for dim in (2, 3, 4)]
-    batch = split.batch(range(1), crop, seed, 0, 1000, (plane, slab), 0)
+    batch = draw_batch(split, range(1), crop, seed, 0, around=(plane, slab))
     draw = torch.Generator().manual_seed(mix_seed(seed, 0, 0))
     pair = split[int(torch.randint(len(split), (1,), generator=draw))]
     start = [int(torch.randint(n - c + 1, (1,), generator=draw)) for n, c in zip(SHAPE, crop)]
@@ -97,9 +99,9 @@ def test_a_translation_loses_what_leaves_and_lets_the_background_in(by, backgrou
 
 def test_heads_of_a_training_move_every_so_many_steps_and_after_a_kill_too(own):
     straight, again = open_split(own), open_split(own)
-    batches = [straight.batch(range(8), None, 0, step, 1000, move_every=4) for step in range(9)]
+    batches = [draw_batch(straight, range(8), None, 0, step, move_every=4) for step in range(9)]
     for step in (8, 3):  # in whatever order
-        torch.testing.assert_close(again.batch(range(8), None, 0, step, 1000, move_every=4).y, batches[step].y)
+        torch.testing.assert_close(draw_batch(again, range(8), None, 0, step, move_every=4).y, batches[step].y)
     places = [{tuple(first_voxel(x0).tolist()) for x0 in batch.x0} for batch in batches]
     assert places[4] != places[3] and len(set.union(*places)) > len(set.union(*places[:4]))
 
@@ -140,11 +142,15 @@ def edit(change, shift=0.0):
     [
         ("dataset.json", remove, "no dataset.json"),
         ("dataset.json", lambda p: p.write_text('{"name": '), "not valid JSON"),
-        ("dataset.json", lambda p: p.write_text(json.dumps({"contrasts": []})), "no name in it"),
+        ("dataset.json", lambda p: p.write_text(json.dumps({"contrasts": []})), "has no name"),
         ("participants.tsv", remove, "no participants.tsv"),
-        ("participants.tsv", lambda p: p.write_text(""), "not a table"),
-        ("participants.tsv", lambda p: p.write_bytes(b"\xff\xfe\x00participant_id\tsplit\n"), "not a table"),
-        ("participants.tsv", lambda p: p.write_text("name\tset\nsub-00\ttrain\n"), "needs the columns participant_id"),
+        ("participants.tsv", lambda p: p.write_text(""), "cannot be read as a table"),
+        (
+            "participants.tsv",
+            lambda p: p.write_bytes(b"\xff\xfe\x00participant_id\tsplit\n"),
+            "cannot be read as a table",
+        ),
+        ("participants.tsv", lambda p: p.write_text("name\tset\nsub-00\ttrain\n"), "no column participant_id"),
         ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nsub-00\ttest\n"), "no participant has the"),
         ("participants.tsv", lambda p: p.write_text("participant_id\tsplit\nsub-77\ttrain\n"), "sub-77.*data_prep"),
         ("participants.tsv", lambda p: p.write_text(p.read_text() + "sub-00\ttrain\t\t\n"), "sub-00: listed twice"),

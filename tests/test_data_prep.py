@@ -24,8 +24,8 @@ from nifti_trees import (
 )
 
 from data_prep import pairs, prepare, subject
-from data_prep.layout import read_dataset
 from data_prep.splits import assign_splits
+from diffens_core.data.layout import read_dataset
 from diffens_core.data.volumes import Scale, VolumeError
 
 

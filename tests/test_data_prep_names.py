@@ -24,7 +24,7 @@ from nifti_trees import (
 )
 
 from data_prep import brats, hcp, open_ms, pairs, prepare
-from data_prep.layout import read_dataset
+from diffens_core.data.layout import read_dataset
 
 REAL = Path(os.environ.get("DIFFENS_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

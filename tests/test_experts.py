@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from tiny import NET, SHAPE, expert_config, make_expert, make_fusion, make_inputs, wake
+from tiny import NET, SHAPE, draw_batch, expert_config, make_expert, make_fusion, make_inputs, wake
 
 from diffens_core.data.planes import PLANES, coordinates
 from diffens_core.data.prepared import PreparedData
@@ -61,7 +61,7 @@ def test_a_slab_expert_sees_in_training_what_it_sees_in_inference_at_the_borders
     heads = [y[None] for pair in data for y in (pair.y, pair.y.flip(1))]  # training mirrors half of them
     seen = set()
     for step in range(100):
-        batch = data.batch(range(1), crop, 0, step, 1000, expert.neighbours)
+        batch = draw_batch(data, range(1), crop, 0, step, around=expert.neighbours)
         box = loss_box(expert, phase, batch.x0.shape[2:], 0, step)
         index = round(float((batch.coords[0, dim - 2, 2, 2, 2] + 1) / 2 * (SHAPE[dim - 2] - 1)))
         slab = with_neighbours(batch.y, dim, 2).narrow(dim, 2, 1)

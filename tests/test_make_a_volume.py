@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, make_inputs, wake, write_prepared
 
+from diffens_core.data.layout import describe_data
 from diffens_core.data.planes import PLANES, coordinates
-from diffens_core.data.prepared import Batch, describe_data
 from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.batch import Batch
 from diffens_core.diffusion.schedule import DiffusionConfig, Schedule
 from diffens_core.models.autoencoder import AutoencoderConfig, SliceAutoencoder
 from diffens_core.models.make_a_volume import (

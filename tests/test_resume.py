@@ -1,5 +1,6 @@
 """A run that is killed, or whose newest checkpoint is damaged, ends exactly as one that was left alone."""
 
+import os
 import random
 import shutil
 import signal
@@ -18,6 +19,7 @@ from tiny import expert_config, fusion_config
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
 from diffens_core.networks.unet import UNetConfig
+from diffens_core.support.files import write_atomically
 from diffens_core.training import checkpoints, runs
 from diffens_core.training.loop import train
 from diffens_core.training.states import StatesConfig
@@ -33,11 +35,11 @@ from pathlib import Path
 from test_resume import config_for
 from diffens_core.data import prepared as data
 from diffens_core.training import runs
-draw = data.PreparedData.batch
+draw = data.PreparedData.crops
 def slowly(*args):
     time.sleep(0.03)
     return draw(*args)
-data.PreparedData.batch = slowly
+data.PreparedData.crops = slowly
 runs.load_or_train(config_for({root!r}), Path({out!r}), precision="float32")
 """
 
@@ -168,10 +170,10 @@ def test_with_every_checkpoint_damaged_it_starts_anew_and_keeps_the_new_ones(pre
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    checkpoints.write_atomically(path, b"old")
-    monkeypatch.setattr(checkpoints.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        checkpoints.write_atomically(path, b"new, and longer")
+        write_atomically(path, b"new, and longer")
     assert path.read_bytes() == b"old"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import SHAPE, fusion_config, make_fusion, wake
+from tiny import SHAPE, draw_batch, fusion_config, make_fusion, wake
 
 from diffens_core.data.measurement import block_average
 from diffens_core.data.planes import fitting_box, whole_box
@@ -99,7 +99,7 @@ def test_alone_the_network_meets_what_the_sampler_would_make_of_the_nearest_cond
     project = data.task.project
     options = {"conditions": len(data.task.conditions), "prediction": "x0", "linear": True, "project": project}
     model = make_fusion(**options).eval()
-    batch = data.batch(range(4), (8, 8, 8), 0, 3, 1000, move_every=1, align=model.align)
+    batch = draw_batch(data, range(4), (8, 8, 8), 0, 3, move_every=1, align=model.align)
     visit = without_experts(model, batch, data.task.nearest)
     known = project(batch.y[:, [data.task.nearest]].clamp(-1, 1), batch.y)
     fused = model.refine(visit.lifted, visit.xt, visit.y, visit.t, visit.coords)

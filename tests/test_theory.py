@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from tiny import draw_batch
 
 from diffens_core.diffusion.gaussians import (
     Analysis,
@@ -276,7 +277,7 @@ def test_correlation_by_lag_of_a_separable_covariance():
 
 def test_batches_depend_on_seed_and_step_alone_and_have_the_covariance():
     volumes = wild()
-    one, again, other = (volumes.batch(range(4), None, 0, step, 1000, (2, 0), 0) for step in (3, 3, 4))
+    one, again, other = (draw_batch(volumes, range(4), None, 0, step) for step in (3, 3, 4))
     assert torch.equal(one.x0, again.x0) and torch.equal(one.eps, again.eps) and not torch.equal(one.x0, other.x0)
     assert torch.equal(one.t, again.t) and not torch.equal(one.t, other.t)
     assert one.coords.shape == (4, 3, *SHAPE) and one.y.shape == one.x0.shape and one.t.dtype == torch.int64

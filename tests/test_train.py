@@ -10,10 +10,11 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tiny import SHAPE, expert_config, fusion_config, make_expert, make_fusion, wake
+from tiny import SHAPE, draw_batch, expert_config, fusion_config, make_expert, make_fusion, wake
 
-from diffens_core.data.prepared import PreparedData, spread_step
+from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.batch import spread_step
 from diffens_core.diffusion.loss import denoising_loss
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.networks.unet import UNetConfig
@@ -90,13 +91,13 @@ def test_accumulated_half_batches_equal_one_whole(prepared, tmp_path):
 def test_sample_i_depends_on_seed_step_and_i_alone(prepared):
     """So two processes draw together what one would, and a resumed run what it would have drawn."""
     data = PreparedData(expert_config(prepared).data, "train", task_named("both"))
-    whole = data.batch(range(4), (8, 8, 1), 3, 7, 1000)
+    whole = draw_batch(data, range(4), (8, 8, 1), 3, 7)
     torch.manual_seed(5)
-    halves = [data.batch(part, (8, 8, 1), 3, 7, 1000) for part in (range(2, 4), range(2))]
+    halves = [draw_batch(data, part, (8, 8, 1), 3, 7) for part in (range(2, 4), range(2))]
     for name in ("x0", "y", "coords", "eps", "t"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(h, name) for h in reversed(halves)]))
-    assert not torch.equal(data.batch(range(4), (8, 8, 1), 4, 7, 1000).eps, whole.eps)
-    assert not torch.equal(data.batch(range(4), (8, 8, 1), 3, 8, 1000).eps, whole.eps)
+    assert not torch.equal(draw_batch(data, range(4), (8, 8, 1), 4, 7).eps, whole.eps)
+    assert not torch.equal(draw_batch(data, range(4), (8, 8, 1), 3, 8).eps, whole.eps)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**5))
@@ -119,7 +120,7 @@ def train_for(loss: str) -> TrainConfig:
 
 def test_the_loss_of_v_and_x0_is_that_of_eps_weighted(prepared):
     schedule, denoiser = Schedule(), make_expert()
-    batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(1), (8, 8, 1), 0, 5, 1000)
+    batch = draw_batch(PreparedData(expert_config(prepared).data, "train", task_named("mt")), range(1), (8, 8, 1), 0, 5)
     with torch.no_grad():
         eps, v, x0 = (float(denoising_loss(denoiser, batch, train_for(loss))) for loss in ("eps", "v", "x0"))
     alpha_bar = float(schedule.alpha_bar[batch.t[0]])
@@ -132,7 +133,7 @@ def test_a_patch_is_drawn_per_step_and_the_loss_is_that_within_it(prepared):
     boxes = [loss_box(model, phase, SHAPE, 0, step) for step in (3, 3, 4, 5)]
     assert boxes[0] == boxes[1] and len({str(box) for box in boxes}) > 1
     assert loss_box(model, Phase(1, 1, 1e-3), SHAPE, 0, 0) is None
-    batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(2), None, 0, 5, 1000)
+    batch = draw_batch(PreparedData(expert_config(prepared).data, "train", task_named("mt")), range(2), None, 0, 5)
     with torch.no_grad():
         loss = denoising_loss(model, batch, train_for("eps"), boxes[0])
         xt = model.schedule.add_noise(batch.x0, batch.eps, batch.t)
@@ -142,13 +143,13 @@ def test_a_patch_is_drawn_per_step_and_the_loss_is_that_within_it(prepared):
 
 def test_windows_carry_their_place_and_lie_within_the_volume(prepared):
     data = PreparedData(expert_config(prepared).data, "train", task_named("sr"))
-    batch = data.batch(range(40), (8, 6, 1), 0, 0, 1000)
+    batch = draw_batch(data, range(40), (8, 6, 1), 0, 0)
     assert batch.x0.shape == batch.eps.shape == (40, 1, 8, 6, 1) and batch.coords.shape == (40, 3, 8, 6, 1)
     assert batch.t.dtype == torch.int64 and batch.t.min() >= 0 and batch.t.max() > 500
     step = batch.coords.diff(dim=2)[:, 0]
     torch.testing.assert_close(step, torch.full_like(step, 2 / (SHAPE[0] - 1)))
     assert batch.coords.abs().max() <= 1 and batch.coords[:, 2].std() > 0.3
-    whole = data.batch(range(1), None, 0, 0, 1000)
+    whole = draw_batch(data, range(1), None, 0, 0)
     assert whole.x0.shape[2:] == SHAPE and whole.x0.abs().max() <= 1
 
 
@@ -169,7 +170,7 @@ def test_learning_rate_warms_up_and_decays_in_each_phase():
 
 def test_the_norm_and_the_optimiser_are_those_of_the_configuration(prepared):
     denoiser = make_expert()
-    batch = PreparedData(expert_config(prepared).data, "train", task_named("mt")).batch(range(1), (8, 8, 1), 0, 5, 1000)
+    batch = draw_batch(PreparedData(expert_config(prepared).data, "train", task_named("mt")), range(1), (8, 8, 1), 0, 5)
     with torch.no_grad():
         xt = denoiser.schedule.add_noise(batch.x0, batch.eps, batch.t)
         wrong = denoiser(xt, batch.y, batch.t, batch.coords) - batch.eps

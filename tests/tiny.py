@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from diffens_core.data.prepared import describe_data
+from diffens_core.data.crops import Cropping
+from diffens_core.data.layout import describe_data
+from diffens_core.diffusion.batch import Batch, with_noise
 from diffens_core.diffusion.schedule import DiffusionConfig, Schedule
 from diffens_core.models.experts import SliceExpert, channels_in
 from diffens_core.models.fusion import Fusion, FusionConfig
@@ -54,6 +56,11 @@ def make_inputs(shape, batch=1, conditions=1, seed=0, t=500):
     xt = torch.randn(batch, 1, *shape, generator=generator)
     y = torch.rand(batch, conditions, *shape, generator=generator) * 2 - 1
     return xt, y, torch.full((batch,), t)
+
+
+def draw_batch(data, numbers: range, size, seed: int, step: int, **more) -> Batch:
+    """What a training step draws of `data`; more: of `Cropping`."""
+    return with_noise(data.crops(numbers, step, Cropping(size, seed, **more)), 1000, seed, step, numbers)
 
 
 def make_head(seed: int, shape=SHAPE) -> np.ndarray:

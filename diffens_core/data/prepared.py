@@ -1,4 +1,4 @@
-"""Prepared data at the resolution of a preset: pairs of target and conditions, and random windows of them.
+"""Prepared data at the resolution of a preset: pairs of target and conditions, and random crops of them.
 
 Intensities are scaled here once more, from what is at hand at inference time: the FLAIR by the percentiles of
 its degraded version, a T1ce by its own.
@@ -6,38 +6,21 @@ its degraded version, a T1ce by its own.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-import torch.nn.functional as F
 
-from ..support.places import lengthen, shorten
+from ..support.places import lengthen
 from ..support.seeds import mix_seed
+from .crops import Cropping, Crops, crop_of, translated
+from .layout import DataConfig, read_participants
 from .measurement import FACTOR, block_average, downsample
-from .planes import coordinates, fitting_box, whole_box
+from .planes import coordinates
 from .tasks import LABELS, TARGET, Task
 from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
-GOLDEN_RATIO = (5**0.5 - 1) / 2
 LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
-EVERYONE = "all"  # the subject of what is measured on a set of subjects
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which prepared data, at which resolution. `root` says where it lies and is no part of a run's identity."""
-
-    root: str
-    name: str
-    fingerprint: str
-    spacing: float
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -56,61 +39,6 @@ class Pair:
     def seen(self) -> np.ndarray:
         """bool [X, Y, Z]: what is not background in the first condition; elsewhere a translation is background."""
         return (self.y[0] > -1.0).numpy()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; eps: as x0; t: [B] int64."""
-
-    x0: torch.Tensor
-    y: torch.Tensor
-    coords: torch.Tensor
-    eps: torch.Tensor
-    t: torch.Tensor
-
-    def to(self, device) -> Batch:
-        return Batch(*(getattr(self, name).to(device) for name in ("x0", "y", "coords", "eps", "t")))
-
-
-def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
-    """Identify the prepared data set at `root`, to be used at `spacing` millimetres in windows of `shape` voxels."""
-    root = Path(root)
-    try:
-        about = json.loads((root / "dataset.json").read_text())
-    except FileNotFoundError:
-        raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see data_prep") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise VolumeError(f"{root / 'dataset.json'}: not valid JSON ({error}); prepare the data again") from None
-    if not isinstance(about, dict) or "name" not in about:
-        raise VolumeError(f"{root / 'dataset.json'}: no name in it; prepare the data again")
-    table = read_participants(root)
-    listed = sorted(zip(table["participant_id"], table["split"]))
-    content = json.dumps([about["name"], listed, about.get("phantom")], sort_keys=True)
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()[:8]
-    return DataConfig(shorten(root), about["name"], fingerprint, float(spacing), tuple(shape))
-
-
-def read_participants(root: str | Path) -> pd.DataFrame:
-    """The table that defines the data set and its split; raises `VolumeError` where it is not one."""
-    path = Path(root) / "participants.tsv"
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str)
-    except FileNotFoundError:
-        raise VolumeError(f"{root}: no participants.tsv here; prepare the data with data_prep first") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise VolumeError(f"{path}: not a table ({str(error).strip()}); prepare the data again") from None
-    if not {"participant_id", "split"} <= set(table.columns):
-        raise VolumeError(f"{path}: needs the columns participant_id and split; prepare the data again")
-    names = table["participant_id"]
-    wrong = sorted({*names[names.duplicated()].map(str), *names[names.isna() | (names == EVERYONE)].map(str)})
-    if wrong:
-        raise VolumeError(f"{path}: {', '.join(wrong)}: listed twice, without a name, or named '{EVERYONE}'")
-    return table
-
-
-def data_contrasts(config: DataConfig) -> list[str]:
-    """The contrasts that every subject of a prepared data set has."""
-    return json.loads((lengthen(config.root) / "dataset.json").read_text()).get("contrasts", [])
 
 
 def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
@@ -273,90 +201,33 @@ class PreparedData:
             channels["flair_lr"] = block_average(x0[None])[0]
         return replace(pair, x0=x0, y=self.task.stack(channels))
 
-    def batch(
-        self,
-        indices: range,
-        crop,
-        seed: int,
-        step: int,
-        noise_steps: int,
-        around=(2, 0),
-        move_every: int = 0,
-        align: int = 1,
-    ) -> Batch:
-        """Random windows, noise and steps `t` for the given sample numbers of one training step.
+    def crops(self, numbers: range, step: int, cropping: Cropping) -> Crops:
+        """Random crops of random subjects, for the given sample numbers of one training step.
 
-        crop: voxels of a window, None for all. around: (dim, n) adds n slices on either side along `dim`, the last
-        slice of the volume repeated where it ends. move_every: after so many steps every subject is `moved` anew.
-        align: windows begin and end at multiples of it.
-
-        Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have
-        drawn, and two processes draw together what one would.
+        Sample i of step s depends on (seed, s, i) and nothing else.
         """
-        generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in indices)
-        place = step // move_every + 1 if move_every else 0
-        samples = [self._sample(crop, around, generator, seed, place, align) for generator in generators]
-        x0, y, coords, eps = (torch.stack(parts) for parts in zip(*samples))
-        return Batch(x0, y, coords, eps, torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices]))
+        draws = [torch.Generator().manual_seed(mix_seed(cropping.seed, step, number)) for number in numbers]
+        pairs = [self._placed(int(torch.randint(len(self), (1,), generator=d)), cropping, step) for d in draws]
+        crops = [crop_of(p.x0, p.y, self._coordinates(p.x0.shape[1:]), cropping, d) for p, d in zip(pairs, draws)]
+        return Crops(*(torch.stack(parts) for parts in zip(*crops)), draws)
 
-    def _placed(self, index: int, seed: int, place: int) -> Pair:
-        """A subject as it is, or, from the first `place` on, moved; kept while the place is the same."""
+    def _placed(self, index: int, cropping: Cropping, step: int) -> Pair:
+        """A subject as it is, or, from the first place on, moved; kept while the place is the same."""
+        place = cropping.place(step)
         if place == 0:
             return self[index]
         if self._moved[0] != place:
             self._moved = (place, {})
         kept = self._moved[1]
         if index not in kept:
-            kept[index] = self.moved(index, torch.Generator().manual_seed(mix_seed(seed, index, place, "place")))
+            draw = torch.Generator().manual_seed(mix_seed(cropping.seed, index, place, "place"))
+            kept[index] = self.moved(index, draw)
         return kept[index]
 
-    def _sample(
-        self, crop, around: tuple[int, int], generator: torch.Generator, seed: int, place: int, align: int
-    ) -> tuple[torch.Tensor, ...]:
-        pair = self._placed(int(torch.randint(len(self), (1,), generator=generator)), seed, place)
-        shape = pair.x0.shape[1:]
-        window = fitting_box(shape, crop or shape, align, generator, whole_box(pair.x0))
-        box = where = (slice(None), *window)
-        x0, y = (widened(v, box, *around) for v in (pair.x0, pair.y))
-        # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
-        if torch.rand(1, generator=generator) < 0.5:
-            channels, across, *rest = box
-            x0, y = x0.flip(1), y.flip(1)
-            where = (channels, slice(shape[0] - across.stop, shape[0] - across.start), *rest)
-        coords = widened(self._coords(shape), where, *around)
-        return x0, y, coords, torch.randn(x0.shape, generator=generator)
-
-    def _coords(self, shape) -> torch.Tensor:
+    def _coordinates(self, shape) -> torch.Tensor:
         if self._grid is None or self._grid.shape[1:] != shape:
             self._grid = coordinates(shape)[0]
         return self._grid
-
-
-def translated(volume: torch.Tensor, by: Sequence[int], background: float = -1.0) -> torch.Tensor:
-    """[C, X, Y, Z] with its content moved `by` so many voxels along X, Y and Z."""
-    pad = [side for n in reversed(by) for side in (max(n, 0), max(-n, 0))]
-    kept = tuple(slice(max(-n, 0), max(-n, 0) + size) for n, size in zip(by, volume.shape[1:]))
-    return F.pad(volume, pad, value=background)[(slice(None), *kept)]
-
-
-def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:
-    """`volume[box]` of [C, X, Y, Z] with `extra` slices more on either side along tensor dimension `dim` of a batch."""
-    if extra == 0:
-        return volume[box]
-    axis = dim - 1
-    places = torch.arange(box[axis].start - extra, box[axis].stop + extra).clamp(0, volume.shape[axis] - 1)
-    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, places)
-
-
-def spread_step(noise_steps: int, seed: int, step: int, number: int) -> int:
-    """The noise level of sample `number` of a training step: evenly spread over 0..noise_steps-1, from a random start.
-
-    Within a step it is a golden-ratio sequence: any few samples cover the levels evenly, where as many independent
-    draws leave gaps, and the loss depends on `t` more than on anything else (low-discrepancy sampler: Kingma et al.
-    2021, Variational Diffusion Models). Each step moves all of them on by the root of two: no level is met again.
-    """
-    start = mix_seed(seed, "t") / 2**63
-    return int((start + number * GOLDEN_RATIO + step * 2**0.5) % 1.0 * noise_steps)
 
 
 def coarsening(spacing, wanted: float, where) -> int:

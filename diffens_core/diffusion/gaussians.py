@@ -15,8 +15,8 @@ from itertools import combinations
 
 import torch
 
+from ..data.crops import Cropping, Crops
 from ..data.planes import coordinates, plane_dim
-from ..data.prepared import Batch, spread_step
 from ..support.seeds import mix_seed
 from .model import Denoiser
 from .sampler import noise_levels
@@ -40,13 +40,12 @@ class GaussianVolumes:
         white = torch.randn(count, len(self.cov), generator=generator, dtype=torch.float64)
         return (white @ self.root.T).float().reshape(count, 1, *self.shape)
 
-    def batch(self, indices: range, crop, seed: int, step: int, noise_steps: int, around=(2, 0), move_every=0) -> Batch:
-        """Fresh volumes, with 0 as condition, for one step of `train.train`, which asks prepared data likewise."""
-        generator = torch.Generator().manual_seed(mix_seed(seed, step, "gaussian"))
-        x0 = self.draw(len(indices), generator)
-        eps = torch.randn(x0.shape, generator=generator)
-        t = torch.tensor([spread_step(noise_steps, seed, step, i) for i in indices])
-        return Batch(x0, torch.zeros_like(x0), coordinates(self.shape).expand(len(x0), -1, -1, -1, -1), eps, t)
+    def crops(self, numbers: range, step: int, cropping: Cropping) -> Crops:
+        """Fresh whole volumes, with 0 as condition, for one step of `train`, which asks prepared data likewise."""
+        draw = torch.Generator().manual_seed(mix_seed(cropping.seed, step, "gaussian"))
+        x0 = self.draw(len(numbers), draw)
+        coords = coordinates(self.shape).expand(len(x0), -1, -1, -1, -1)
+        return Crops(x0, torch.zeros_like(x0), coords, [draw] * len(x0))
 
 
 def fibres(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..data.planes import Box
-from ..data.prepared import Batch
+from .batch import Batch
 
 
 class LossConfig(Protocol):

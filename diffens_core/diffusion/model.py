@@ -17,7 +17,7 @@ import torch
 import torch.nn as nn
 
 from ..data.planes import Box
-from ..data.prepared import Batch
+from .batch import Batch
 from .loss import LossConfig, denoising_loss
 from .sampler import Projection, Step, ddim
 from .schedule import Schedule

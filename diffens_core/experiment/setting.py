@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..data.layout import DataConfig
 from ..data.planes import PLANES
-from ..data.prepared import DataConfig
 from ..data.tasks import task_named
 from ..networks.unet import UNetConfig
 from ..training.config import RunConfig

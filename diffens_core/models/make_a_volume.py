@@ -18,7 +18,7 @@ import torch
 import torch.nn as nn
 
 from ..data.planes import crop_like, from_slices, pad_to_multiple, to_slices
-from ..data.prepared import Batch
+from ..diffusion.batch import Batch
 from ..diffusion.loss import denoising_loss
 from ..diffusion.model import Denoiser
 from ..diffusion.sampler import Projection, Step, ddim

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.prepared import DataConfig
+from ..data.layout import DataConfig
 from ..data.tasks import SEGMENTATIONS, TASKS, task_named
 from ..diffusion.schedule import PREDICTIONS, DiffusionConfig
 from ..models.autoencoder import AutoencoderConfig

@@ -23,8 +23,10 @@ import torch
 import torch.nn as nn
 from accelerate import Accelerator
 
+from ..data.crops import Cropping
 from ..data.planes import Box, random_box
-from ..data.prepared import Batch, PreparedData
+from ..data.prepared import PreparedData
+from ..diffusion.batch import Batch, with_noise
 from ..diffusion.model import Trainable
 from ..diffusion.schedule import PREDICTIONS
 from ..networks.precision import autocast, fastest_precision
@@ -330,14 +332,15 @@ def train(
         phase, _ = phase_at(config, step)
         first = (part * accelerator.num_processes + accelerator.process_index) * phase.batch
         numbers = range(first, first + phase.batch)
-        options = (seed, step, noise_steps, model.neighbours, config.move_every)
-        if phase.alone:
-            batch = data.batch(numbers, phase.patch, *options, model.align).to(accelerator.device)
-            return without_experts(model, batch, data.task.nearest), None
-        if config.states:
+        if config.states and not phase.alone:
             return gathered(step).batch(numbers, seed, step, accelerator.device), None
-        batch = data.batch(numbers, phase.crop, *options)
-        return batch.to(accelerator.device), loss_box(model, phase, batch.x0.shape[2:], seed, step)
+        size, align = (phase.patch, model.align) if phase.alone else (phase.crop, 1)
+        cropping = Cropping(size, seed, model.neighbours, config.move_every, align)
+        batch = with_noise(data.crops(numbers, step, cropping), noise_steps, seed, step, numbers)
+        batch = batch.to(accelerator.device)
+        if phase.alone:
+            return without_experts(model, batch, data.task.nearest), None
+        return batch, loss_box(model, phase, batch.x0.shape[2:], seed, step)
 
     for step in range(state.step, config.steps):
         torch.manual_seed(mix_seed(seed, step, accelerator.process_index, "dropout"))

@@ -22,7 +22,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from ..data.planes import Box, coordinates, fitting_box
-from ..data.prepared import Batch, Pair, PreparedData
+from ..data.prepared import Pair, PreparedData
+from ..diffusion.batch import Batch
 from ..diffusion.sampler import ddim_step, noise_for, noise_levels, timesteps
 from ..models.fusion import Fused, Fusion, Lifted
 from ..models.linear import NormalEquations

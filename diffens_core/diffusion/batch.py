@@ -1,0 +1,48 @@
+"""What an objective is computed on: crops of volumes, each with noise and a noise level of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..data.crops import Crops
+from ..support.seeds import mix_seed
+
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; eps: as x0; t: [B] int64."""
+
+    x0: torch.Tensor
+    y: torch.Tensor
+    coords: torch.Tensor
+    eps: torch.Tensor
+    t: torch.Tensor
+
+    def to(self, device) -> Batch:
+        return Batch(*(getattr(self, name).to(device) for name in ("x0", "y", "coords", "eps", "t")))
+
+
+def with_noise(crops: Crops, levels: int, seed: int, step: int, numbers: range) -> Batch:
+    """Noise for each of `crops`, and steps `t` below `levels` for the given sample numbers of one training step.
+
+    Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have drawn, and two
+    processes draw together what one would.
+    """
+    eps = torch.stack([torch.randn(x0.shape, generator=draw) for x0, draw in zip(crops.x0, crops.draws)])
+    t = torch.tensor([spread_step(levels, seed, step, number) for number in numbers])
+    return Batch(crops.x0, crops.y, crops.coords, eps, t)
+
+
+def spread_step(levels: int, seed: int, step: int, number: int) -> int:
+    """The noise level of sample `number` of a training step: evenly spread over 0..levels-1, from a random start.
+
+    Within a step it is a golden-ratio sequence: any few samples cover the levels evenly, where as many independent
+    draws leave gaps, and the loss depends on `t` more than on anything else (low-discrepancy sampler: Kingma et al.
+    2021, Variational Diffusion Models). Each step moves all of them on by the root of two: no level is met again.
+    """
+    start = mix_seed(seed, "t") / 2**63
+    return int((start + number * GOLDEN_RATIO + step * 2**0.5) % 1.0 * levels)
