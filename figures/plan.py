@@ -15,18 +15,16 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from filelock import FileLock
 
-from data_prep.phantom import prepare_phantoms
 from diffens_core.data.tasks import TASKS
 from diffens_core.evaluation.evaluate import TRUTH, evaluation_name, read_reports, with_experts
 from diffens_core.evaluation.judges import OWN, segmentation_task
 from diffens_core.evaluation.scores import COLUMNS
+from diffens_core.experiment.embedded import Phantoms
 from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import method_named
 from diffens_core.experiment.presets import preset_named
 from diffens_core.support.files import write_atomically
-from diffens_core.support.places import home
 from diffens_core.support.settings import ConfigError, to_dict
 from diffens_core.training.config import RunConfig
 from diffens_core.training.runs import SHIPPED, find
@@ -85,21 +83,26 @@ class Plan:
     jobs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     experiments: str = ""
 
-    def experiment(self, seed: int = 0, steps: int = 0, second: bool = False, splits: Iterable[str] = ()) -> Experiment:
-        """The experiment of some evaluation; nothing is made but for the phantoms of `splits`."""
-        elsewhere = self.second_root if second else ""
-        return open_experiment(self.preset, seed, self.data, self.runs, list(splits), elsewhere, steps)
+    def experiment(self, seed: int = 0, steps: int = 0, second: bool = False) -> Experiment:
+        """The experiment of some evaluation."""
+        return open_experiment(self.preset, seed, self.data, self.runs, self.second_data if second else "", steps)
 
     def experiment_of(self, evaluation: Evaluation) -> Experiment:
         """The experiment that an evaluation is part of."""
         return self.experiment(evaluation.seed, evaluation.steps, evaluation.second)
 
-    @cached_property
-    def second_root(self) -> str:
-        """Where the second data set lies; empty without one. Embedded phantoms are described there, not yet made."""
+    @property
+    def second_data(self) -> str | Phantoms:
+        """The second data set, as `open_experiment` wants it: a folder, phantoms, or nothing."""
         if self.second or self.data or not self.second_phantoms:
             return self.second
-        return str(second_phantoms(self, ()))
+        name = f"phantom-{self.preset}-second-{self.second_phantoms}"
+        return Phantoms(name, (0, 0, self.second_phantoms), preset_named(self.preset).spacing, SECOND_SEED)
+
+    @property
+    def second_root(self) -> str:
+        """Where the second data set lies; empty without one."""
+        return str(self.second_data.root if isinstance(self.second_data, Phantoms) else self.second)
 
     @property
     def out(self) -> Path:
@@ -314,14 +317,3 @@ def _expand(block: Mapping, usual: int) -> Iterable[Evaluation]:
 def is_shipped(run: RunConfig) -> bool:
     """Whether the weights of a run come with the package."""
     return (SHIPPED / run.folder / "model.safetensors").is_file()
-
-
-def second_phantoms(plan: Plan, splits: Iterable[str] = ("test",), progress=None) -> Path:
-    """The folder of the phantoms that stand in for a second data set; makes those of `splits` that are missing."""
-    preset = plan.experiment().preset
-    root = home() / "data" / f"phantom-{preset.name}-second-{plan.second_phantoms}"
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.parent / f".{root.name}.lock"):
-        options = {"subjects": (0, 0, plan.second_phantoms), "spacing": preset.spacing, "seed": SECOND_SEED}
-        prepare_phantoms(root, **options, only=tuple(splits), progress=progress)
-    return root

@@ -146,7 +146,7 @@ def test_steps_and_the_second_set_train_nothing_more(home, listed):
     names = {"tpdm-sr-seed0", "tpdm-sr-seed0-steps2", "tpdm-sr-seed0-steps3", "tpdm-sr-seed0-second"}
     assert set(more.wanted) == names and set(more.trainings) == set(plain.trainings)
     assert more.experiment_of(Evaluation("tpdm", "sr", steps=3)).preset.steps == 3
-    assert more.experiment(second=True).judged.fingerprint != more.experiment().data.fingerprint
+    assert more.experiment(second=True).translated.fingerprint != more.experiment().data.fingerprint
 
 
 def test_data_of_ones_own_have_no_second_set_unless_given(home, listed):

@@ -15,8 +15,7 @@ from data_prep.fields import Grid, smooth_field
 from data_prep.layout import CONTRASTS
 from data_prep.phantom import make_phantom, prepare_phantoms
 from diffens_core.data.volumes import VolumeError
-from diffens_core.experiment.experiment import embedded_data
-from diffens_core.experiment.presets import preset_named
+from diffens_core.experiment.embedded import Phantoms
 
 COARSE = 4.0
 TISSUE = {"csf": 0, "gm": 1, "wm": 2}
@@ -207,7 +206,9 @@ def test_a_worker_does_not_wait_for_the_process_that_waits_for_it(tmp_path, monk
     """As the workers of a script without a main guard do, which run the script again."""
     monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
-    worker = multiprocessing.get_context("spawn").Process(target=embedded_data, args=(preset_named("smoke"), ("val",)))
+    worker = multiprocessing.get_context("spawn").Process(
+        target=Phantoms("phantom-smoke", (4, 1, 2), 4.0).make, args=(("val",),)
+    )
     with FileLock(tmp_path / "data" / ".phantom-smoke.lock"):
         worker.start()
         worker.join(120)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import SHAPE, SPACING, wake, write_prepared
 
-from diffens_core.data.prepared import describe_data
+from diffens_core.data.layout import describe_data
 from diffens_core.data.volumes import VolumeError
 from diffens_core.evaluation.distributions import too_few
 from diffens_core.evaluation.evaluate import evaluate, read_reports
@@ -38,9 +38,9 @@ class Guess(torch.nn.Module):
 @pytest.fixture
 def experiment(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Guess, "asked", 0)
-    monkeypatch.setitem(METHODS, "guess", Method(lambda s: (), lambda models, s: Guess()))
+    monkeypatch.setitem(METHODS, "guess", Method("Guesses.", lambda s: (), lambda models, s: Guess()))
     data = describe_data(prepared, SPACING, SHAPE)
-    return Experiment(PRESETS["smoke"], data, tmp_path / "runs", 0, embedded=False)
+    return Experiment(PRESETS["smoke"], data, tmp_path / "runs", 0)
 
 
 def test_a_sample_is_drawn_once(experiment):
@@ -73,7 +73,7 @@ def test_samples_equal_those_drawn_in_memory_and_have_the_background_of_the_cond
 def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, monkeypatch):
     options = {"split": "train", "subjects": 0, "samples": 2}
     evaluate(experiment, "guess", "sr", out=tmp_path / "whole", **options)
-    other = Experiment(experiment.preset, experiment.data, tmp_path / "other", 0, embedded=False)
+    other = Experiment(experiment.preset, experiment.data, tmp_path / "other", 0)
     save, saved = module.save_translation, []
 
     def killed(path, volume, pair):
@@ -97,13 +97,13 @@ def test_other_settings_have_other_samples(experiment):
     folders.add(Samples(replace(experiment, seed=1), "guess", "sr").folder)
     folders.add(Samples(replace(experiment, preset=replace(experiment.preset, steps=2)), "guess", "sr").folder)
     folders.add(Samples(experiment, "degraded", "sr").folder)
-    folders.add(Samples(replace(experiment, elsewhere=replace(experiment.data, name="other")), "guess", "sr").folder)
+    folders.add(Samples(replace(experiment, second=replace(experiment.data, name="other")), "guess", "sr").folder)
     assert len(folders) == 6
 
 
 def test_a_model_is_judged_on_another_data_set_than_it_was_trained_on(prepared, tmp_path):
     write_prepared(tmp_path / "other", ("test", "test", "test"))
-    experiment = open_experiment("smoke", 0, str(prepared), str(tmp_path / "runs"), elsewhere=str(tmp_path / "other"))
+    experiment = open_experiment("smoke", 0, str(prepared), str(tmp_path / "runs"), second=str(tmp_path / "other"))
     assert len(experiment.subjects("test", "sr")) == 3
     plain = open_experiment("smoke", 0, str(prepared), str(tmp_path / "runs"))
     assert len(plain.subjects("test", "sr")) == 1
@@ -195,7 +195,7 @@ def test_a_report_of_tumours_and_of_the_truth(tmp_path):
     image = nib.load(root / "sub-01" / "flair.nii.gz")
     seg = np.where(image.get_fdata() > 0.5, 2, 0).astype(np.uint8)
     nib.save(nib.Nifti1Image(seg, image.affine), root / "sub-01" / "seg.nii.gz")
-    experiment = Experiment(PRESETS["smoke"], describe_data(root, SPACING, SHAPE), tmp_path / "runs", 0, False)
+    experiment = Experiment(PRESETS["smoke"], describe_data(root, SPACING, SHAPE), tmp_path / "runs", 0)
     options = {"split": "test", "subjects": 0, "samples": 1, "judges": Judges(Judge(), "seg4", digests={"own": "1"})}
     metrics, cost = evaluate(experiment, "cubic", "sr", out=tmp_path / "cubic", **options)
     dice = metrics[metrics["metric"] == "dice_wt"]

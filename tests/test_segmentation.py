@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny import SHAPE, SPACING, write_prepared
 
-from diffens_core.data.prepared import PreparedData, coarsen_labels, describe_data
+from diffens_core.data.layout import describe_data
+from diffens_core.data.prepared import PreparedData, coarsen_labels
 from diffens_core.data.tasks import task_named
 from diffens_core.data.volumes import VolumeError
 from diffens_core.evaluation.evaluate import evaluate
@@ -141,7 +142,7 @@ class TestSegmenter:
         assert model.features(torch.zeros(2, *SHAPE)).shape == (192,)
 
     def test_its_loss_falls_with_better_answers(self):
-        from diffens_core.data.prepared import Batch
+        from diffens_core.diffusion.batch import Batch
 
         labels = torch.from_numpy(np.select([ball(2), ball(4), ball(6)], [1, 4, 2])).float()[None, None]
         wanted = regions_of(labels[:, 0]).float()
@@ -288,18 +289,18 @@ class TestJudges:
             return Segmenter(len(task_named(task).conditions), SMALL)
 
         monkeypatch.setattr(Experiment, "segmenter", fake)
-        found = [open_judges(Experiment(PRESETS["smoke"], config, tmp_path, s, False), "own") for s in (0, 1)]
+        found = [open_judges(Experiment(PRESETS["smoke"], config, tmp_path, s), "own") for s in (0, 1)]
         assert found[0].contrasts == "seg4" and trained[:2] == trained[2:]
-        alone = open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own", sets=False)
+        alone = open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "own", sets=False)
         assert alone.features == () and alone.segmenter and len(trained) == 5  # no second network is trained for it
         about = json.loads((data / "dataset.json").read_text())
-        monkeypatch.setattr("diffens_core.evaluation.judges.data_contrasts", lambda config: about["contrasts"][:2])
-        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False), "own").contrasts == "seg2"
-        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0, False)) == Judges()
+        monkeypatch.setattr("diffens_core.experiment.experiment.data_contrasts", lambda config: about["contrasts"][:2])
+        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "own").contrasts == "seg2"
+        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0)) == Judges()
 
     def test_labels_without_the_contrasts_that_it_reads_are_an_error(self, data, tmp_path):
         copy = shutil.copytree(data, tmp_path / "data")
-        experiment = Experiment(PRESETS["smoke"], describe_data(copy, SPACING, SHAPE), tmp_path, 0, False)
+        experiment = Experiment(PRESETS["smoke"], describe_data(copy, SPACING, SHAPE), tmp_path, 0)
         options = {"split": "test", "subjects": 0, "samples": 1, "out": tmp_path / "out"}
         judges = Judges(self.BrightIsTumour())
         metrics, _ = evaluate(experiment, "truth", "sr", **options, judges=judges)

@@ -65,6 +65,16 @@ def undisturbed(tmp_path_factory):
     return home
 
 
+def test_a_plan_makes_nothing(tmp_path):
+    said = run(tmp_path, "--dry-run")
+    assert jobs(said)["train"] > 0
+    assert not [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and ".snakemake" not in path.parts and path.suffix != ".yaml"
+    ]
+
+
 def test_a_second_call_has_nothing_to_do(undisturbed):
     assert "Nothing to be done" in run(undisturbed, "--dry-run")
 

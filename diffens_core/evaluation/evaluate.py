@@ -78,7 +78,7 @@ def evaluate(
     about = {
         "method": method,
         "task": task,
-        "data": f"{experiment.judged.name} {experiment.judged.fingerprint}",
+        "data": f"{experiment.translated.name} {experiment.translated.fingerprint}",
         "split": split,
         "device": device_name(pick_device()),
     }

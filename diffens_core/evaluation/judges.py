@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..data.prepared import Pair, data_contrasts
+from ..data.prepared import Pair
 from ..data.tasks import SEGMENTATIONS
 from ..experiment.experiment import Experiment
 from ..models.segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
@@ -73,9 +73,8 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
 
 
 def segmentation_task(experiment: Experiment) -> str:
-    """`seg4` where all four contrasts are there, of training and of judged data; else `seg2`, of FLAIR and T1ce."""
-    known = set(data_contrasts(experiment.data)) & set(data_contrasts(experiment.judged))
-    return "seg4" if set(SEGMENTATIONS["seg4"].inputs) <= known else "seg2"
+    """`seg4` where all four contrasts are there, else `seg2`, of FLAIR and T1ce."""
+    return "seg4" if set(SEGMENTATIONS["seg4"].inputs) <= experiment.contrasts else "seg2"
 
 
 class SetMetrics:

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn as nn
 
+from ..data.layout import EVERYONE as SET
 from ..data.measurement import block_average
-from ..data.prepared import EVERYONE as SET
 from ..data.prepared import Pair
 from ..data.tasks import task_named
 from ..experiment.experiment import Experiment
+from ..experiment.samples import Samples
 from ..support.device import pick_device
 from ..support.progress import Progress
 from .metrics import image_metrics
@@ -52,23 +52,18 @@ def score(
 
 
 def compare(
-    experiment: Experiment,
-    names: Sequence[str],
-    task: str,
-    pairs: Sequence[Pair],
-    samples: int,
-    models: Mapping[str, nn.Module] | None = None,
+    experiment: Experiment, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], torch.Tensor]]:
-    """Every method on every pair; models: those that are at hand, by name.
+    """Every method on every pair, measured on the files of its samples, as `evaluate` does; what is missing is made.
 
     Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
     """
     tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
     bar = Progress(f"translating ({task})", len(names) * len(pairs))
     for method in names:
-        model = (models or {}).get(method) or experiment.model(method, task)
+        drawn = Samples(experiment, method, task)
         for pair in pairs:
-            volumes[method, pair.subject] = experiment.translate(method, task, pair, samples, model)
+            volumes[method, pair.subject] = drawn.of(pair, samples)
             tables.append(score(volumes[method, pair.subject], pair, method, task))
             bar.update(len(volumes), method)
     return pd.concat(tables[1:] or tables, ignore_index=True), volumes

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 import torch.nn as nn
-from filelock import FileLock
 
-from ..data.prepared import DataConfig, Pair, PreparedData, describe_data
+from ..data.layout import CONTRASTS, DataConfig, data_contrasts, describe_data
+from ..data.prepared import Pair, PreparedData
 from ..data.tasks import task_named
 from ..models.segmentation import Segmenter
 from ..support.device import pick_device
 from ..support.places import default_runs, home
-from ..support.progress import Progress
 from ..training.config import RunConfig
 from ..training.runs import find, load_or_train
+from .embedded import Phantoms
 from .methods import method_named, model_of
 from .presets import Preset, preset_named
 from .samples import sample
@@ -29,26 +28,27 @@ from .setting import Setting
 class Experiment:
     """One preset on one data set; methods, runs and subjects are asked of it by name.
 
-    elsewhere: another data set, whose subjects are asked for in place of those of `data`, which models are trained on.
+    data: what models are trained on; second: another data set, whose subjects are translated in place of theirs.
+    phantoms: which of these are embedded, by `root`; they are made when somebody reads them.
     """
 
     preset: Preset
     data: DataConfig
     runs: Path
     seed: int
-    embedded: bool
-    elsewhere: DataConfig | None = None
+    phantoms: Mapping[str, Phantoms] = field(default_factory=dict)
+    second: DataConfig | None = None
 
     @property
-    def judged(self) -> DataConfig:
+    def translated(self) -> DataConfig:
         """The data set whose subjects are translated."""
-        return self.elsewhere or self.data
+        return self.second or self.data
 
     @property
     def out(self) -> Path:
         """Where its results go: `figures/out/<preset>`, or with the data set's name behind it if it is not embedded."""
-        own = self.embedded and self.elsewhere is None
-        place = self.preset.name + ("" if own else f"-{self.judged.name}-{self.judged.fingerprint}")
+        own = self.data.root in self.phantoms and self.second is None
+        place = self.preset.name + ("" if own else f"-{self.translated.name}-{self.translated.fingerprint}")
         return home() / "figures" / "out" / place
 
     def setting(self, task: str) -> Setting:
@@ -57,7 +57,7 @@ class Experiment:
 
     def model(self, method: str, task: str) -> nn.Module:
         """The trained model of a method on the best device; what is not trained yet is trained now."""
-        self._prepare_training(self.runs_of(method, task))
+        self._make_training_data(self.runs_of(method, task))
         return model_of(method, self.setting(task), self.runs).to(pick_device())
 
     def segmenter_run(self, task: str) -> RunConfig:
@@ -67,12 +67,16 @@ class Experiment:
     def segmenter(self, task: str) -> Segmenter:
         """The trained judge of tumours on the best device; trained now where it is not yet."""
         run = self.segmenter_run(task)
-        self._prepare_training([run])
+        self._make_training_data([run])
         return load_or_train(run, self.runs).to(pick_device())
 
-    def _prepare_training(self, runs: Sequence[RunConfig]) -> None:
-        if self.embedded and any(find(run, self.runs) is None for run in runs):
-            embedded_data(self.preset, ("train",))
+    def _make_training_data(self, runs: Sequence[RunConfig]) -> None:
+        if any(find(run, self.runs) is None for run in runs):
+            self._make(self.data, "train")
+
+    def _make(self, data: DataConfig, split: str) -> None:
+        if data.root in self.phantoms:
+            self.phantoms[data.root].make([split])
 
     def runs_of(self, method: str, task: str) -> tuple[RunConfig, ...]:
         """The configurations of the trainings that a method needs, experts within their fusion."""
@@ -83,8 +87,15 @@ class Experiment:
         return pd.read_csv(find(run, self.runs) / "log.csv")
 
     def subjects(self, split: str, task: str, keep: bool = False) -> PreparedData:
-        """The pairs of a split for a task; with `keep`, as training wants it, they stay in memory once read."""
-        return PreparedData(self.judged, split, task_named(task), keep)
+        """The pairs of a split for a task; embedded ones are made now. With `keep` they stay in memory once read."""
+        self._make(self.translated, split)
+        return PreparedData(self.translated, split, task_named(task), keep)
+
+    @property
+    def contrasts(self) -> set[str]:
+        """Those that every subject has, of what is trained on and of what is translated."""
+        known = [CONTRASTS if d.root in self.phantoms else data_contrasts(d) for d in (self.data, self.translated)]
+        return set.intersection(*map(set, known))
 
     def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None, first=0):
         """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.
@@ -109,35 +120,24 @@ def open_experiment(
     seed: int = 0,
     data: str = "",
     runs: str = "",
-    splits: Sequence[str] = ("test",),
-    elsewhere: str = "",
+    second: str | Phantoms = "",
     steps: int = 0,
 ) -> Experiment:
-    """Open prepared data at `data`, or the preset's embedded phantoms, of which missing `splits` are made now.
+    """Open prepared data at `data`, or else the preset's embedded phantoms; nothing is made, written or waited for.
 
-    Training phantoms are made when a training needs them. `elsewhere`: prepared data whose subjects are to be
-    translated by models that are trained on the former. `steps`: of sampling, in place of the preset's.
+    second: other data, whose subjects are translated by models that are trained on the first: a folder, or phantoms.
+    runs: where trainings are kept (default: DIFFENS_RUNS or `runs`). steps: of sampling, in place of the preset's.
 
-    `runs` is where trainings are kept (default: DIFFENS_RUNS or `runs`). Raises `ConfigError` for an unknown
-    preset and `VolumeError` for data that is not there.
+    Raises `ConfigError` for an unknown preset and `VolumeError` for data that are not there.
     """
     chosen = preset_named(preset)
     chosen = replace(chosen, steps=steps) if steps else chosen
-    root = Path(data) if data else embedded_data(chosen, () if elsewhere else splits)
-    trained, other = (describe_data(r, chosen.spacing, chosen.shape) if r else None for r in (root, elsewhere))
-    return Experiment(chosen, trained, Path(runs) if runs else default_runs(), seed, not data, other)
-
-
-def embedded_data(preset: Preset, splits: Sequence[str]) -> Path:
-    """The folder of a preset's phantoms, `data/phantom-<preset>` at home; makes the `splits` that are missing."""
-    from data_prep.phantom import prepare_phantoms
-
-    root = home() / "data" / f"phantom-{preset.name}"
-    root.parent.mkdir(parents=True, exist_ok=True)
-    bar = Progress("making phantoms", 0)
-    # Two notebooks may ask at once. A worker does not wait: what waits for it may hold the lock, in a script without a
-    # main guard.
-    patience = -1 if multiprocessing.parent_process() is None else 0
-    with FileLock(root.parent / f".{root.name}.lock", timeout=patience):
-        prepare_phantoms(root, subjects=preset.phantoms, spacing=preset.spacing, only=tuple(splits), progress=bar.count)
-    return root
+    sources = [data or Phantoms(f"phantom-{preset}", chosen.phantoms, chosen.spacing), *filter(None, [second])]
+    described = [
+        source.describe(chosen.shape)
+        if isinstance(source, Phantoms)
+        else describe_data(source, chosen.spacing, chosen.shape)
+        for source in sources
+    ]
+    phantoms = {about.root: source for about, source in zip(described, sources) if isinstance(source, Phantoms)}
+    return Experiment(chosen, described[0], Path(runs) if runs else default_runs(), seed, phantoms, *described[1:])

@@ -122,22 +122,28 @@ class Samples:
 
     def __init__(self, experiment: Experiment, method: str, task: str):
         self.experiment, self.method, self.task = experiment, method, task
-        runs, data = experiment.runs_of(method, task), experiment.judged
-        if not all(find(run, experiment.runs) for run in runs):
-            _ = self.model  # trains what is missing
-        about = {
-            "method": method,
-            "task": task,
-            "weights": [weights_digest(run, experiment.runs) for run in runs],
+
+    @cached_property
+    def about(self) -> dict:
+        """What the hash is over. Weights are part of it, so what is not trained yet is trained now."""
+        runs, data = self.experiment.runs_of(self.method, self.task), self.experiment.translated
+        if not all(find(run, self.experiment.runs) for run in runs):
+            _ = self.model
+        return {
+            "method": self.method,
+            "task": self.task,
+            "weights": [weights_digest(run, self.experiment.runs) for run in runs],
             "data": [data.name, data.fingerprint, data.spacing, data.shape],
-            "steps": experiment.preset.steps,
-            "seed": experiment.seed,
+            "steps": self.experiment.preset.steps,
+            "seed": self.experiment.seed,
         }
-        hash8 = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-        self.folder = experiment.runs / experiment.preset.name / f"samples-{task}-{method}-{hash8}"
-        if not (self.folder / "config.json").is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / "config.json", json.dumps(about, indent=2).encode())
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the files lie, or will lie."""
+        hash8 = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:8]
+        name = f"samples-{self.task}-{self.method}-{hash8}"
+        return self.experiment.runs / self.experiment.preset.name / name
 
     @cached_property
     def model(self) -> nn.Module:
@@ -152,6 +158,7 @@ class Samples:
             if not path.is_file():
                 if number >= different_samples(self.model, count):
                     break
+                self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.folder / ".lock"):  # another process may be drawing it
                     if not path.is_file():
                         self._draw(pair, number, path)
@@ -169,6 +176,7 @@ class Samples:
         return pd.read_csv(path)[["sampling", "core_sampling"]].mean().round(2).to_dict() if path.is_file() else {}
 
     def _draw(self, pair: Pair, number: int, path: Path) -> None:
+        write_atomically(self.folder / "config.json", json.dumps(self.about, indent=2).encode())
         before = Spent.now()
         (volume,) = self.experiment.translate(self.method, self.task, pair, model=self.model, first=number)
         spent = Spent.now() - before

@@ -36,7 +36,7 @@ from diffens_core.evaluation.judges import open_judges
 from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from figures.plan import NONE
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
+experiment = open_experiment(preset, seed, data, runs, second=on, steps=steps)
 judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=bool(sets) and method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
 metrics, cost = evaluate(experiment, method, task, out=Path(out), **options)

@@ -20,22 +20,19 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from diffens_core.data.prepared import read_participants
-from diffens_core.experiment.experiment import embedded_data
+from diffens_core.data.layout import read_participants
 from diffens_core.support.places import lengthen
 from diffens_core.data.tasks import task_named
-from figures.plan import open_plan, second_phantoms
+from figures.plan import open_plan
 
 plan = open_plan(preset, settings, data=data, runs=runs)
 experiment = plan.experiment(second=bool(second))
-if not second and experiment.embedded:
-    embedded_data(experiment.preset, ("train", "val", "test"))
-if second and not plan.second:
-    second_phantoms(plan)
+if experiment.translated.root in experiment.phantoms:
+    experiment.phantoms[experiment.translated.root].make(("train", "val", "test"))
 
 # %%
-print(experiment.judged)
-table = read_participants(lengthen(experiment.judged.root))
+print(experiment.translated)
+table = read_participants(lengthen(experiment.translated.root))
 print(table["split"].value_counts().to_string())
 
 # %%

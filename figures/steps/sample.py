@@ -32,7 +32,7 @@ from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import Samples, draw
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split], elsewhere=on, steps=steps)
+experiment = open_experiment(preset, seed, data, runs, second=on, steps=steps)
 drawn = Samples(experiment, method, task)
 table = draw(drawn, split, subjects, samples)
 table.to_csv(Path(out) / "samples.csv", index=False, lineterminator="\n")

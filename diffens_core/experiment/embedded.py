@@ -1,0 +1,47 @@
+"""Embedded data: phantoms that are described without a file, and made when somebody reads them."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..data.layout import DataConfig, fingerprint
+from ..data.preparation import preparation
+from ..support.places import home, shorten
+from ..support.progress import Progress
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """A set of phantoms. name: of its folder in `data` at home; counts: of train, val and test; spacing: mm."""
+
+    name: str
+    counts: tuple[int, int, int]
+    spacing: float
+    seed: int = 0
+
+    @property
+    def root(self) -> Path:
+        """Where they lie once they are made."""
+        return home() / "data" / self.name
+
+    def describe(self, shape) -> DataConfig:
+        """What `describe_data` will say of them, in windows of `shape` voxels."""
+        listed, made_with = preparation("phantom").describe(self.counts, self.spacing, self.seed)
+        digits = fingerprint("phantom", listed.items(), made_with)
+        return DataConfig(shorten(self.root), "phantom", digits, self.spacing, tuple(shape))
+
+    def make(self, splits: Iterable[str]) -> None:
+        """Make what is missing of some splits; whoever else makes them is waited for."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        bar = Progress("making phantoms", 0)
+        # Two notebooks may ask at once. A worker does not wait: what waits for it may hold the lock, in a script
+        # without a main guard.
+        patience = -1 if multiprocessing.parent_process() is None else 0
+        with FileLock(self.root.parent / f".{self.root.name}.lock", timeout=patience):
+            options = {"subjects": self.counts, "spacing": self.spacing, "seed": self.seed, "progress": bar.count}
+            preparation("phantom").prepare_phantoms(self.root, only=tuple(splits), **options)
