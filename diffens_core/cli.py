@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 import warnings
 from pathlib import Path
 
 from . import __version__
+from .data.preparation import SOURCES, preparation
 from .data.tasks import TASKS, task_named
-from .data.volumes import VolumeError
 from .experiment.presets import preset_named
 from .networks.precision import PRECISIONS
+from .support.device import pick_device, use_device
+from .support.errors import DiffensError
 from .support.settings import ConfigError
 from .training.config import load_config
-from .training.loop import TrainingError
-
-SOURCES = ("brats", "open_ms", "hcp", "pairs", "phantom")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,8 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     args = _parser().parse_args(argv)
     try:
+        use_device(args.device)
         args.run_command(args)
-    except (VolumeError, ConfigError, TrainingError, OSError, ValueError) as error:
+    except (DiffensError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -35,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="diffens", description=__doc__)
     parser.add_argument("--version", action="version", version=f"diffens {__version__}")
+    parser.set_defaults(device="auto")
     commands = parser.add_subparsers(dest="command", required=True)
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--seed", type=int, default=0)
     translate.add_argument("--slices", type=int, default=0, help="slices per 2D pass (default: what fits the device)")
     translate.add_argument("--overwrite", action="store_true", help="replace existing output")
-    _device_options(translate)
+    _device_option(translate)
+    _precision_option(translate)
     evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
     evaluate.set_defaults(run_command=_evaluate)
     evaluate.add_argument("method", help="a name of the README's table: tpdm, ours-tpdm, ...; or truth, an upper bound")
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
     evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
-    evaluate.add_argument("--on", default="", help="another prepared data set to translate (default: that of --data)")
+    evaluate.add_argument("--on", dest="second", default="", help="a second prepared data set, to translate instead")
     evaluate.add_argument("--split", default="test", help="whose subjects to translate")
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
     evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
@@ -65,29 +66,35 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--medicalnet", default="", help="FID: the file resnet_50_23dataset.pth, or download")
     evaluate.add_argument("--runs", default="", help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
     evaluate.add_argument("--out", type=Path, help="folder for metrics.csv and cost.json")
+    _device_option(evaluate)
     train = commands.add_parser("train", help="train a run from its config.json, or go on with it")
     train.set_defaults(run_command=_train)
     train.add_argument("config", type=Path)
     train.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
-    _device_options(train)
+    _device_option(train)
+    _precision_option(train)
     prepare = commands.add_parser("prepare", help="bring NIfTI files into the prepared layout")
     prepare.set_defaults(run_command=_prepare)
     prepare.add_argument("source", choices=SOURCES, help="what the files are")
     prepare.add_argument("arguments", nargs=argparse.REMAINDER, help="see diffens prepare SOURCE --help")
+    methods = commands.add_parser("methods", help="list the methods, what they are and which tasks they do")
+    methods.set_defaults(run_command=_methods)
     runs = commands.add_parser("runs", help="list the trained runs, your own and those that come with the package")
     runs.set_defaults(run_command=_runs)
     runs.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
     return parser
 
 
-def _device_options(parser: argparse.ArgumentParser) -> None:
+def _device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+
+
+def _precision_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
 
 
 def _translate(args: argparse.Namespace) -> None:
     from .networks.lifting import SliceNet
-    from .support.device import pick_device
     from .training.runs import load_folder, resolve
     from .translate import translate_files
 
@@ -102,7 +109,7 @@ def _translate(args: argparse.Namespace) -> None:
             part.slices = args.slices
     options = {"samples": args.samples, "seed": args.seed, "precision": args.precision}
     options["steps"] = preset_named(config.preset).steps if args.steps is None else args.steps
-    translate_files(model.to(pick_device(args.device)), config, inputs, args.out, std=args.std, **options)
+    translate_files(model.to(pick_device()), config, inputs, args.out, std=args.std, **options)
     print(f"wrote {args.out}" + (f" and {args.std}" if args.std else ""))
 
 
@@ -135,7 +142,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ConfigError("truth is measured by segmentation alone: give --segmenter")
     if args.samples < 1 or args.subjects < 0 or args.steps < 0:
         raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
-    options = {"splits": [args.split], "elsewhere": args.on, "steps": args.steps}
+    options = {"second": args.second, "steps": args.steps}
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
     out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps, args.split)
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
@@ -155,22 +162,25 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from accelerate import Accelerator
-
     from .support.places import default_runs
     from .training.runs import load_or_train
 
     config = load_config(args.config)
     runs = args.runs or default_runs()
-    load_or_train(config, runs, precision=args.precision, accelerator=Accelerator(cpu=args.device == "cpu"))
+    load_or_train(config, runs, precision=args.precision)
     print(f"trained {Path(runs) / config.folder}")
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    # The one import of preparation from the core, and lazy: data are prepared without a model, and used without this.
-    module = importlib.import_module(f"data_prep.{args.source}")
-    if status := module.main(args.arguments):
+    if status := preparation(args.source).main(args.arguments):
         sys.exit(status)
+
+
+def _methods(args: argparse.Namespace) -> None:
+    from .experiment.methods import ABLATIONS, METHODS
+
+    for name, method in (METHODS | ABLATIONS).items():
+        print(f"{name:55} {' '.join(method.tasks):11} {method.about}")
 
 
 def _runs(args: argparse.Namespace) -> None:

@@ -56,7 +56,7 @@ from diffens_core.experiment.experiment import open_experiment
 from diffens_core.support.places import home
 from diffens_core.data.tasks import task_named
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split])
+experiment = open_experiment(preset, seed, data, runs)
 tasks = task.split(",")
 folder = Path(out) if out else home() / "figures" / "out" / preset
 folder.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ from diffens_core.diffusion.sampler import ddim, noise_for, timesteps
 from diffens_core.data.tasks import task_named
 from diffens_core.show.widgets import browse
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split])
+experiment = open_experiment(preset, seed, data, runs)
 pair = experiment.subjects(split, task)[0]
 fusion = experiment.model(method, task)
 

@@ -54,7 +54,7 @@ from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
 from diffens_core.data.tasks import task_named
 
-experiment = open_experiment(preset, seed, data, runs, splits=["train", "test"])
+experiment = open_experiment(preset, seed, data, runs)
 setting, conditions = experiment.setting(task), task_named(task).conditions
 pair = experiment.subjects("test", task)[0]
 chosen = [name for name in methods.split(",") if name]

@@ -49,7 +49,7 @@ from diffens_core.experiment.experiment import open_experiment
 from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
 from diffens_core.evaluation.metrics import image_metrics, roughness
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split])
+experiment = open_experiment(preset, seed, data, runs)
 pair = experiment.subjects(split, task)[0]
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 at = plots.middle(brain)
@@ -137,8 +137,7 @@ figure = plots.training_curves({"volumetric layers": experiment.log(volumetric_r
 depth = latents.shape[autoencoder.dim]
 print(f"{depth} slices: windows start at {window_starts(depth, WINDOW, OVERLAP)}")
 names = ["make-a-volume+slice-wise", "make-a-volume"]
-models = dict(zip(names, (slice_wise, volumetric)))
-metrics, volumes = compare(experiment, names, task, [pair], 1, models)
+metrics, volumes = compare(experiment, names, task, [pair], 1)
 results_table(metrics, names).style.format("{:.3f}")
 
 # %% [markdown]

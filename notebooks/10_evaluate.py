@@ -67,7 +67,7 @@ from diffens_core.experiment.methods import METHODS
 from diffens_core.support.places import home
 from diffens_core.evaluation.evaluate import evaluate
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split, "train"])
+experiment = open_experiment(preset, seed, data, runs)
 
 # %%
 able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate

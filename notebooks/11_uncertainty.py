@@ -52,7 +52,7 @@ from diffens_core.evaluation.evaluate import evaluate
 from diffens_core.experiment.samples import Samples
 from diffens_core.evaluation.uncertainty import uncertainty
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split])
+experiment = open_experiment(preset, seed, data, runs)
 chosen = methods.split(",")
 folder = Path(out) if out else home() / "figures" / "out" / preset / "11_uncertainty"
 

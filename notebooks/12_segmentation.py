@@ -52,7 +52,7 @@ from diffens_core.support.places import home
 from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from diffens_core.experiment.samples import Samples
 
-experiment = open_experiment(preset, seed, data, runs, splits=[split])
+experiment = open_experiment(preset, seed, data, runs)
 chosen = [TRUTH, *(["degraded"] if task != "mt" else []), *methods.split(",")]
 chosen = [name for name in chosen if task != "mt" or not name.startswith("cubic")]
 folder = Path(out) if out else home() / "figures" / "out" / preset / "12_segmentation"

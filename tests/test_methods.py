@@ -10,12 +10,12 @@ import torch
 from tiny import NET, SHAPE, SPACING
 
 from diffens_core import cli
+from diffens_core.data.layout import describe_data
 from diffens_core.data.planes import PLANES
-from diffens_core.data.prepared import describe_data
 from diffens_core.evaluation.evaluate import cost_of, evaluate, read_reports, with_experts
 from diffens_core.evaluation.scores import METRICS
 from diffens_core.experiment import methods
-from diffens_core.experiment.experiment import Experiment
+from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import ABLATIONS, METHODS, method_named
 from diffens_core.experiment.presets import PRESETS, Recipe
 from diffens_core.experiment.setting import Setting
@@ -62,7 +62,7 @@ def runs_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def experiment(prepared, runs_folder):
-    return Experiment(TINY, describe_data(prepared, SPACING, SHAPE), runs_folder, 0, embedded=False)
+    return Experiment(TINY, describe_data(prepared, SPACING, SHAPE), runs_folder, 0)
 
 
 @pytest.fixture
@@ -121,6 +121,18 @@ def test_shipped_runs_are_still_found_after_new_options_came(tmp_path):
         assert {"seconds", "core_seconds", "parameters", "memory"} <= set(read_cost(path.parent)), path.parent.name
         assert ("slab" in to_dict(config)) == (config.slab != 0)
         assert replace(config, slab=config.slab + 1).identity != config.identity
+
+
+def test_methods_of_the_demo_find_the_runs_that_come_with_the_package(tmp_path, monkeypatch):
+    """Neither a new name, nor a new place for a setting, nor another description of phantoms makes them another run."""
+    monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
+    experiment, found = open_experiment("demo"), set()
+    wanted = [("ours-tpdm", task) for task in ("sr", "mt", "both")]
+    wanted += [(name, "sr") for name in ("pix2pix-2d", "pix2pix-3d", "make-a-volume")]
+    runs = [run for method, task in wanted for run in experiment.runs_of(method, task)]
+    for run in with_experts([*runs, experiment.segmenter_run("seg4")]):
+        found.add(find(run, tmp_path).name)
+    assert found == {path.parent.name for path in SHIPPED.glob("*/*/config.json")}
 
 
 def test_ablations_change_what_they_say_and_nothing_else(setting):

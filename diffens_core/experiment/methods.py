@@ -44,45 +44,50 @@ def volumetric(s: Setting) -> RunConfig:
 
 @dataclass(frozen=True)
 class Method:
-    """runs: the trainings it needs, experts within their fusion; assemble: the model made of them, for sampling.
+    """about: what it is, in one sentence; runs: the trainings it needs, experts within their fusion.
 
-    project: whether its samples are corrected to what was measured; tasks: those that it can do.
+    assemble: the model made of them, for sampling; project: whether its samples are corrected to what was measured;
+    tasks: those that it can do.
     """
 
+    about: str
     runs: Experts
     assemble: Callable[[list[nn.Module], Setting], nn.Module] = lambda models, setting: models[0]
     project: bool = True
     tasks: tuple[str, ...] = tuple(TASKS)
 
 
-def untrained(kind: str, project: bool = False) -> Method:
+def untrained(about: str, kind: str, project: bool = False) -> Method:
     """Interpolation, for tasks with a degraded FLAIR."""
-    return Method(lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
+    return Method(about, lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
 
 
 def palette(plane: str, slab: int = 0) -> Method:
     """One 2D (or 2.5D) diffusion model."""
-    return Method(lambda s: (s.expert(plane, slab),))
+    what = f"slabs of {2 * slab + 1} {plane}" if slab else plane
+    return Method(f"One 2D diffusion model, on {what} slices (Palette).", lambda s: (s.expert(plane, slab),))
 
 
-def baseline(name: str, stage: str, plane: str | None = None, **options) -> Method:
+def baseline(about: str, name: str, stage: str, plane: str | None = None, **options) -> Method:
     """One network of another kind."""
-    return Method(lambda s: (s.baseline(name, stage, plane, **options),))
+    return Method(about, lambda s: (s.baseline(name, stage, plane, **options),))
 
 
-def averaged(experts: Experts, combine: Callable[[list[nn.Module], Setting], nn.Module] | None = None) -> Method:
+def averaged(
+    about: str, experts: Experts, combine: Callable[[list[nn.Module], Setting], nn.Module] | None = None
+) -> Method:
     """Experts combined by a rule, by default their average."""
 
     def assemble(models, setting):
         read_own_conditions(models, experts(setting), setting.task)
         return combine(models, setting) if combine else Average(models)
 
-    return Method(experts, assemble)
+    return Method(about, experts, assemble)
 
 
-def fused(name: str, experts: Experts, changes: Callable[[Setting], dict] = lambda s: {}) -> Method:
+def fused(about: str, name: str, experts: Experts, changes: Callable[[Setting], dict] = lambda s: {}) -> Method:
     """Diff-Ensembler on these experts, with `changes` to `Setting.fusion`'s settings."""
-    return Method(lambda s: (s.fusion(name, experts(s), **changes(s)),))
+    return Method(about, lambda s: (s.fusion(name, experts(s), **changes(s)),))
 
 
 def two_planes(s: Setting) -> list[RunConfig]:
@@ -165,74 +170,105 @@ def no_context(s: Setting) -> dict:
     return {"context": False, "unet": replace(s.preset.fusion, mult=(1,), blocks=2, kernel=1)}
 
 
-def ablation(name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
+def ablation(about: str, name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
     """Ours-TPDM with something changed in its training."""
-    return fused(f"ours-tpdm+{name}", experts, changes)
+    return fused(about, f"ours-tpdm+{name}", experts, changes)
 
 
 INTERPOLATIONS = {
-    "degraded": untrained("nearest"),
-    "cubic": untrained("cubic"),
-    "cubic-projected": untrained("cubic", project=True),
+    "degraded": untrained("The measurement itself: every block has its mean.", "nearest"),
+    "cubic": untrained("Cubic interpolation of the block means.", "cubic"),
+    "cubic-projected": untrained("Cubic interpolation, corrected to what was measured.", "cubic", project=True),
 }
 
 METHODS: dict[str, Method] = {
     **INTERPOLATIONS,
     **{f"palette-{plane}": palette(plane) for plane in PLANES},
     **{f"palette-2.5d-{plane}": palette(plane, SLAB) for plane in PLANES},
-    "palette-3d": baseline("palette-3d", "volume"),
-    "unet-2d": baseline("unet-2d", "regression", "axial"),
-    "unet-3d": baseline("unet-3d", "regression"),
-    "pix2pix-2d": baseline("pix2pix-2d", "pix2pix", "axial"),
-    "pix2pix-3d": baseline("pix2pix-3d", "pix2pix"),
-    "i2sb": baseline("i2sb", "bridge", "axial"),
-    "i2sb-ode": baseline("i2sb-ode", "bridge", "axial", ode=True),
-    "make-a-volume": Method(lambda s: (volumetric(s),)),
-    "tpdm": averaged(two_planes),
-    "tpdm-alternate": averaged(two_planes, lambda models, s: Average(models, alternate(2, s.preset.times))),
-    "tpdm-random": averaged(two_planes, lambda models, s: RandomPlane(models, 0.5)),
-    "tosm": averaged(three_planes),
-    "madm": averaged(three_slabs),
-    "madm-samples": averaged(three_slabs, lambda models, s: SampleAverage(models)),
-    "ours-tpdm": fused("ours-tpdm", two_planes),
-    "ours-tosm": fused("ours-tosm", three_planes),
-    "ours-madm": fused("ours-madm", three_slabs),
-    "ours-small": fused("ours-small", two_planes, small),
-    "multi-tpdm": replace(averaged(two_modalities), tasks=("both",)),
-    "multi-ours": replace(fused("multi-ours", two_modalities), tasks=("both",)),
-    "multi-small": replace(fused("multi-small", two_modalities, small), tasks=("both",)),
+    "palette-3d": baseline("One 3D diffusion model on crops (Med-DDPM).", "palette-3d", "volume"),
+    "unet-2d": baseline("A 2D U-Net that minimises the squared error.", "unet-2d", "regression", "axial"),
+    "unet-3d": baseline("A 3D U-Net that minimises the squared error.", "unet-3d", "regression"),
+    "pix2pix-2d": baseline("A 2D U-Net with an adversary, slice by slice.", "pix2pix-2d", "pix2pix", "axial"),
+    "pix2pix-3d": baseline("A 3D U-Net with an adversary.", "pix2pix-3d", "pix2pix"),
+    "i2sb": baseline("A 2D Schroedinger bridge from condition to target (I2SB).", "i2sb", "bridge", "axial"),
+    "i2sb-ode": baseline("I2SB without noise, from its ODE.", "i2sb-ode", "bridge", "axial", ode=True),
+    "make-a-volume": Method("Latent slices, diffused with volumetric layers between them.", lambda s: (volumetric(s),)),
+    "tpdm": averaged("The average of two planes' diffusion models in every step (TPDM).", two_planes),
+    "tpdm-alternate": averaged(
+        "Two planes in turns, step by step.",
+        two_planes,
+        lambda models, s: Average(models, alternate(2, s.preset.times)),
+    ),
+    "tpdm-random": averaged("One of two planes at random in every step.", two_planes, lambda m, s: RandomPlane(m, 0.5)),
+    "tosm": averaged("The average of three planes' diffusion models in every step (TOSM).", three_planes),
+    "madm": averaged("The average of three planes of 2.5D diffusion models in every step (MADM).", three_slabs),
+    "madm-samples": averaged(
+        "The average of three finished samples, one of each plane of slabs.",
+        three_slabs,
+        lambda models, s: SampleAverage(models),
+    ),
+    "ours-tpdm": fused("Diff-Ensembler: a 3D network fuses the two models of `tpdm`.", "ours-tpdm", two_planes),
+    "ours-tosm": fused("Diff-Ensembler on the three models of `tosm`.", "ours-tosm", three_planes),
+    "ours-madm": fused("Diff-Ensembler on the three models of `madm`.", "ours-madm", three_slabs),
+    "ours-small": fused("`ours-tpdm` with half the width and no feature maps.", "ours-small", two_planes, small),
+    "multi-tpdm": replace(
+        averaged("The average of models that each read one modality.", two_modalities), tasks=("both",)
+    ),
+    "multi-ours": replace(fused("The models of `multi-tpdm`, fused.", "multi-ours", two_modalities), tasks=("both",)),
+    "multi-small": replace(
+        fused("`multi-ours` with the small network.", "multi-small", two_modalities, small), tasks=("both",)
+    ),
 }
 
 # What others reach in the time of `ours-tpdm`; Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm`
 # (a third plane) belong to it too.
 ABLATIONS: dict[str, Method] = {
-    "tpdm+all-time": averaged(two_planes_all_time),
-    "unet-2d+all-time": baseline("unet-2d", "regression", "axial", all_time=True),
-    "unet-3d+all-time": baseline("unet-3d", "regression", all_time=True),
-    "ours-tpdm+all-time": fused("ours-tpdm+all-time", two_planes_all_time),
-    "make-a-volume+slice-wise": Method(lambda s: (latent(s),)),
-    "tpdm+no-projection": replace(METHODS["tpdm"], project=False),
-    "ours-tpdm+no-projection": replace(METHODS["ours-tpdm"], project=False),
-    "ours-tpdm+paper": ablation("paper", paper),
-    "ours-tpdm+paper+patches-only": ablation("paper+patches-only", patches_only),
-    "ours-tpdm+paper+volumes-only": ablation("paper+volumes-only", volumes_only),
-    "ours-tpdm+paper+patches-only+no-features": ablation(
-        "paper+patches-only+no-features", patches_only_without_features
+    "tpdm+all-time": averaged("`tpdm` of models that were given all the time of `ours-tpdm`.", two_planes_all_time),
+    "unet-2d+all-time": baseline(
+        "`unet-2d` with all the time of `ours-tpdm`.", "unet-2d", "regression", "axial", all_time=True
     ),
-    "ours-tpdm+true-states": ablation("true-states", true_states),
-    "ours-tpdm+no-linear": ablation("no-linear", lambda s: {"linear": False}),
-    "ours-tpdm+never-alone": ablation("never-alone", never_alone),
-    "ours-tpdm+no-features": ablation("no-features", lambda s: {"features": False}),
-    "ours-tpdm+no-context": ablation("no-context", no_context),
-    "ours-tpdm+gate-only": ablation("gate-only", lambda s: {"lam": 0.0}),
-    "ours-tpdm+residual-only": ablation("residual-only", lambda s: {"gate": "uniform"}),
-    "ours-tpdm+affine-gate": ablation("affine-gate", lambda s: {"gate": "affine"}),
-    "ours-tpdm+no-coordinates": ablation("no-coordinates", lambda s: {"coordinates": False}),
-    "ours-tpdm+free-contrast": replace(ablation("free-contrast", lambda s: {"keep_contrast": False}), tasks=("mt",)),
-    "ours-tpdm+one-plane": ablation("one-plane", lambda s: {}, lambda s: two_planes(s)[:1]),
+    "unet-3d+all-time": baseline("`unet-3d` with all the time of `ours-tpdm`.", "unet-3d", "regression", all_time=True),
+    "ours-tpdm+all-time": fused("`tpdm+all-time`, fused.", "ours-tpdm+all-time", two_planes_all_time),
+    "make-a-volume+slice-wise": Method("Make-A-Volume before its volumetric layers.", lambda s: (latent(s),)),
+    "tpdm+no-projection": replace(METHODS["tpdm"], about="`tpdm`, never corrected to the measurement.", project=False),
+    "ours-tpdm+no-projection": replace(
+        METHODS["ours-tpdm"], about="`ours-tpdm`, never corrected to the measurement.", project=False
+    ),
+    "ours-tpdm+paper": ablation("Trained by the paper's own stage 2, for as long.", "paper", paper),
+    "ours-tpdm+paper+patches-only": ablation(
+        "The paper's, without its last phase on whole volumes.", "paper+patches-only", patches_only
+    ),
+    "ours-tpdm+paper+volumes-only": ablation(
+        "The paper's, on whole volumes from the start.", "paper+volumes-only", volumes_only
+    ),
+    "ours-tpdm+paper+patches-only+no-features": ablation(
+        "The paper's, on patches and without feature maps.",
+        "paper+patches-only+no-features",
+        patches_only_without_features,
+    ),
+    "ours-tpdm+true-states": ablation("Learns from true images with noise.", "true-states", true_states),
+    "ours-tpdm+no-linear": ablation("Without the linear correction.", "no-linear", lambda s: {"linear": False}),
+    "ours-tpdm+never-alone": ablation("Hears its experts from the first step on.", "never-alone", never_alone),
+    "ours-tpdm+no-features": ablation("Without feature maps.", "no-features", lambda s: {"features": False}),
+    "ours-tpdm+no-context": ablation("Voxel by voxel, without 3D context.", "no-context", no_context),
+    "ours-tpdm+gate-only": ablation("A weighted average alone.", "gate-only", lambda s: {"lam": 0.0}),
+    "ours-tpdm+residual-only": ablation(
+        "The plain average and a residual.", "residual-only", lambda s: {"gate": "uniform"}
+    ),
+    "ours-tpdm+affine-gate": ablation("Weights that may be negative.", "affine-gate", lambda s: {"gate": "affine"}),
+    "ours-tpdm+no-coordinates": ablation("Without coordinates.", "no-coordinates", lambda s: {"coordinates": False}),
+    "ours-tpdm+free-contrast": replace(
+        ablation("Free to change a head's contrast.", "free-contrast", lambda s: {"keep_contrast": False}),
+        tasks=("mt",),
+    ),
+    "ours-tpdm+one-plane": ablation(
+        "The same correction of one plane alone.", "one-plane", lambda s: {}, lambda s: two_planes(s)[:1]
+    ),
 }
 ABLATIONS["ours-tpdm+paper+patches-only+no-features+no-projection"] = replace(
-    ABLATIONS["ours-tpdm+paper+patches-only+no-features"], project=False
+    ABLATIONS["ours-tpdm+paper+patches-only+no-features"],
+    about="The paper's, on patches, without feature maps and never corrected to the measurement.",
+    project=False,
 )
 
 

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from ..support.device import has_fast_bf16, keep_freed_memory
+from ..support.device import has_fast_bf16
 from .norm import LAYOUT
 from .unet import ResBlock
 
@@ -33,7 +33,6 @@ def fastest_precision(device: torch.device) -> str:
 @torch.enable_grad()
 def block_times(rounds: int = 5) -> dict[str, float]:
     """Seconds for forward and backward pass of a small residual block in 2D and one in 3D on the CPU, by precision."""
-    keep_freed_memory()
     shapes = (4, 32, 48, 40), (2, 16, 32, 24, 8)  # large enough for torch to take oneDNN in float32 too
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         steps, maps = torch.zeros(4, 8), [torch.randn(shape).to(memory_format=LAYOUT[len(shape)]) for shape in shapes]

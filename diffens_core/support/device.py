@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import platform
 import sys
 
 import torch
 
+from .settings import ConfigError
 
-def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one, else the CPU; raises `ValueError` for a device that is not there."""
+CHOSEN = "ACCELERATE_TORCH_DEVICE"  # accelerate, which trains, listens to it too
+
+
+def pick_device() -> torch.device:
+    """What `use_device` has chosen, else the GPU where there is one, else the CPU."""
+    return torch.device(os.environ.get(CHOSEN) or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def use_device(name: str) -> None:
+    """Compute on `name` in this process and those that it starts; `auto` chooses nothing.
+
+    Raises `ConfigError` for a device that is not there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{name}' is not there ({str(error).splitlines()[0]})") from None
-    return torch.device(name)
+        raise ConfigError(f"device '{name}' is not there ({str(error).splitlines()[0]})") from None
+    os.environ[CHOSEN] = name
 
 
 def device_name(device: torch.device) -> str:
