@@ -7,28 +7,38 @@ wings, and imports run one way, from the later to the earlier: `support`, `data`
 
 from .data.tasks import TASKS
 from .data.volumes import load_volume, save_volume
-from .diffusion.sampler import ddim
+from .diffusion.sampler import ddim, noise_for
 from .diffusion.schedule import Schedule
-from .evaluation.evaluate import evaluate
-from .evaluation.metrics import image_metrics
-from .evaluation.scores import compare
+from .evaluation.evaluate import cost_of, evaluate
+from .evaluation.judges import open_judges
+from .evaluation.metrics import image_metrics, roughness
+from .evaluation.scores import METRICS, by_subject, compare, results_table, score, subject_means
+from .evaluation.statistics import comparisons, with_intervals
 from .experiment.experiment import open_experiment
-from .experiment.methods import METHODS
+from .experiment.methods import ABLATIONS, METHODS
 from .experiment.presets import PRESETS
-from .experiment.samples import sample
+from .experiment.samples import Samples, sample
 from .models.experts import Average, SliceExpert
 from .models.fusion import Fusion
 from .networks.borrowed import Borrowed
+from .networks.precision import autocast
 from .networks.unet import UNet
 from .support.errors import DiffensError
+from .training.runs import build
 from .translate import translate_files
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ABLATIONS",
+    "autocast",
     "Average",
     "Borrowed",
+    "build",
+    "by_subject",
     "compare",
+    "comparisons",
+    "cost_of",
     "ddim",
     "DiffensError",
     "evaluate",
@@ -36,13 +46,22 @@ __all__ = [
     "image_metrics",
     "load_volume",
     "METHODS",
+    "METRICS",
+    "noise_for",
     "open_experiment",
+    "open_judges",
     "PRESETS",
+    "results_table",
+    "roughness",
     "sample",
+    "Samples",
     "save_volume",
     "Schedule",
+    "score",
     "SliceExpert",
+    "subject_means",
     "TASKS",
     "translate_files",
     "UNet",
+    "with_intervals",
 ]

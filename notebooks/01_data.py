@@ -36,22 +36,19 @@ runs: str = ""  # where trainings are kept (none here)
 split: str = "test"  # which subjects to look at
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
-from diffens_core.show import plots
+from diffens_core import load_volume, open_experiment
 from diffens_core.data.crops import Cropping
-from diffens_core.data.layout import read_participants
+from diffens_core.data.layout import read_dataset, read_participants
 from diffens_core.data.measurement import block_average, downsample, project
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.support.places import lengthen
-from diffens_core.data.volumes import fit_scale, load_volume
+from diffens_core.data.volumes import fit_scale
+from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
-root = lengthen(experiment.data.root)
+subjects, root = experiment.subjects(split, task), experiment.data.folder
 
 # %% [markdown]
 # ## The prepared layout
@@ -59,12 +56,12 @@ root = lengthen(experiment.data.root)
 # is by patient, drawn once, kept in a file, and never drawn again.
 #
 # ```
-# python -m data_prep.brats --source BraTS2021/ --out data/brats
-# python -m data_prep.pairs --table my_scans.csv --out data/mine
+# diffens prepare brats --source BraTS2021/ --out data/brats
+# diffens prepare pairs --table my_scans.csv --out data/mine
 # ```
 
 # %%
-about = json.loads((root / "dataset.json").read_text())
+about = read_dataset(root)
 print(*(f"{name}: {value}" for name, value in about.items() if not isinstance(value, (dict, list))), sep="\n")
 read_participants(root).groupby("split").head(2)
 
@@ -73,7 +70,7 @@ read_participants(root).groupby("split").head(2)
 # Volumes are in RAS order, in a window centred on the brain, background exactly 0. Labels follow BraTS.
 
 # %%
-subject = experiment.subjects(split, task).subjects[0]
+subject = subjects.subjects[0]
 files = {path.name.removesuffix(".nii.gz"): load_volume(path) for path in sorted((root / subject).glob("*.nii.gz"))}
 contrasts = {name: files[name].data for name in ("flair", "t1ce", "t1", "t2") if name in files}
 labels = files["seg"].data if "seg" in files else 0 * contrasts["flair"]

@@ -40,12 +40,8 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 # %%
 import torch
 
+from diffens_core import METRICS, TASKS, build, image_metrics, open_experiment, roughness
 from diffens_core.show import plots
-from diffens_core.evaluation.scores import METRICS
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.evaluation.metrics import image_metrics, roughness
-from diffens_core.training.runs import build
-from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
@@ -95,7 +91,7 @@ figure = plots.training_curves({method: experiment.log(run)})
 # %%
 volume = experiment.translate(method, task, pair, model=expert)[0, 0].numpy()
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
-conditions = dict(zip(task_named(task).conditions, pair.y.numpy()))
+conditions = dict(zip(TASKS[task].conditions, pair.y.numpy()))
 views = {"truth": truth, **conditions, method: volume}
 figure = plots.three_planes(views, truth, plots.middle(brain), f"{pair.subject}, preset {preset}")
 found = image_metrics(volume, truth, brain)

@@ -48,13 +48,10 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
+from diffens_core import build, by_subject, compare, noise_for, open_experiment, results_table
 from diffens_core.show import plots
-from diffens_core.evaluation.scores import by_subject, compare, results_table
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.training.runs import build
-from diffens_core.diffusion.sampler import noise_for
-from diffens_core.training.states import Head, own_states, true_states
 from diffens_core.training.config import pool_gib
+from diffens_core.training.states import Head, own_states, true_states
 
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]

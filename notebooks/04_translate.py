@@ -39,14 +39,10 @@ steps: int = 8  # sampling steps
 # %%
 import torch
 
-from diffens_core.show import plots
+from diffens_core import METRICS, TASKS, autocast, ddim, image_metrics, noise_for, open_experiment
 from diffens_core.data.measurement import measurement_rms
-from diffens_core.networks.precision import autocast
-from diffens_core.evaluation.scores import METRICS
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.evaluation.metrics import image_metrics
-from diffens_core.diffusion.sampler import ddim, noise_for, timesteps
-from diffens_core.data.tasks import task_named
+from diffens_core.diffusion.sampler import timesteps
+from diffens_core.show import plots
 from diffens_core.show.widgets import browse
 
 experiment = open_experiment(preset, seed, data, runs)
@@ -62,7 +58,7 @@ device = next(fusion.parameters()).device
 y = pair.y[None].to(device)
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
 with torch.inference_mode(), autocast(device):
-    projected = list(ddim(fusion, y, noise, steps, project=task_named(task).project))
+    projected = list(ddim(fusion, y, noise, steps, project=TASKS[task].project))
     free = list(ddim(fusion, y, noise, steps))
 picked = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1})
 states = [projected[i] for i in picked]

@@ -48,14 +48,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core.show import plots
-from diffens_core.evaluation.scores import compare, results_table
-from diffens_core.experiment.experiment import open_experiment
+from diffens_core import TASKS, compare, open_experiment, results_table
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
-from diffens_core.data.tasks import task_named
+from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
-setting, conditions = experiment.setting(task), task_named(task).conditions
+setting, conditions = experiment.setting(task), TASKS[task].conditions
 pair = experiment.subjects("test", task)[0]
 chosen = [name for name in methods.split(",") if name]
 print("DDIM steps:", experiment.preset.steps, " conditions:", *conditions)
@@ -78,8 +76,8 @@ results_table(metrics, planes).style.format("{:.3f}")
 # slabs reach eight slices either way.)
 
 # %%
-from diffens_core.networks.inputs import with_neighbours
 from diffens_core.models.experts import channels_in
+from diffens_core.networks.inputs import with_neighbours
 
 at, dim = plots.middle(pair.brain.numpy()), 3  # coronal slices lie along dimension 3 of [B, C, X, Y, Z]
 slab = with_neighbours(pair.y[None], dim, SLAB)[0].unflatten(0, (-1, len(conditions)))
@@ -136,13 +134,12 @@ results_table(metrics, planes + averages).style.format("{:.3f}")
 # TOSM show it as well as slabs do.
 
 # %%
-from diffens_core.networks.precision import autocast
-from diffens_core.models.experts import Average
-from diffens_core.diffusion.sampler import average_of_samples, ddim, noise_for, noise_levels
+from diffens_core import Average, autocast, ddim, noise_for
+from diffens_core.diffusion.sampler import average_of_samples, noise_levels
 
 experts = experiment.model("tosm", task).experts
 device = next(experts.parameters()).device
-y, project = pair.y[None].to(device), task_named(task).project
+y, project = pair.y[None].to(device), TASKS[task].project
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
 streams = [torch.Generator().manual_seed(seed) for _ in range(2)]
 with torch.inference_mode(), autocast(device):
@@ -203,7 +200,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 # Weights that come with the package bring the seconds of their own training along.
 
 # %%
-from diffens_core.evaluation.evaluate import cost_of
+from diffens_core import cost_of
 
 costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in planes + chosen}
 pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")
@@ -217,8 +214,7 @@ pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{
 # %%
 from diffusers import UNet2DModel
 
-from diffens_core.networks.borrowed import Borrowed
-from diffens_core.models.experts import SliceExpert
+from diffens_core import Borrowed, SliceExpert
 
 torch.manual_seed(seed)
 channels, widths = channels_in(len(conditions)), [8 * m for m in experiment.preset.fusion.mult]
@@ -274,10 +270,10 @@ for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items
 # fusion starts as the average, so a few steps more are a start, again.
 
 # %%
-from diffens_core.models.fusion import Fusion
+from diffens_core import Fusion
 
 ours = experiment.model("palette-axial", task)
-config, unet, project = experiment.preset.fusion_config, experiment.preset.fusion, task_named(task).project
+config, unet, project = experiment.preset.fusion_config, experiment.preset.fusion, TASKS[task].project
 both, three = [ours, diffusers_expert], [ours, diffusers_expert, monai_expert]
 fusions = {
     "fusion of two, with features": Fusion(both, len(conditions), unet, config, project),
@@ -297,13 +293,12 @@ for name, fusion in fusions.items():
     print(name, *(f"step {s.step}: {s.loss:.4f}" for s in stats), sep="   ")
 
 # %%
-from diffens_core.evaluation.scores import score
-from diffens_core.experiment.samples import sample
+from diffens_core import sample, score
 
 models = {"ours, axial": ours, "diffusers, sagittal": diffusers_expert, "monai, coronal": monai_expert}
 models |= {"average of two": Average(both), "average of three": Average(three), **fusions}
 options = {"subject": pair.subject, "samples": samples, "steps": experiment.preset.steps, "seed": seed}
-drawn = {name: sample(model, pair.y, task_named(task), **options) for name, model in models.items()}
+drawn = {name: sample(model, pair.y, TASKS[task], **options) for name, model in models.items()}
 found = pd.concat([score(volume, pair, name, task) for name, volume in drawn.items()])
 results_table(found, list(models)).style.format("{:.3f}")
 
@@ -316,7 +311,7 @@ results_table(found, list(models)).style.format("{:.3f}")
 # trained, found and compared like any other.
 
 # %%
-from diffens_core.experiment.methods import ABLATIONS
+from diffens_core import ABLATIONS
 
 print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm")), sep="\n")
 

@@ -49,14 +49,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
+from diffens_core import TASKS, compare, open_experiment, results_table
 from diffens_core.show import plots
-from diffens_core.evaluation.scores import compare, results_table
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs)
 pairs = {name: experiment.subjects("test", name)[0] for name in ("sr", "mt", task)}
-pair, conditions = pairs[task], task_named(task).conditions
+pair, conditions = pairs[task], TASKS[task].conditions
 at, brain, truth = plots.middle(pair.brain.numpy()), pair.brain.numpy(), pair.x0[0].numpy()
 inputs = {name: channel.numpy() for name, channel in zip(conditions, pair.y)}
 figure = plots.three_planes({"FLAIR (target)": truth, **inputs}, at=at, title=pair.subject)
@@ -170,7 +168,7 @@ figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}:
 # `sr` and `mt`. Weights that come with the package bring the seconds of their own training along.
 
 # %%
-from diffens_core.evaluation.evaluate import cost_of
+from diffens_core import cost_of
 
 costs = {name: cost_of(experiment.runs_of(name, task), experiment.runs) for name in chosen}
 pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{:,.0f}", na_rep="")

@@ -54,10 +54,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from diffens_core import METHODS, TASKS, open_experiment
 from diffens_core.show import plots
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.experiment.methods import METHODS
-from diffens_core.data.tasks import task_named
 
 experiment = open_experiment(preset, seed, data, runs)
 able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
@@ -114,7 +112,7 @@ from diffens_core.models.i2sb import BridgeSchedule
 
 diffusion = experiment.preset.diffusion
 schedule, bridge = diffusion.schedule, BridgeSchedule(diffusion.steps)
-nearest = task_named(task).nearest
+nearest = TASKS[task].nearest
 x0, x1 = pair.x0[None], pair.y[None, nearest : nearest + 1]
 noise, rows = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)), {}
 for t in (0, bridge.steps // 4, bridge.steps // 2, 3 * bridge.steps // 4, bridge.steps - 1):
@@ -151,11 +149,9 @@ figure = plots.step_curves(shares, times, "standard deviation, or share")
 # %%
 from pathlib import Path
 
-from diffens_core.support.places import home
-from diffens_core.evaluation.evaluate import evaluate
-from diffens_core.experiment.samples import Samples
+from diffens_core import Samples, evaluate
 
-folder = Path(out) if out else home() / "figures" / "out" / preset / "07_baselines"
+folder = Path(out) if out else experiment.out / "07_baselines"
 options, reports = {"split": "test", "subjects": subjects, "samples": samples}, {}
 for name in chosen:
     reports[name] = evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)
@@ -180,7 +176,7 @@ figure = plots.loss_panels(logs) if logs else None
 # package bring those of their own training along. A discriminator counts as parameters, though only training needs it.
 
 # %%
-from diffens_core.evaluation.scores import results_table
+from diffens_core import results_table
 
 metrics = pd.concat([found for found, _ in reports.values()])
 table = results_table(metrics, chosen).drop(columns=["ssim_brain"], level=1)
@@ -219,7 +215,7 @@ figure = plots.three_planes(shown, truth, at, f"{title}: samples")
 # about how sure it is.
 
 # %%
-from diffens_core.evaluation.metrics import roughness
+from diffens_core import roughness
 
 true = np.mean(roughness(truth, brain))
 jumps = {n: np.mean(roughness(v[0], brain)) / true for n, v in volumes.items()}

@@ -43,11 +43,9 @@ split: str = "test"  # which subjects to translate
 import pandas as pd
 import torch
 
-from diffens_core.show import plots
-from diffens_core.evaluation.scores import METRICS, compare, results_table
-from diffens_core.experiment.experiment import open_experiment
+from diffens_core import METRICS, compare, image_metrics, open_experiment, results_table, roughness
 from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
-from diffens_core.evaluation.metrics import image_metrics, roughness
+from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
 pair = experiment.subjects(split, task)[0]

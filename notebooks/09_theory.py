@@ -45,16 +45,14 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
+from diffens_core import Fusion, ddim
 from diffens_core.show import plots
 
 from diffens_core.diffusion import gaussians as theory
 from diffens_core.models.fusion import FusionConfig
-from diffens_core.training.loop import Phase, TrainConfig
 from diffens_core.networks.unet import UNetConfig
-from diffens_core.models.fusion import Fusion
 from diffens_core.support.progress import follow
-from diffens_core.diffusion.sampler import ddim
-from diffens_core.training.loop import train
+from diffens_core.training.loop import Phase, TrainConfig, train
 
 # %%
 shape, ddim_steps = ((4, 4, 4), 10) if preset == "smoke" else ((10, 6, 10), 50)

@@ -60,12 +60,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from diffens_core import METHODS, evaluate, open_experiment, open_judges
 from diffens_core.show import plots
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.evaluation.judges import open_judges
-from diffens_core.experiment.methods import METHODS
-from diffens_core.support.places import home
-from diffens_core.evaluation.evaluate import evaluate
 
 experiment = open_experiment(preset, seed, data, runs)
 
@@ -74,7 +70,7 @@ able = {name for name, method in METHODS.items() if task in method.tasks}  # mt 
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
 pairs = {method: rival for method, rival in pairs.items() if {method, rival} <= set(chosen)}
-folder = Path(out) if out else home() / "figures" / "out" / preset / "10_evaluate"
+folder = Path(out) if out else experiment.out / "10_evaluate"
 
 # %% [markdown]
 # ## Evaluate
@@ -101,8 +97,7 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # range.
 
 # %%
-from diffens_core.evaluation.scores import by_subject
-from diffens_core.evaluation.statistics import with_intervals
+from diffens_core import by_subject, with_intervals
 
 usual = ["psnr", "ssim", "mae", "psnr_brain", "ssim_brain", "mae_brain"]
 pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for metric in usual})
@@ -117,7 +112,7 @@ pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for me
 # here is the subject: another training of the same method is another story, which takes another `seed`.
 
 # %%
-from diffens_core.evaluation.statistics import comparisons
+from diffens_core import comparisons
 
 tests = {name: comparisons(by_subject(metrics, name, chosen), pairs) for name in ("psnr", "ssim", "psnr_brain")}
 pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
@@ -128,7 +123,7 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 # and a plane in which a 2D model was trained tends to look better than the planes across it.
 
 # %%
-from diffens_core.evaluation.scores import subject_means
+from diffens_core import subject_means
 
 values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
 means = values.groupby("method").mean().reindex(chosen)

@@ -45,16 +45,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from diffens_core.show import plots
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.support.places import home
-from diffens_core.evaluation.evaluate import evaluate
-from diffens_core.experiment.samples import Samples
+from diffens_core import Samples, evaluate, open_experiment
 from diffens_core.evaluation.uncertainty import uncertainty
+from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
 chosen = methods.split(",")
-folder = Path(out) if out else home() / "figures" / "out" / preset / "11_uncertainty"
+folder = Path(out) if out else experiment.out / "11_uncertainty"
 
 # %% [markdown]
 # ## Draw the samples
@@ -94,7 +91,7 @@ print(*sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.n
 # smaller one whether or not its spread means anything. That is why the next section exists.
 
 # %%
-from diffens_core.evaluation.scores import subject_means
+from diffens_core import subject_means
 
 values = subject_means(metrics).droplevel("task").unstack("metric")
 together = values.xs("all samples", level="kind").groupby("method").mean().reindex(chosen)

@@ -45,17 +45,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from diffens_core import Samples, evaluate, open_experiment, open_judges
+from diffens_core.evaluation.evaluate import TRUTH
 from diffens_core.show import plots
-from diffens_core.experiment.experiment import open_experiment
-from diffens_core.evaluation.judges import open_judges
-from diffens_core.support.places import home
-from diffens_core.evaluation.evaluate import TRUTH, evaluate
-from diffens_core.experiment.samples import Samples
 
 experiment = open_experiment(preset, seed, data, runs)
 chosen = [TRUTH, *(["degraded"] if task != "mt" else []), *methods.split(",")]
 chosen = [name for name in chosen if task != "mt" or not name.startswith("cubic")]
-folder = Path(out) if out else home() / "figures" / "out" / preset / "12_segmentation"
+folder = Path(out) if out else experiment.out / "12_segmentation"
 
 # %% [markdown]
 # ## The judge
@@ -104,8 +101,7 @@ figure.savefig(folder / "segmentation.png")
 # side has as 0 and 373 mm (the rule of BraTS).
 
 # %%
-from diffens_core.evaluation.scores import by_subject
-from diffens_core.evaluation.statistics import with_intervals
+from diffens_core import by_subject, with_intervals
 
 scores = {metric: by_subject(metrics, metric, chosen) for metric in ("dice_wt", "dice_tc", "dice_et")}
 table = pd.DataFrame({metric: with_intervals(columns) for metric, columns in scores.items()})
@@ -135,7 +131,7 @@ pd.DataFrame(rows).T
 # subjects; the number of subjects of a study belongs beside its claims.
 
 # %%
-from diffens_core.evaluation.statistics import comparisons
+from diffens_core import comparisons
 
 rivals = {method: chosen[k] for k, method in enumerate(chosen[2:], 1)}  # each against the one before it
 tests = {metric: comparisons(columns, rivals) for metric, columns in scores.items()}

@@ -35,6 +35,11 @@ class DataConfig:
     spacing: float
     shape: tuple[int, ...]
 
+    @property
+    def folder(self) -> Path:
+        """Where they lie on this machine."""
+        return lengthen(self.root)
+
 
 def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
     """Identify the prepared data set at `root`, to be used at `spacing` millimetres in windows of `shape` voxels.
@@ -55,7 +60,7 @@ def fingerprint(name: str, listed: Iterable[tuple[str, str]], phantom: dict | No
 
 def data_contrasts(config: DataConfig) -> list[str]:
     """The contrasts that every subject of a prepared data set has."""
-    return read_dataset(lengthen(config.root)).get("contrasts", [])
+    return read_dataset(config.folder).get("contrasts", [])
 
 
 def read_dataset(root: str | Path, needed: Sequence[str] = ("name",)) -> dict:

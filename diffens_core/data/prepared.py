@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..support.places import lengthen
 from ..support.seeds import mix_seed
 from .crops import Cropping, Crops, crop_of, translated
 from .layout import DataConfig, read_participants
@@ -90,7 +89,7 @@ class PreparedData:
     """
 
     def __init__(self, config: DataConfig, split: str, task: Task, keep: bool = True):
-        self.config, self.task, self.root, self.keep = config, task, lengthen(config.root), keep
+        self.config, self.task, self.root, self.keep = config, task, config.folder, keep
         table = read_participants(self.root)
         self.subjects = sorted(table.loc[table["split"] == split, "participant_id"])
         if not self.subjects:

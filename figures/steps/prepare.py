@@ -21,7 +21,6 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from diffens_core.show import plots
 from diffens_core.data.layout import read_participants
-from diffens_core.support.places import lengthen
 from diffens_core.data.tasks import task_named
 from figures.plan import open_plan
 
@@ -32,7 +31,7 @@ if experiment.translated.root in experiment.phantoms:
 
 # %%
 print(experiment.translated)
-table = read_participants(lengthen(experiment.translated.root))
+table = read_participants(experiment.translated.folder)
 print(table["split"].value_counts().to_string())
 
 # %%
