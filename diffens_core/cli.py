@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _precision_option(translate)
     evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
     evaluate.set_defaults(run_command=_evaluate)
-    evaluate.add_argument("method", help="a name of the README's table: tpdm, ours-tpdm, ...; or truth, an upper bound")
+    evaluate.add_argument("method", help="a name that diffens methods lists; or truth, an upper bound")
     evaluate.add_argument("--task", default="sr", help="sr, mt or both")
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")

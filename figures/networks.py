@@ -41,7 +41,7 @@ def _settings(preset: str, method: str) -> dict[str, str]:
         "batch size": ", then ".join(str(phase.batch) for phase in phases),
         "training steps": ", then ".join(str(phase.steps) for phase in phases),
         "learning rate": ", then ".join(f"{phase.lr:g}" for phase in phases),
-        "optimizer": "Adam",
+        "optimizer": {"adam": "Adam", "muon": "Muon, and Adam for what is no kernel"}[run.train.optimizer],
         "moving average": f"{run.train.ema:g}",
         "diffusion steps": str(run.diffusion.steps),
         "noise schedule": f"linear, {run.diffusion.beta_start:g} to {run.diffusion.beta_end:g}",

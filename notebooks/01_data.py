@@ -117,17 +117,16 @@ figure = plots.three_planes({k: v[0, 0].numpy() for k, v in views.items()}, x0[0
 #
 # ## From volumes to training examples
 # A 2D model trains on crops one voxel thick, a 3D network on boxes. Each example carries its coordinates, so that a
-# window knows where in the head it lies.
+# crop knows where in the head it lies.
 
 # %%
-found = experiment.subjects(split, task)
 planes = {"axial": (*experiment.preset.shape[:2], 1), "sagittal": (1, *experiment.preset.shape[1:])}
 for name, size in {**planes, "volume": None}.items():
-    crops = found.crops(range(4), 0, Cropping(size, seed))
+    crops = subjects.crops(range(4), 0, Cropping(size, seed))
     print(f"{name:9} x0 {tuple(crops.x0.shape)}, y {tuple(crops.y.shape)}, coords {tuple(crops.coords.shape)}")
 
 # %% [markdown]
 # ## Exercises
 # 1. `fixed` is closer to the target than `noisy`. By how many decibels, and what does theory say? (1 in 64 degrees of
 #    freedom of the noise is removed.)
-# 2. Prepare two NIfTI files of your own with `data_prep.pairs` and pass the folder as `data`.
+# 2. Prepare two NIfTI files of your own with `diffens prepare pairs` and pass the folder as `data`.

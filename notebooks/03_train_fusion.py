@@ -176,7 +176,7 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
 # good on `sr` and better on `both`; a 2D regression is better, a 3D one about as good (`tpdm+all-time`,
-# `unet-2d+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in README.md). In these twelve minutes, what is
+# `unet-2d+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in figures/results.md). In these twelve minutes, what is
 # gained depends on how long is trained and hardly on what.
 #
 # ## Exercises

@@ -19,7 +19,7 @@ from .recipes import DEMO_RECIPES, GPU_RECIPES, OBJECTIVES, PAPER_RECIPES, SMOKE
 
 @dataclass(frozen=True)
 class Preset:
-    """Data, sizes and trainings; README.md says what the choices of `demo` were measured to be worth.
+    """Data, sizes and trainings; figures/results.md says what the choices of `demo` were measured to be worth.
 
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 

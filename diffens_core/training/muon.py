@@ -2,7 +2,7 @@
 
 The gradient of a kernel, as a matrix of outputs by inputs, has a few strong directions and many weak ones; Adam, which
 looks at entries one by one, follows the strong ones. Muon replaces the momentum by the nearest matrix whose singular
-values are all the same. `README.md` says what that is worth here.
+values are all the same. `figures/results.md` says what that is worth here.
 """
 
 from __future__ import annotations
