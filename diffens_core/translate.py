@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from .data.measurement import FACTOR
@@ -33,7 +34,7 @@ class Grid:
 
     @property
     def spacing(self) -> np.ndarray:
-        return np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+        return voxel_sizes(self.affine)
 
     def same_as(self, other: Grid) -> bool:
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=1e-2)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
@@ -42,7 +43,7 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in millimetres along R, A, S."""
-        return tuple(float(s) for s in np.sqrt((self.affine[:3, :3] ** 2).sum(0)))
+        return tuple(map(float, voxel_sizes(self.affine)))
 
 
 def load_volume(path: str | os.PathLike) -> Volume:

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 
 from ..data.prepared import Pair
 from ..data.tasks import SEGMENTATIONS
@@ -41,7 +41,7 @@ class Judges:
         """
         with autocast(pick_device()):
             found = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]), contrasts.brain)
-        spacing = np.linalg.norm(contrasts.affine[:3, :3], axis=0)
+        spacing = voxel_sizes(contrasts.affine)
         return found, segmentation_metrics(found, regions_of(contrasts.x0[0]), spacing)
 
 
