@@ -32,7 +32,10 @@ def fastest_precision(device: torch.device) -> str:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def block_times(rounds: int = 5) -> dict[str, float]:
-    """Seconds for forward and backward pass of a small residual block in 2D and one in 3D on the CPU, by precision."""
+    """Core seconds for forward and backward pass of a small residual block in 2D and one in 3D on the CPU, by precision.
+
+    Time on the clock would decide by what else the machine does.
+    """
     shapes = (4, 32, 48, 40), (2, 16, 32, 24, 8)  # large enough for torch to take oneDNN in float32 too
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         steps, maps = torch.zeros(4, 8), [torch.randn(shape).to(memory_format=LAYOUT[len(shape)]) for shape in shapes]
@@ -41,11 +44,11 @@ def block_times(rounds: int = 5) -> dict[str, float]:
         x.requires_grad_()  # as within a network; without, torch's group norm crashes in its backward pass (2.13)
 
     def seconds(precision: str) -> float:
-        dtype, start = torch.bfloat16 if precision == "bf16" else torch.float32, time.perf_counter()
+        dtype, start = torch.bfloat16 if precision == "bf16" else torch.float32, time.process_time()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             out = [block(steps[: len(x)], x.to(dtype)) for block, x in zip(blocks, maps)]
         torch.autograd.backward(out, [torch.ones_like(y) for y in out])
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     times = [[seconds(precision) for precision in PRECISIONS[1:]] for _ in range(rounds)]
     return dict(zip(PRECISIONS[1:], map(min, zip(*times))))
