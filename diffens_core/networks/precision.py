@@ -32,7 +32,7 @@ def fastest_precision(device: torch.device) -> str:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def block_times(rounds: int = 5) -> dict[str, float]:
-    """Core seconds for forward and backward pass of a small residual block in 2D and one in 3D on the CPU, by precision.
+    """Core seconds for forward and backward pass of a small residual block in 2D and one in 3D, by precision (CPU).
 
     Time on the clock would decide by what else the machine does.
     """
