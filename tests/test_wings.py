@@ -1,6 +1,7 @@
 """The house: imports between the wings of the library run one way, and none runs in a circle."""
 
 import ast
+import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,20 @@ def test_every_wing_says_what_lives_there():
         text = ast.get_docstring(ast.parse((CORE / wing / "__init__.py").read_text()))
         assert text and "import" in text
     assert {path.name for path in CORE.iterdir() if (path / "__init__.py").is_file()} == set(WINGS)
+
+
+def test_the_front_door_has_what_a_notebook_a_course_and_a_lab_use():
+    wanted = "open_experiment METHODS PRESETS TASKS Schedule ddim sample UNet Borrowed SliceExpert Average Fusion"
+    wanted += " image_metrics evaluate translate_files load_volume save_volume DiffensError"
+    assert set(wanted.split()) <= set(diffens_core.__all__)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: "/".join(MODULES[path]))
+def test_errors_have_the_one_base_that_a_user_can_catch(path):
+    """None of Python's own kinds is raised as it is, but for an index out of range, which is a bug and no input."""
+    raised = [node.exc for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+    names = {ast.unparse(one.func) for one in raised if isinstance(one, ast.Call)} - {"IndexError"}
+    assert not names & set(vars(builtins)), f"make it a DiffensError (support/errors.py): {names & set(vars(builtins))}"
 
 
 def test_the_front_door_opens_quickly_and_without_monai():
