@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffens_core.support.files import write_atomically
 
-from .pages import Page, pages_of
+from .contents import Page, pages_of
 from .plan import Plan
 from .tables import TASKS
 

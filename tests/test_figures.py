@@ -13,10 +13,10 @@ from diffens_core.evaluation.evaluate import TRUTH, with_experts
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 from diffens_core.experiment.presets import preset_named
 from diffens_core.support.settings import ConfigError
-from figures import step
+from figures import execute
+from figures.contents import PAGES, pages_of
 from figures.index import _heading
 from figures.networks import hyperparameters, layers
-from figures.pages import PAGES, pages_of
 from figures.plan import EXPERIMENTS, Evaluation, open_plan
 from figures.published import published
 from figures.tables import (
@@ -438,7 +438,7 @@ def test_tables_are_written_in_three_formats(tmp_path):
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     """A notebook of one cell with a parameter, in a folder of its own."""
-    monkeypatch.setattr(step, "STEPS", tmp_path)
+    monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path)
 
     def write(code):
         cells = [
@@ -454,7 +454,7 @@ def notebook(tmp_path, monkeypatch):
 def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, home):
     notebook("print('x is', x + 1)")
     log, out = tmp_path / "logs" / "one.log", tmp_path / "out" / "one.ipynb"
-    assert step.main(["one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
+    assert execute.main(["one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
     assert "x is 42" in log.read_text() and "x is 42" in json.dumps(nbformat.read(out, 4))
     assert not out.with_suffix(".failed.ipynb").exists()
 
@@ -462,7 +462,7 @@ def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, hom
 def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook, home, capsys):
     notebook("raise ValueError('loss is NaN at step 7')")
     log, out = tmp_path / "one.log", tmp_path / "one-executed.ipynb"
-    assert step.main(["one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
+    assert execute.main(["one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
     said = capsys.readouterr().err
     for part in ("step       one", "ValueError: loss is NaN at step 7", "x=3", str(log), ".failed.ipynb", "again"):
         assert part in said
@@ -471,5 +471,5 @@ def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook,
 
 def test_a_killed_kernel_is_a_failure_too(tmp_path, notebook, home, capsys):
     notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    assert step.main(["one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
+    assert execute.main(["one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
     assert "FAILED" in capsys.readouterr().err

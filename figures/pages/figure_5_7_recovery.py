@@ -20,7 +20,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
+from figures.contents import PAGES
 from figures.plan import open_plan
 from figures.tables import TASKS, region_panels, segmentation
 from figures.write import write_figure

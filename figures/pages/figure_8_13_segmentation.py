@@ -20,7 +20,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 from diffens_core.show import plots
 from diffens_core.evaluation.judges import open_judges
 from diffens_core.models.segmentation import regions_of
-from figures.pages import PAGES
+from figures.contents import PAGES
 from figures.plan import NONE, open_plan
 from figures.volumes import Gallery, methods_by_task
 from figures.write import write_figure

@@ -23,7 +23,7 @@ import torch
 from diffens_core.show import plots
 from diffens_core.diffusion.sampler import ddim, noise_for
 from diffens_core.data.tasks import task_named
-from figures.pages import PAGES
+from figures.contents import PAGES
 from figures.plan import open_plan
 from figures.volumes import Gallery, methods_by_task
 from figures.write import write_figure

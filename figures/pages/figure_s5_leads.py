@@ -20,7 +20,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import MULTI, PAGES, RIVALS
+from figures.contents import MULTI, PAGES, RIVALS
 from figures.plan import open_plan
 from figures.tables import IMAGE, TASKS, leads
 from figures.write import write_figure

@@ -26,7 +26,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from IPython.display import display
 
-from figures.pages import PAGES
+from figures.contents import PAGES
 from figures.plan import open_plan
 from figures.tables import TASKS, segmentation
 from figures.write import write_table

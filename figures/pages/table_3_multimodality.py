@@ -22,7 +22,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from IPython.display import display
 
-from figures.pages import PAGES
+from figures.contents import PAGES
 from figures.plan import open_plan
 from figures.tables import IMAGE, SETS, measured, with_fusion_cost
 from figures.write import write_table

@@ -24,7 +24,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 from IPython.display import display
 
 from diffens_core.experiment.methods import ABLATIONS
-from figures.pages import PAGES
+from figures.contents import PAGES
 from figures.plan import open_plan
 from figures.tables import IMAGE, SETS, TASKS, leads, measured
 from figures.write import write_table

@@ -23,7 +23,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from IPython.display import display
 
-from figures.pages import PAGES, RIVALS
+from figures.contents import PAGES, RIVALS
 from figures.plan import open_plan
 from figures.tables import DICE, IMAGE, leads
 from figures.write import write_table
