@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import platform
-import re
 import subprocess
-from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import version
 from os.path import relpath
 from pathlib import Path
 
 import jupytext
+from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from diffens_core.support.files import write_atomically
@@ -21,35 +19,22 @@ from .contents import Page, pages_of
 from .plan import Plan
 from .tables import TASKS
 
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("diffens", "torch", "monai", "numpy", "scipy", "snakemake", "papermill")
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.7em } h2 { font-size: 1.25em; margin-top: 2.2em; border-top: 1px solid #ccc; padding-top: 1em }
-table { border-collapse: collapse; font-size: 13px; margin: .5em 0 } .wide { overflow-x: auto }
-th, td { padding: .2em .7em; text-align: left; white-space: nowrap; border-bottom: 1px solid #eee }
-th { border-bottom: 2px solid #888 } tr:hover td { background: #f4f7fb }
-img { max-width: 100%; height: auto; margin: .5em 0 } nav a { margin-right: 1em; white-space: nowrap }
-.facts td { white-space: normal } h4 { margin: 1.2em 0 0 }
-.files, footer { color: #666; font-size: 13px } p { max-width: 60em }
-"""
 
 
-def write_index(plan: Plan, path: Path) -> None:
+def write_report(plan: Plan, path: Path) -> None:
     """Write `index.html`; links are relative; those to trainings lead out of the folder of results."""
     out = path.parent
     pages = {name: page for name, page in pages_of(plan).items() if (out / "pages" / f"{name}.ipynb").is_file()}
-    sections = "".join(_section(name, page, out) for name, page in pages.items())
-    links = "".join(f'<a href="#{name}">{html.escape(page.title)}</a> ' for name, page in pages.items())
-    text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Diffens: preset {plan.preset}</title>
-<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
-<h1>Diff-Ensembler, reproduced: preset {plan.preset}</h1>
-<div class="facts">{_table(["what", "how"], _facts(plan).items())}</div>
-<nav>{links}<a href="#runs">Runs</a></nav>
-{sections}
-<h2 id="runs">Runs</h2>{_runs(plan, out)}
-<footer>Research software, not for diagnosis.</footer></body></html>
-"""
+    environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, trim_blocks=True)
+    environment.filters["link"] = lambda file: relpath(file, out)
+    text = environment.get_template(TEMPLATE.name).render(
+        preset=plan.preset,
+        facts=_facts(plan),
+        sections=[_section(name, page, out) for name, page in pages.items()],
+        runs=_runs(plan),
+    )
     write_atomically(path, text.encode())
 
 
@@ -77,22 +62,18 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def _section(name: str, page: Page, out: Path) -> str:
-    folder = out / "pages" / name
-    tables, images = (sorted(folder.glob(f"*{suffix}"), key=_order) for suffix in (".md", ".png"))
+def _section(name: str, page: Page, out: Path) -> dict:
+    """A page as the template shows it: its text, and with their headings its tables and figures."""
     executed = out / "pages" / f"{name}.ipynb"
-    text = jupytext.read(executed).cells[0].source.split("\n", 1)[1]
-    parts = [f'<h2 id="{name}">{html.escape(page.title)}</h2>', *_paragraphs(text)]
-    for path in tables:
-        head, _, *lines = (_cells(line) for line in path.read_text().splitlines())
-        parts += [f"<h4>{_heading(path.stem)}</h4>", _table(head, lines), _links(out, path, (".csv", ".md", ".tex"))]
-    for path in images:
-        with Image.open(path) as image:
-            width = image.width // 2  # as large as in print, whatever the number of columns
-        source = f'<img src="{relpath(path, out)}" alt="{path.stem}" width="{width}" loading="lazy">'
-        parts += [f"<h4>{_heading(path.stem)}</h4>", source, _links(out, path, (".png", ".pdf"))]
-    parts.append(f'<p class="files">notebook: <a href="{relpath(executed, out)}">{executed.name}</a></p>')
-    return "\n".join(parts)
+    tables, figures = (sorted((out / "pages" / name).glob(f"*{kind}"), key=_order) for kind in (".md", ".png"))
+    return {
+        "name": name,
+        "title": page.title,
+        "paragraphs": jupytext.read(executed).cells[0].source.split("\n", 1)[1].strip().split("\n\n"),
+        "tables": [(_heading(path.stem), _rows(path), path) for path in tables],
+        "figures": [(_heading(path.stem), _width(path), path) for path in figures],
+        "notebook": executed,
+    }
 
 
 def _heading(stem: str) -> str:
@@ -102,7 +83,7 @@ def _heading(stem: str) -> str:
     names = [f"{part}: {TASKS[part]}" if part in TASKS else part for part in rest[count:]]
     names = [f"subject {int(name) + 1}" if name.isdigit() else name for name in names]
     numbers = " to ".join(part.upper() for part in rest[:count])
-    return html.escape(", ".join([f"{kind.capitalize()} {numbers}", *names]))
+    return ", ".join([f"{kind.capitalize()} {numbers}", *names])
 
 
 def _order(path: Path) -> tuple:
@@ -112,35 +93,21 @@ def _order(path: Path) -> tuple:
     return (not tasks, tasks, number, path.stem)
 
 
-def _paragraphs(text: str) -> Iterable[str]:
-    for block in text.strip().split("\n\n"):
-        yield "<p>" + re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(" ".join(block.split("\n")))) + "</p>"
+def _rows(path: Path) -> list[list[str]]:
+    """The cells of a Markdown table; the first row is its head."""
+    head, _, *lines = path.read_text().splitlines()
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in (head, *lines)]
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+def _width(path: Path) -> int:
+    """As large as in print, whatever the number of columns."""
+    with Image.open(path) as image:
+        return image.width // 2
 
 
-def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in line) + "</tr>" for line in lines)
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    return f'<div class="wide"><table><tr>{top}</tr>{rows}</table></div>'
-
-
-def _links(out: Path, path: Path, suffixes: Iterable[str]) -> str:
-    files = [path.with_suffix(suffix) for suffix in suffixes]
-    links = ", ".join(f'<a href="{relpath(file, out)}">{file.suffix[1:]}</a>' for file in files)
-    return f'<p class="files">{links}</p>'
-
-
-def _runs(plan: Plan, out: Path) -> str:
-    """Links to what every evaluation and every training has left behind."""
-    folders = [plan.evaluations_folder / name for name in plan.wanted] + [
-        plan.experiment().runs / run for run in plan.trainings
-    ]
-    rows = []
-    for folder in folders:
-        found = [p for p in (*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("*.csv"))) if p.is_file()]
-        links = ", ".join(f'<a href="{html.escape(relpath(p, out))}">{p.name}</a>' for p in found)
-        rows.append(f"<tr><td>{html.escape(folder.name)}</td><td>{links}</td></tr>")
-    return f'<div class="wide"><table><tr><th>run</th><th>files</th></tr>{"".join(rows)}</table></div>'
+def _runs(plan: Plan) -> dict[str, list[Path]]:
+    """What every evaluation and every training has left behind."""
+    folders = [plan.evaluations_folder / name for name in plan.wanted]
+    folders += [plan.experiment().runs / run for run in plan.trainings]
+    found = {folder.name: [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("*.csv"))] for folder in folders}
+    return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}

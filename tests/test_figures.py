@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from data_prep.phantom import prepare_phantoms
 from diffens_core.evaluation.evaluate import TRUTH, with_experts
@@ -15,10 +16,10 @@ from diffens_core.experiment.presets import preset_named
 from diffens_core.support.settings import ConfigError
 from figures import execute
 from figures.contents import PAGES, pages_of
-from figures.index import _heading
 from figures.networks import hyperparameters, layers
 from figures.plan import EXPERIMENTS, Evaluation, open_plan
 from figures.published import published
+from figures.report import _heading, write_report
 from figures.tables import (
     IMAGE,
     UNCERTAINTY,
@@ -238,6 +239,22 @@ def test_an_empty_list_is_a_plan_of_nothing(home, tmp_path):
 )
 def test_a_file_has_a_heading_of_its_own(stem, heading):
     assert _heading(stem) == heading
+
+
+def test_the_report_shows_what_pages_have_left_and_escapes_what_they_say(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["tpdm"]}))
+    folder = plan.folder("table_1_methods")
+    folder.mkdir(parents=True)
+    text = nbformat.v4.new_markdown_cell("# Title\nMeans & `sr`.\n\nMore.")
+    nbformat.write(nbformat.v4.new_notebook(cells=[text]), folder.with_suffix(".ipynb"))
+    (folder / "table_1_sr.md").write_text("| method | p |\n| --- | --- |\n| tpdm | <0.001 |\n")
+    Image.new("L", (40, 20)).save(folder / "figure_3_sr.png")
+    write_report(plan, plan.out / "index.html")
+    html = (plan.out / "index.html").read_text()
+    assert html.count("<h2") == 2 and "<p>Means &amp; <code>sr</code>.</p>" in html
+    assert "<h4>Table 1, sr: super-resolution</h4>" in html and "<tr><td>tpdm</td><td>&lt;0.001</td></tr>" in html
+    assert 'src="pages/table_1_methods/figure_3_sr.png" alt="figure_3_sr" width="20"' in html
+    assert 'href="pages/table_1_methods/table_1_sr.csv"' in html and "<tr><td>tpdm-sr-seed0</td><td></td></tr>" in html
 
 
 def test_a_sweep_and_other_seeds_do_not_mix_into_other_tables(home, listed):
