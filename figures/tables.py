@@ -61,6 +61,11 @@ UNCERTAINTY = (
 )
 
 
+def tasks_of(metrics: pd.DataFrame) -> dict[str, str]:
+    """The tasks that were measured, in their order, and what they are called."""
+    return {task: title for task, title in TASKS.items() if task in set(metrics["task"])}
+
+
 def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper: int = 0) -> Table:
     """A row per method, means over subjects with intervals; `paper`: the number of the paper's table to stand beside.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,8 @@ from diffens_core.experiment.samples import Samples
 from diffens_core.show import plots
 
 from .plan import Evaluation, Plan
-from .tables import ORDER, TASKS
 
 SHOWN = ("degraded", "palette-axial", "unet-3d", "tpdm", "ours-tpdm", "tosm", "ours-tosm")
-
-
-def methods_by_task(plan: Plan, needs: Callable[[Evaluation], bool], among: Iterable[str] = ORDER) -> dict[str, list]:
-    """The methods `among` those that a page reads, by task, in this order."""
-    listed = plan.needed(needs)
-    found = {task: [m for m in among if any((e.task, e.method) == (task, m) for e in listed)] for task in TASKS}
-    return {task: names for task, names in found.items() if set(names) - {TRUTH}}
 
 
 class Gallery:

@@ -7,18 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from data_prep.phantom import prepare_phantoms
 from diffens_core.evaluation.evaluate import TRUTH, with_experts
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 from diffens_core.experiment.presets import preset_named
 from diffens_core.support.settings import ConfigError
-from figures import step
-from figures.index import _heading
+from figures import execute
+from figures.contents import PAGES, pages_of
 from figures.networks import hyperparameters, layers
-from figures.pages import PAGES, pages_of
 from figures.plan import EXPERIMENTS, Evaluation, open_plan
 from figures.published import published
+from figures.report import _heading, write_report
 from figures.tables import (
     IMAGE,
     UNCERTAINTY,
@@ -240,6 +241,22 @@ def test_a_file_has_a_heading_of_its_own(stem, heading):
     assert _heading(stem) == heading
 
 
+def test_the_report_shows_what_pages_have_left_and_escapes_what_they_say(home, listed):
+    plan = open_plan("smoke", experiments=listed({"tasks": ["sr"], "methods": ["tpdm"]}))
+    folder = plan.folder("table_1_methods")
+    folder.mkdir(parents=True)
+    text = nbformat.v4.new_markdown_cell("# Title\nMeans & `sr`.\n\nMore.")
+    nbformat.write(nbformat.v4.new_notebook(cells=[text]), folder.with_suffix(".ipynb"))
+    (folder / "table_1_sr.md").write_text("| method | p |\n| --- | --- |\n| tpdm | <0.001 |\n")
+    Image.new("L", (40, 20)).save(folder / "figure_3_sr.png")
+    write_report(plan, plan.out / "index.html")
+    html = (plan.out / "index.html").read_text()
+    assert html.count("<h2") == 2 and "<p>Means &amp; <code>sr</code>.</p>" in html
+    assert "<h4>Table 1, sr: super-resolution</h4>" in html and "<tr><td>tpdm</td><td>&lt;0.001</td></tr>" in html
+    assert 'src="pages/table_1_methods/figure_3_sr.png" alt="figure_3_sr" width="20"' in html
+    assert 'href="pages/table_1_methods/table_1_sr.csv"' in html and "<tr><td>tpdm-sr-seed0</td><td></td></tr>" in html
+
+
 def test_a_sweep_and_other_seeds_do_not_mix_into_other_tables(home, listed):
     every = {"tasks": ["sr"], "methods": ["tpdm"], "seeds": [0, 1], "steps": [0, 1]}
     plan = open_plan("smoke", experiments=listed(every, every | {"second": True}))
@@ -438,7 +455,7 @@ def test_tables_are_written_in_three_formats(tmp_path):
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     """A notebook of one cell with a parameter, in a folder of its own."""
-    monkeypatch.setattr(step, "STEPS", tmp_path)
+    monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path)
 
     def write(code):
         cells = [
@@ -454,7 +471,7 @@ def notebook(tmp_path, monkeypatch):
 def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, home):
     notebook("print('x is', x + 1)")
     log, out = tmp_path / "logs" / "one.log", tmp_path / "out" / "one.ipynb"
-    assert step.main(["one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
+    assert execute.main(["one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
     assert "x is 42" in log.read_text() and "x is 42" in json.dumps(nbformat.read(out, 4))
     assert not out.with_suffix(".failed.ipynb").exists()
 
@@ -462,7 +479,7 @@ def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, hom
 def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook, home, capsys):
     notebook("raise ValueError('loss is NaN at step 7')")
     log, out = tmp_path / "one.log", tmp_path / "one-executed.ipynb"
-    assert step.main(["one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
+    assert execute.main(["one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
     said = capsys.readouterr().err
     for part in ("step       one", "ValueError: loss is NaN at step 7", "x=3", str(log), ".failed.ipynb", "again"):
         assert part in said
@@ -471,5 +488,5 @@ def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook,
 
 def test_a_killed_kernel_is_a_failure_too(tmp_path, notebook, home, capsys):
     notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    assert step.main(["one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
+    assert execute.main(["one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
     assert "FAILED" in capsys.readouterr().err

@@ -67,3 +67,8 @@ def test_cells_are_short_and_define_no_library(source):
         for node in ast.walk(ast.parse(plain_python(cell))):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 assert node.end_lineno - node.lineno < 5, f"{source.name}: {node.name} belongs into diffens_core"
+
+
+@pytest.mark.parametrize("source", sorted(FOLDERS[2].glob("*.py")), ids=lambda path: path.stem)
+def test_a_page_opens_itself_and_no_other(source):
+    assert f'page = open_page("{source.stem}", preset, settings, data, runs)' in source.read_text()

@@ -5,12 +5,14 @@ Every function returns a matplotlib figure and takes numpy volumes [X, Y, Z] in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, MaxNLocator
 from scipy.ndimage import uniform_filter
 
@@ -19,6 +21,8 @@ from ..evaluation.uncertainty import Uncertainty
 
 DPI = 110
 WIDEST = 10.0  # inches: what a notebook shows without shrinking it
+VIEWS = ("axial", "coronal", "sagittal")
+GREY = {"cmap": "gray", "vmin": -1, "vmax": 0.8}  # of volumes in [-1, 1]: few voxels are brighter
 
 
 def middle(mask: np.ndarray) -> tuple[int, int, int]:
@@ -49,6 +53,58 @@ def cut(volume: np.ndarray, plane: str, at: Sequence[int]) -> np.ndarray:
     return np.take(volume, at[axis], axis=axis).T
 
 
+def show_cut(axis: plt.Axes, volume: np.ndarray, plane: str, at: Sequence[int], **style) -> AxesImage:
+    """Draw a cut without ticks: in grey, of a volume in [-1, 1], or in another `style` of `imshow`."""
+    axis.set(xticks=[], yticks=[])
+    return axis.imshow(cut(volume, plane, at), origin="lower", **GREY | style)
+
+
+def _panels(rows: int, columns: int, size: tuple[float, float], **more) -> tuple[plt.Figure, np.ndarray]:
+    """A figure of `size` in inches, and its axes [rows, columns]."""
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=DPI, **more)
+
+
+def _name(axes: np.ndarray, columns: Iterable[str] = (), rows: Iterable[str] = (), sizes=(9, 8)) -> None:
+    """Names above the columns and on the left of the rows of a grid; sizes: of both, in points."""
+    for axis, name in zip(axes[0], columns):
+        axis.set_title(name, fontsize=sizes[0])
+    for axis, name in zip(axes[:, 0], rows):
+        axis.set_ylabel(name, fontsize=sizes[1])
+
+
+def _labelled(figure: plt.Figure) -> dict[str, Artist]:
+    """What the legend beside all panels of a figure names: each label once."""
+    return {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
+
+
+def _finish_curves(axis: plt.Axes, **options) -> None:
+    """Lines of a grid, and a legend with such `options` of its own."""
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8, **options)
+
+
+def _centre(volume: np.ndarray) -> tuple[int, int, int]:
+    return tuple(n // 2 for n in volume.shape)
+
+
+def _height(volume: np.ndarray, plane: str, at: Sequence[int]) -> float:
+    """Of a cut that is one wide."""
+    high, wide = cut(volume, plane, at).shape
+    return high / wide
+
+
+def _position(plane: str, at: Sequence[int]) -> tuple[int, int]:
+    """Column and row of voxel `at` in a cut."""
+    column, row = (at[axis] for axis in range(3) if axis != PLANES[plane] - 2)
+    return column, row
+
+
+def _zoom(axis: plt.Axes, plane: str, at: Sequence[int], reach: int) -> None:
+    """Show of a cut the square around voxel `at`, black where the volume ends."""
+    column, row = _position(plane, at)
+    axis.set(xlim=(column - reach, column + reach), ylim=(row - reach, row + reach), facecolor="black")
+
+
 def three_planes(
     volumes: Mapping[str, np.ndarray], truth: np.ndarray | None = None, at=None, title: str = ""
 ) -> plt.Figure:
@@ -56,35 +112,23 @@ def three_planes(
 
     Errors are absolute, on one scale for all columns, printed on the colour bar; the truth itself has none.
     """
-    at = at or tuple(n // 2 for n in next(iter(volumes.values())).shape)
-    rows = [(plane, kind) for plane in ("axial", "coronal", "sagittal") for kind in ("image", "error")]
-    rows = [row for row in rows if truth is not None or row[1] == "image"]
-    shapes = [cut(next(iter(volumes.values())), plane, at).shape for plane, _ in rows]
-    ratios = [h / w for h, w in shapes]
+    first = next(iter(volumes.values()))
+    at, kinds = at or _centre(first), ("image",) if truth is None else ("image", "error")
+    rows = [(plane, kind) for plane in VIEWS for kind in kinds]
+    heights = [_height(first, plane, at) for plane, _ in rows]
     wide = min(1.75, WIDEST / len(volumes))
-    figure, axes = plt.subplots(
-        len(rows),
-        len(volumes),
-        figsize=(wide * len(volumes) + 0.6, wide * sum(ratios) + 0.5),
-        height_ratios=ratios,
-        squeeze=False,
-        layout="constrained",
-        dpi=DPI,
-    )
+    size = (wide * len(volumes) + 0.6, wide * sum(heights) + 0.5)
+    figure, axes = _panels(len(rows), len(volumes), size, height_ratios=heights)
     for line, (plane, kind) in zip(axes, rows):
         for axis, volume in zip(line, volumes.values()):
-            shown = cut(volume, plane, at)
-            axis.set(xticks=[], yticks=[])
-            if kind == "error" and np.array_equal(volume, truth):
-                axis.set(frame_on=False)
-            elif kind == "error":
-                shown = np.abs(shown - cut(truth, plane, at))
-                errors = axis.imshow(shown, origin="lower", cmap="magma", vmin=0, vmax=0.5)
+            if kind == "image":
+                show_cut(axis, volume, plane, at)
+            elif np.array_equal(volume, truth):
+                axis.set(xticks=[], yticks=[], frame_on=False)
             else:
-                axis.imshow(shown, origin="lower", cmap="gray", vmin=-1, vmax=0.8)
-        line[0].set_ylabel(plane if kind == "image" else "|error|", fontsize=8)
-    for axis, name in zip(axes[0], volumes):
-        axis.set_title(name, fontsize=9 if wide > 1.4 else 7.5)
+                errors = show_cut(axis, np.abs(volume - truth), plane, at, cmap="magma", vmin=0, vmax=0.5)
+    names = [plane if kind == "image" else "|error|" for plane, kind in rows]
+    _name(axes, volumes, names, sizes=(9 if wide > 1.4 else 7.5, 8))
     if truth is not None:
         figure.colorbar(errors, ax=axes, shrink=0.35, pad=0.01, label="absolute error (volumes span -1 to 1)")
     figure.suptitle(title, fontsize=10)
@@ -97,47 +141,39 @@ def zoomed(volumes: Mapping[str, np.ndarray], at: Sequence[int], title: str = ""
     reach: half the side of the square in voxels; 0: an eighth of the first axis. The first column marks the square.
     """
     first = next(iter(volumes.values()))
-    reach, planes = reach or first.shape[0] // 8, ("axial", "coronal", "sagittal")
-    ratios = [r for plane in planes for r in (cut(first, plane, at).shape[0] / cut(first, plane, at).shape[1], 1)]
-    size = (1.6 * len(volumes) + 0.3, 1.6 * sum(ratios) + 0.5)
-    figure, axes = plt.subplots(
-        6, len(volumes), figsize=size, height_ratios=ratios, squeeze=False, layout="constrained", dpi=DPI
-    )
-    for pair, plane in zip(axes.reshape(3, 2, -1), planes):
-        column, row = (at[a] for a in range(3) if a != PLANES[plane] - 2)
+    reach = reach or first.shape[0] // 8
+    heights = [height for plane in VIEWS for height in (_height(first, plane, at), 1)]
+    size = (1.6 * len(volumes) + 0.3, 1.6 * sum(heights) + 0.5)
+    figure, axes = _panels(6, len(volumes), size, height_ratios=heights)
+    for whole, enlarged, plane in zip(axes[::2], axes[1::2], VIEWS):
         for place, volume in enumerate(volumes.values()):
-            for axis in pair[:, place]:
-                axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
-                axis.set(xticks=[], yticks=[])
-            pair[1, place].set(
-                xlim=(column - reach, column + reach), ylim=(row - reach, row + reach), facecolor="black"
-            )
-        corner = (column - reach, row - reach)
-        pair[0, 0].add_patch(plt.Rectangle(corner, 2 * reach, 2 * reach, fill=False, color="#E69F00", linewidth=1))
-        pair[0, 0].set_ylabel(plane, fontsize=8)
-    for axis, name in zip(axes[0], volumes):
-        axis.set_title(name, fontsize=9)
+            show_cut(whole[place], volume, plane, at)
+            show_cut(enlarged[place], volume, plane, at)
+            _zoom(enlarged[place], plane, at, reach)
+        corner = [place - reach for place in _position(plane, at)]
+        whole[0].add_patch(plt.Rectangle(corner, 2 * reach, 2 * reach, fill=False, color="#E69F00", linewidth=1))
+    _name(axes, volumes)
+    _name(axes[::2], rows=VIEWS)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
 def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, title: str = "") -> plt.Figure:
-    """Axial cuts of several contrasts, and the last one again with the tumour labels 1, 2, 4 in colour."""
+    """Axial cuts of several contrasts, and the first one again with the tumour labels 1, 2, 4 in colour."""
     colors = {1: "#0072B2", 2: "#009E73", 4: "#E69F00"}
     names = {1: "necrotic core", 2: "oedema", 4: "enhancing"}
-    columns = len(volumes) + 1
-    figure, axes = plt.subplots(1, columns, figsize=(2.1 * columns, 2.9), layout="constrained", dpi=DPI)
-    shown = list(volumes.items())
-    for axis, (name, volume) in zip(axes, [*shown, ("labels", shown[0][1])]):
-        axis.imshow(cut(volume, "axial", at), origin="lower", cmap="gray", vmin=0, vmax=0.9)
-        axis.set_title(name, fontsize=9)
-        axis.set(xticks=[], yticks=[])
+    shown = {**volumes, "labels": next(iter(volumes.values()))}
+    figure, axes = _panels(1, len(shown), (2.1 * len(shown), 2.9))
+    for axis, volume in zip(axes[0], shown.values()):
+        show_cut(axis, volume, "axial", at, vmin=0, vmax=0.9)
+    _name(axes, shown)
+    overlay = axes[0, -1]
     for label, color in colors.items():
         mask = cut(labels, "axial", at) == label
         if mask.any():
-            axes[-1].contourf(mask, levels=[0.5, 1.5], colors=[color], alpha=0.7)
-        axes[-1].plot([], [], "s", color=color, label=names[label])
-    axes[-1].legend(
+            overlay.contourf(mask, levels=[0.5, 1.5], colors=[color], alpha=0.7)
+        overlay.plot([], [], "s", color=color, label=names[label])
+    overlay.legend(
         fontsize=6,
         loc="lower center",
         ncols=3,
@@ -161,7 +197,7 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
     columns = min(count, 2)
     rows = -(-count // columns)
     size = (6 if columns == 1 else 4.4 * columns, 3 if columns == 1 else 2.6 * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=DPI)
+    figure, axes = _panels(rows, columns, size)
     for axis in axes.flat[count:]:
         axis.remove()
     for axis, (label, logs) in zip(axes.flat, losses.items()):
@@ -174,40 +210,33 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("")
-        axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize=8)
+        _finish_curves(axis)
     return figure
 
 
 def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str = "sagittal", at=None) -> plt.Figure:
     """One cut of `plane` through voxel `at` of each volume in [-1, 1]; every row is a named line of named volumes."""
     first = next(iter(next(iter(rows.values())).values()))
-    at = at or tuple(n // 2 for n in first.shape)
-    columns = max(len(line) for line in rows.values())
-    high, wide = cut(first, plane, at).shape
-    size = (1.6 * columns + 0.4, (1.6 * high / wide + 0.25) * len(rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained", dpi=DPI)
-    for line, (label, volumes) in zip(axes, rows.items()):
+    at, columns = at or _centre(first), max(len(line) for line in rows.values())
+    size = (1.6 * columns + 0.4, (1.6 * _height(first, plane, at) + 0.25) * len(rows))
+    figure, axes = _panels(len(rows), columns, size)
+    for line, volumes in zip(axes, rows.values()):
         for axis, (name, volume) in zip(line, volumes.items()):
-            axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            show_cut(axis, volume, plane, at)
             axis.set_title(name, fontsize=8)
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
-        line[0].set_ylabel(label, fontsize=8)
+    _name(axes, rows=rows)
     return figure
 
 
 def trajectory(states: Mapping[str, tuple[np.ndarray, np.ndarray]], plane: str = "sagittal") -> plt.Figure:
     """Columns of (`xt`, `x0_hat`), volumes in [-1, 1], one per named step of a sampling run."""
-    figure, axes = plt.subplots(2, len(states), figsize=(1.7 * len(states), 3.4), layout="constrained", dpi=DPI)
-    for column, (name, pair) in zip(axes.T, states.items()):
+    figure, axes = _panels(2, len(states), (1.7 * len(states), 3.4))
+    for column, pair in zip(axes.T, states.values()):
         for axis, volume in zip(column, pair):
-            at = tuple(n // 2 for n in volume.shape)
-            axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
-            axis.set(xticks=[], yticks=[])
-        column[0].set_title(name, fontsize=9)
-    axes[0, 0].set_ylabel("$x_t$ (sample)", fontsize=9)
-    axes[1, 0].set_ylabel(r"$\hat{x}_0$ (estimate)", fontsize=9)
+            show_cut(axis, volume, plane, _centre(volume))
+    _name(axes, states, ("$x_t$ (sample)", r"$\hat{x}_0$ (estimate)"), (9, 9))
     return figure
 
 
@@ -217,14 +246,13 @@ def latents(image: np.ndarray, channels: np.ndarray, plane: str, at: Sequence[in
     plane: what was encoded, so latents have all its slices; at: a voxel of the image.
     """
     columns = 1 + len(channels)
-    figure, axes = plt.subplots(1, columns, figsize=(2 * columns, 2.6), layout="constrained", dpi=DPI)
-    axes[0].imshow(cut(image, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
-    for number, (axis, channel) in enumerate(zip(axes[1:], channels)):
-        axis.imshow(cut(channel, plane, at), origin="lower", cmap="gray", vmin=-3, vmax=3)
-        axis.set_title(f"latent channel {number}", fontsize=9)
-    axes[0].set_title("slice", fontsize=9)
-    for axis in axes:
-        axis.set(xticks=[], yticks=[], xlabel=" x ".join(str(n) for n in axis.images[0].get_array().T.shape))
+    figure, axes = _panels(1, columns, (2 * columns, 2.6))
+    show_cut(axes[0, 0], image, plane, at)
+    for axis, channel in zip(axes[0, 1:], channels):
+        show_cut(axis, channel, plane, at, vmin=-3, vmax=3)
+    _name(axes, ["slice", *(f"latent channel {number}" for number in range(len(channels)))])
+    for axis in axes[0]:
+        axis.set_xlabel(" x ".join(str(n) for n in axis.images[0].get_array().T.shape))
     return figure
 
 
@@ -233,30 +261,27 @@ def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None, brain: np.nd
 
     With `brain`, bool [X, Y, Z], only within it.
     """
-    at = at or tuple(n // 2 for n in next(iter(gates.values())).shape)
-    figure, axes = plt.subplots(3, len(gates), figsize=(1.7 * len(gates) + 0.6, 5), layout="constrained", dpi=DPI)
-    for row, plane in zip(axes.reshape(3, -1), ("axial", "coronal", "sagittal")):
-        for axis, (name, gate) in zip(row, gates.items()):
+    at = at or _centre(next(iter(gates.values())))
+    figure, axes = _panels(3, len(gates), (1.7 * len(gates) + 0.6, 5))
+    for row, plane in zip(axes, VIEWS):
+        for axis, gate in zip(row, gates.values()):
             seen = gate if brain is None else np.where(brain, gate, np.nan)
-            shown = axis.imshow(cut(seen, plane, at), origin="lower", cmap="PuOr_r", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[], frame_on=False)
-            if plane == "axial":
-                axis.set_title(name, fontsize=9)
-        row[0].set_ylabel(plane, fontsize=9)
+            shown = show_cut(axis, seen, plane, at, cmap="PuOr_r", vmin=0, vmax=1)
+            axis.set(frame_on=False)
+    _name(axes, gates, VIEWS, (9, 9))
     figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight of the {first} expert (0.5: plain average)")
     return figure
 
 
 def error_curves(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) -> plt.Figure:
     """Root-mean-square distance between `A x0_hat` and the measurement over the steps of sampling."""
-    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained", dpi=DPI)
+    figure, [[axis]] = _panels(1, 1, (6, 3))
     for name, values in errors.items():
         axis.plot(steps, values, marker="o", markersize=3, label=name)
     axis.set(xlabel="step t", ylabel=r"rms of $A\hat{x}_0 - y$", yscale="symlog")
     axis.set_yscale("symlog", linthresh=1e-6)
     axis.invert_xaxis()
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
+    _finish_curves(axis)
     return figure
 
 
@@ -277,21 +302,19 @@ def level_curves(
     names = [name for name in names if name != reference]
     colors = dict(zip(names, sns.color_palette("colorblind", len(names)))) | {reference: "0.4"}
     styles = {name: "--" if place % 2 else "-" for place, name in enumerate(names)} | {reference: ":"}
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.4 * len(panels) + 1.6, 3.3), squeeze=False, layout="constrained", dpi=DPI
-    )
+    figure, axes = _panels(1, len(panels), (4.4 * len(panels) + 1.6, 3.3))
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
             options = {"color": colors[name], "label": name, "zorder": 3 if styles[name] == "--" else 2}
             axis.plot(table.index, values, styles[name], **options)
         for name, values in marks.get(title, pd.DataFrame()).items():
             axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
-        axis.set(xlabel=xlabel, title=title)
-        axis.title.set_fontsize(9)
+        axis.set(xlabel=xlabel)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel(ylabel)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=8)
+    _name(axes, panels)
+    named = _labelled(figure)
+    figure.legend(named.values(), named.keys(), loc="outside right center", frameon=False, fontsize=8)
     return figure
 
 
@@ -299,15 +322,11 @@ def cuts(
     volumes: Mapping[str, np.ndarray], plane: str, places: Mapping[str, Sequence[int]], span: float = 2.5
 ) -> plt.Figure:
     """Slices of `plane` through each of the named places (rows) of each volume (columns), values in [-span, span]."""
-    size = (1.35 * len(volumes) + 1.1, 1.35 * len(places) + 0.4)
-    figure, axes = plt.subplots(len(places), len(volumes), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
-    for line, (name, at) in zip(axes, places.items()):
+    figure, axes = _panels(len(places), len(volumes), (1.35 * len(volumes) + 1.1, 1.35 * len(places) + 0.4))
+    for line, at in zip(axes, places.values()):
         for axis, volume in zip(line, volumes.values()):
-            shown = axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-span, vmax=span)
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(name, fontsize=9)
-    for axis, name in zip(axes[0], volumes):
-        axis.set_title(name, fontsize=9)
+            shown = show_cut(axis, volume, plane, at, vmin=-span, vmax=span)
+    _name(axes, volumes, places, (9, 9))
     figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01)
     return figure
 
@@ -316,14 +335,13 @@ def step_curves(
     curves: Mapping[str, Sequence[float]], steps: Sequence[int], label: str, dashed: Sequence[str] = ()
 ) -> plt.Figure:
     """Named lines over the steps `t`, from the noise on the left to the sample on the right; some of them `dashed`."""
-    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained", dpi=DPI)
+    figure, [[axis]] = _panels(1, 1, (7, 3))
     for name, values in curves.items():
         style = {"linestyle": "--"} if name in dashed else {"marker": "o", "markersize": 3}
         axis.plot(steps, values, label=name, **style)
     axis.set(xlabel="step t", ylabel=label)
     axis.invert_xaxis()
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    _finish_curves(axis, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -341,15 +359,13 @@ def expert_maps(
     seen = np.ix_(inside.any(1), inside.any(0))
     high, wide = inside[seen].shape
     size = (1.4 * len(gates) + 1.2, (1.4 * high / wide + 0.1) * len(experts) + 0.3)
-    figure, axes = plt.subplots(len(experts), len(gates), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
-    for row, (line, expert) in enumerate(zip(axes, experts)):
-        for axis, (name, gate) in zip(line, gates.items()):
+    figure, axes = _panels(len(experts), len(gates), size)
+    for row, line in enumerate(axes):
+        for axis, gate in zip(line, gates.values()):
             weights = np.where(inside, cut(gate[row], plane, at), np.nan)[seen]
             shown = axis.imshow(weights, origin="lower", cmap="PuOr_r", vmin=even - reach, vmax=even + reach)
             axis.set(xticks=[], yticks=[], frame_on=False)
-            if row == 0:
-                axis.set_title(name, fontsize=9)
-        line[0].set_ylabel(expert, fontsize=8)
+    _name(axes, gates, experts)
     figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight ({even:.2f}: plain average)")
     return figure
 
@@ -362,25 +378,17 @@ def uncertainty_planes(
     std and error are on one scale for all: where a model knows its error, they look alike.
     """
     reach = max(float(np.percentile(f.error.numpy(), 99.8)) for f in found.values())
-    columns = {"truth": (truth, False)}
+    columns, error = {"truth": (truth, GREY)}, {"cmap": "magma", "vmin": 0, "vmax": reach}
     for name, f in found.items():
-        columns |= {f"{name}\nmean of {f.samples}": (f.mean.numpy(), False)}
-        columns |= {f"{name}\nstd": (f.std.numpy(), True), f"{name}\n|mean - truth|": (f.error.numpy(), True)}
-    planes = ("axial", "coronal", "sagittal")
-    ratios = [h / w for h, w in (cut(truth, plane, at).shape for plane in planes)]
-    size = (1.6 * len(columns) + 0.6, 1.6 * sum(ratios) + 0.6)
-    figure, axes = plt.subplots(
-        3, len(columns), figsize=size, height_ratios=ratios, squeeze=False, layout="constrained", dpi=DPI
-    )
-    for line, plane in zip(axes, planes):
-        for axis, (volume, is_map) in zip(line, columns.values()):
-            style = {"cmap": "magma", "vmin": 0, "vmax": reach} if is_map else {"cmap": "gray", "vmin": -1, "vmax": 0.8}
-            image = axis.imshow(cut(volume, plane, at), origin="lower", **style)
-            shown = image if is_map else None
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(plane, fontsize=8)
-    for axis, name in zip(axes[0], columns):
-        axis.set_title(name, fontsize=8)
+        columns |= {f"{name}\nmean of {f.samples}": (f.mean.numpy(), GREY)}
+        columns |= {f"{name}\nstd": (f.std.numpy(), error), f"{name}\n|mean - truth|": (f.error.numpy(), error)}
+    heights = [_height(truth, plane, at) for plane in VIEWS]
+    size = (1.6 * len(columns) + 0.6, 1.6 * sum(heights) + 0.6)
+    figure, axes = _panels(3, len(columns), size, height_ratios=heights)
+    for line, plane in zip(axes, VIEWS):
+        for axis, (volume, style) in zip(line, columns.values()):
+            shown = show_cut(axis, volume, plane, at, **style)
+    _name(axes, columns, VIEWS, (8, 8))
     figure.colorbar(shown, ax=axes, shrink=0.5, pad=0.01, label="std and error (volumes span -1 to 1)")
     figure.suptitle(title, fontsize=10)
     return figure
@@ -397,24 +405,18 @@ def segmentation_planes(
     found, true: bool [3, X, Y, Z] in the order TC, WT, ET. Shown is a square around voxel `at`, half as wide as the
     first axis.
     """
-    planes = ("axial", "coronal", "sagittal")
     reach = true.shape[1] // 4
-    size = (2.0 * len(flairs), 2.0 * len(planes) + 0.8)
-    figure, axes = plt.subplots(3, len(flairs), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
-    for line, plane in zip(axes, planes):
+    figure, axes = _panels(3, len(flairs), (2.0 * len(flairs), 6.8))
+    for line, plane in zip(axes, VIEWS):
         for axis, (name, flair) in zip(line, flairs.items()):
-            axis.imshow(cut(flair, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
+            show_cut(axis, flair, plane, at)
             for region, mine, real in zip(("tc", "wt", "et"), found[name], true):
                 for mask, style in ((mine, "solid"), (real, "dotted")):
                     outline = cut(mask, plane, at).astype(float)
                     if outline.any():
                         axis.contour(outline, [0.5], colors=REGION_COLORS[region], linewidths=1, linestyles=style)
-            column, row = (at[a] for a in range(3) if a != PLANES[plane] - 2)
-            axis.set(xlim=(column - reach, column + reach), ylim=(row - reach, row + reach), xticks=[], yticks=[])
-            axis.set_facecolor("black")
-        line[0].set_ylabel(plane, fontsize=8)
-    for axis, name in zip(axes[0], flairs):
-        axis.set_title(name, fontsize=9)
+            _zoom(axis, plane, at, reach)
+    _name(axes, flairs, VIEWS)
     handles = [plt.Line2D([], [], color=color, label=region.upper()) for region, color in REGION_COLORS.items()]
     handles.append(plt.Line2D([], [], color="gray", linestyle="dotted", label="true"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
@@ -426,7 +428,7 @@ def bars(table: pd.DataFrame, group: str, color: str, ylabel: str) -> plt.Figure
     """Mean and 95 % interval over subjects of the column `value` of a long table, by columns `group` and `color`."""
     groups, colors = (table[column].nunique() for column in (group, color))
     size = (max(5.0, 0.28 * groups * colors + 2.5), 3.2)
-    figure, axis = plt.subplots(figsize=size, layout="constrained", dpi=DPI)
+    figure, [[axis]] = _panels(1, 1, size)
     options = {"palette": "colorblind", "errorbar": ("ci", 95), "seed": 0, "err_kws": {"linewidth": 1}}
     sns.barplot(table, x=group, y="value", hue=color, ax=axis, **options)
     axis.set(xlabel="", ylabel=ylabel)
@@ -441,9 +443,7 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
 
     tables: a row per method, columns value, low, high (NaN: no interval); bounds: values by panel.
     """
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(2.9 * len(panels) + 0.6, 3.4), squeeze=False, layout="constrained", dpi=DPI
-    )
+    figure, axes = _panels(1, len(panels), (2.9 * len(panels) + 0.6, 3.4))
     for axis, (title, table) in zip(axes[0], panels.items()):
         for place, (method, line) in enumerate(table.iterrows()):
             color = sns.color_palette("colorblind")[place % 10]
@@ -452,11 +452,11 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
             axis.plot(place, line["value"], "o", color=color, markersize=6, label=method)
         for value in bounds.get(title, ()):
             axis.axhline(value, color="gray", linestyle="--", linewidth=1)
-        axis.set(xticks=range(len(table)), title=title, ylabel=ylabel if axis is axes[0, 0] else "")
-        axis.set_xticklabels(table.index, rotation=90, fontsize=8)
-        axis.title.set_fontsize(9)
+        axis.set_xticks(range(len(table)), table.index, rotation=90, fontsize=8)
         axis.grid(axis="y", alpha=0.3)
         axis.margins(x=0.12)
+    axes[0, 0].set_ylabel(ylabel)
+    _name(axes, panels)
     return figure
 
 
@@ -466,9 +466,8 @@ def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
     tables: index (method, rival, seed), columns difference, low, high (NaN: no interval).
     """
     rows = max(len(table.groupby(level=["method", "rival"])) for table in panels.values())
-    size = (3.6 * len(panels) + 1, 0.62 * rows + 1.5)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained", dpi=DPI)
-    for axis, (title, table) in zip(axes[0], panels.items()):
+    figure, axes = _panels(1, len(panels), (3.6 * len(panels) + 1, 0.62 * rows + 1.5))
+    for axis, table in zip(axes[0], panels.values()):
         seeds = sorted(set(table.index.get_level_values("seed")))
         pairs = list(dict.fromkeys(zip(table.index.get_level_values("method"), table.index.get_level_values("rival"))))
         for (method, rival, seed), line in table.iterrows():
@@ -477,13 +476,12 @@ def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
             axis.plot([line["low"], line["high"]], [place, place], color=color, linewidth=1.5)
             axis.plot(line["difference"], place, "o", color=color, markersize=5, label=f"seed {seed}")
         axis.axvline(0, color="gray", linestyle="--", linewidth=1)
-        axis.set(yticks=range(len(pairs)), title=title, xlabel=xlabel)
-        axis.set_yticklabels([f"{method}\nover {rival}" for method, rival in pairs], fontsize=8)
-        axis.set_ylim(len(pairs) - 0.5, -0.5)
+        axis.set_yticks(range(len(pairs)), [f"{method}\nover {rival}" for method, rival in pairs], fontsize=8)
+        axis.set(xlabel=xlabel, ylim=(len(pairs) - 0.5, -0.5))
         axis.tick_params(axis="x", labelsize=8)
         axis.xaxis.set_major_locator(MaxNLocator(6))
-        axis.title.set_fontsize(9)
         axis.grid(axis="x", alpha=0.3)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
+    _name(axes, panels)
+    named = _labelled(figure)
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), fontsize=8)
     return figure

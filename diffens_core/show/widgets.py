@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..data.planes import PLANES
-from .plots import cut
+from .plots import show_cut
 
 
 def browse(volumes: Mapping[str, np.ndarray]) -> ipywidgets.Widget:
@@ -21,8 +21,8 @@ def browse(volumes: Mapping[str, np.ndarray]) -> ipywidgets.Widget:
         columns = len(volumes)
         _, axes = plt.subplots(1, columns, figsize=(3 * columns, 3.4), squeeze=False, layout="constrained")
         for axis, (name, volume) in zip(axes[0], volumes.items()):
-            axis.imshow(cut(volume, plane, at), origin="lower", cmap="gray", vmin=-1, vmax=0.8)
-            axis.set(title=name, xticks=[], yticks=[])
+            show_cut(axis, volume, plane, at)
+            axis.set_title(name)
         plt.show()
 
     plane = ipywidgets.Dropdown(options=[*PLANES], value="axial", description="plane")

@@ -20,18 +20,14 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from diffens_core.show import plots
 from diffens_core.evaluation.uncertainty import uncertainty
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.volumes import Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("figure_14_19_uncertainty", preset, settings, data, runs)
 
 # %%
-for task, methods in methods_by_task(plan, PAGES["figure_14_19_uncertainty"].needs, ("tpdm", "ours-tpdm")).items():
-    gallery = Gallery(plan, task, methods)
+for task, gallery in page.galleries(("tpdm", "ours-tpdm")).items():
     truth, samples = gallery.pair(0).x0[0], gallery.samples(0)
     found = {name: uncertainty(volumes[:, 0], truth) for name, volumes in samples.items() if len(volumes) > 1}
     if found:
         figure = plots.uncertainty_planes(found, truth.numpy(), gallery.place(0), gallery.title(0))
-        write_figure(figure, plan.folder("figure_14_19_uncertainty") / f"figure_14_19_{task}")
+        page.add_figure(f"figure_14_19_{task}", figure)

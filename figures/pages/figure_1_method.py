@@ -19,9 +19,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from figures.diagram import method_diagram
-from figures.plan import open_plan
-from figures.write import write_figure
+from figures.page import open_page
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-figure = method_diagram()
-write_figure(figure, plan.folder("figure_1_method") / "figure_1_method")
+page = open_page("figure_1_method", preset, settings, data, runs)
+page.add_figure("figure_1_method", method_diagram())

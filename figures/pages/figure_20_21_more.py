@@ -18,18 +18,13 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.volumes import Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("figure_20_21_more", preset, settings, data, runs)
 
 # %%
-among = ("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
-for task, methods in methods_by_task(plan, PAGES["figure_20_21_more"].needs, among).items():
-    gallery = Gallery(plan, task, methods)
+for task, gallery in page.galleries(("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")).items():
     for number in sorted({min(1, gallery.count - 1), gallery.count - 1}):
         images = gallery.images(number)
         figure = plots.three_planes(images, images["truth"], gallery.place(number), gallery.title(number))
-        write_figure(figure, plan.folder("figure_20_21_more") / f"figure_20_21_{task}_{number}")
+        page.add_figure(f"figure_20_21_{task}_{number}", figure)

@@ -18,15 +18,12 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.volumes import SHOWN, Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
+from figures.volumes import SHOWN
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("figure_3_comparison", preset, settings, data, runs)
 
 # %%
-for task, methods in methods_by_task(plan, PAGES["figure_3_comparison"].needs, SHOWN).items():
-    gallery = Gallery(plan, task, methods)
+for task, gallery in page.galleries(SHOWN).items():
     figure = plots.zoomed(gallery.images(0), gallery.place(0), gallery.title(0))
-    write_figure(figure, plan.folder("figure_3_comparison") / f"figure_3_{task}")
+    page.add_figure(f"figure_3_{task}", figure)

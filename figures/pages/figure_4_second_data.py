@@ -18,17 +18,14 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.volumes import SHOWN, Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
+from figures.volumes import SHOWN
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-found = methods_by_task(plan, PAGES["figure_4_second_data"].needs, SHOWN)
-print("" if found else "no second data set was given: second=DIR")
+page = open_page("figure_4_second_data", preset, settings, data, runs)
+galleries = page.galleries(SHOWN, second=True)
+print("" if galleries else "no second data set was given: second=DIR")
 
 # %%
-for task, methods in found.items():
-    gallery = Gallery(plan, task, methods, second=True)
+for task, gallery in galleries.items():
     figure = plots.zoomed(gallery.images(0), gallery.place(0), gallery.title(0))
-    write_figure(figure, plan.folder("figure_4_second_data") / f"figure_4_{task}")
+    page.add_figure(f"figure_4_{task}", figure)

@@ -20,20 +20,17 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.tables import TASKS, region_panels, segmentation
-from figures.write import write_figure
+from figures.page import open_page
+from figures.tables import region_panels, segmentation, tasks_of
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["figure_5_7_recovery"].needs)
-print(plan.about(costs))
+page = open_page("figure_5_7_recovery", preset, settings, data, runs)
+print(page.about)
 
 # %%
-for task in sorted(set(metrics["task"]), key=list(TASKS).index):
-    numbers, _ = segmentation(metrics, task)
-    for name, unit in (("Dice", "Dice, %"), ("Recovery", "Recovery, %")):
+for task in tasks_of(page.metrics):
+    numbers, _ = segmentation(page.metrics, task)
+    for name in ("Dice", "Recovery"):
         panels, bounds = region_panels(numbers, name)
         if panels:
-            figure = plots.bounded(panels, bounds, f"{unit} ({task})")
-            write_figure(figure, plan.folder("figure_5_7_recovery") / f"figure_5_7_{name.lower()}_{task}")
+            figure = plots.bounded(panels, bounds, f"{name}, % ({task})")
+            page.add_figure(f"figure_5_7_{name.lower()}_{task}", figure)

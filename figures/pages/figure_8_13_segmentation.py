@@ -20,18 +20,16 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 from diffens_core.show import plots
 from diffens_core.evaluation.judges import open_judges
 from diffens_core.models.segmentation import regions_of
-from figures.pages import PAGES
-from figures.plan import NONE, open_plan
-from figures.volumes import Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
+from figures.plan import NONE
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-judges = open_judges(plan.experiment(), plan.segmenter.removesuffix(NONE), sets=False)
+page = open_page("figure_8_13_segmentation", preset, settings, data, runs)
+judges = open_judges(page.plan.experiment(), page.plan.segmenter.removesuffix(NONE), sets=False)
 among = ("degraded", "tpdm", "ours-tpdm", "tosm", "ours-tosm") if judges.segmenter else ()
 
 # %%
-for task, methods in methods_by_task(plan, PAGES["figure_8_13_segmentation"].needs, among).items():
-    gallery, contrasts = Gallery(plan, task, methods), plan.experiment().subjects(plan.split, judges.contrasts)
+for task, gallery in page.galleries(among).items():
+    contrasts = gallery.experiment.subjects(page.plan.split, judges.contrasts)
     translated = gallery.subjects.subjects[: gallery.count]
     for number, subject in enumerate([s for s in translated if s in contrasts.subjects][:2]):
         place = translated.index(subject)
@@ -39,4 +37,4 @@ for task, methods in methods_by_task(plan, PAGES["figure_8_13_segmentation"].nee
         found = {name: judges.segment(shown, flair)[0].numpy() for name, flair in gallery.volumes(place).items()}
         true = regions_of(shown.x0[0]).numpy()
         figure = plots.segmentation_planes(images, found, true, gallery.place(place), gallery.title(place))
-        write_figure(figure, plan.folder("figure_8_13_segmentation") / f"figure_8_13_{task}_{number}")
+        page.add_figure(f"figure_8_13_{task}_{number}", figure)

@@ -23,23 +23,19 @@ import torch
 from diffens_core.show import plots
 from diffens_core.diffusion.sampler import ddim, noise_for
 from diffens_core.data.tasks import task_named
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.volumes import Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("figure_s1_gates", preset, settings, data, runs)
 
 # %%
-for task, methods in methods_by_task(plan, PAGES["figure_s1_gates"].needs).items():
-    gallery, experiment = Gallery(plan, task, methods), plan.experiment()
-    fusion, pair = gallery.drawn["ours-tpdm"].model, gallery.pair(0)
+for task, gallery in page.galleries().items():
+    fusion, pair, chosen = gallery.drawn["ours-tpdm"].model, gallery.pair(0), gallery.experiment.preset
     y = pair.y[None].to(next(fusion.parameters()).device)
     xt, gates = noise_for(pair.subject, [0], 0, y.shape[2:], y.device), {}
     with torch.inference_mode():
-        for state in ddim(fusion, y, xt, experiment.preset.steps, project=task_named(task).project):
+        for state in ddim(fusion, y, xt, chosen.steps, project=task_named(task).project):
             fused = fusion.fuse(xt, y, torch.tensor([state.t], device=y.device))
             gates[f"t = {state.t}"], xt = fused.gate[0].float().cpu().numpy(), state.xt
     few = {name: gates[name] for name in list(gates)[:: max(1, len(gates) // 5)]}
-    figure = plots.expert_maps(few, experiment.preset.planes, pair.brain.numpy(), gallery.place(0))
-    write_figure(figure, plan.folder("figure_s1_gates") / f"figure_s1_{task}")
+    figure = plots.expert_maps(few, chosen.planes, pair.brain.numpy(), gallery.place(0))
+    page.add_figure(f"figure_s1_{task}", figure)

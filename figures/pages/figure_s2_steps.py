@@ -19,17 +19,14 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.tables import step_panels
-from figures.write import write_figure
+from figures.page import open_page
+from figures.tables import step_panels, tasks_of
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["figure_s2_steps"].needs)
-print(plan.about(costs))
+page = open_page("figure_s2_steps", preset, settings, data, runs)
+print(page.about)
 
 # %%
-for task in sorted(set(metrics[metrics["steps"] > 0]["task"])):
-    panels = step_panels(metrics, task, plan.experiment().preset.steps)
+for task in tasks_of(page.metrics[page.metrics["steps"] > 0]):
+    panels = step_panels(page.metrics, task, page.plan.experiment().preset.steps)
     figure = plots.level_curves(panels, panels, xlabel=f"DDIM steps ({task})")
-    write_figure(figure, plan.folder("figure_s2_steps") / f"figure_s2_{task}")
+    page.add_figure(f"figure_s2_{task}", figure)

@@ -19,19 +19,14 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.volumes import Gallery, methods_by_task
-from figures.write import write_figure
+from figures.page import open_page
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("figure_s3_calibration", preset, settings, data, runs)
 among = ("tpdm", "ours-tpdm", "tosm", "ours-tosm", "madm", "ours-madm")
 
 # %%
-panels = {}
-for task, methods in methods_by_task(plan, PAGES["figure_s3_calibration"].needs, among).items():
-    panels[task] = Gallery(plan, task, methods).calibration()
+panels = {task: gallery.calibration() for task, gallery in page.galleries(among).items()}
 if panels:
     labels = {"xlabel": "confidence of the interval", "ylabel": "share of brain voxels within"}
     figure = plots.level_curves(panels, reference="calibrated", **labels)
-    write_figure(figure, plan.folder("figure_s3_calibration") / "figure_s3_calibration")
+    page.add_figure("figure_s3_calibration", figure)

@@ -19,15 +19,12 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import PAGES
-from figures.plan import open_plan
+from figures.page import open_page
 from figures.volumes import training_logs
-from figures.write import write_figure
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("figure_s4_training", preset, settings, data, runs)
 
 # %%
-for task, logs in training_logs(plan, PAGES["figure_s4_training"].needs).items():
+for task, logs in training_logs(page.plan, page.needs).items():
     print(f"Task {task}")
-    figure = plots.loss_panels(logs)
-    write_figure(figure, plan.folder("figure_s4_training") / f"figure_s4_{task}")
+    page.add_figure(f"figure_s4_{task}", plots.loss_panels(logs))

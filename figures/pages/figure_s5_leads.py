@@ -20,20 +20,17 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from figures.pages import MULTI, PAGES, RIVALS
-from figures.plan import open_plan
+from figures.contents import MULTI, RIVALS
+from figures.page import open_page
 from figures.tables import IMAGE, TASKS, leads
-from figures.write import write_figure
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["figure_s5_leads"].needs)
-print(plan.about(costs))
+page = open_page("figure_s5_leads", preset, settings, data, runs)
+print(page.about)
 
 # %%
 rivals = {ours: rival for ours, rival in RIVALS.items() if ours not in MULTI}
-tables = leads(metrics, rivals, IMAGE[:2])
+tables = leads(page.metrics, rivals, IMAGE[:2])
 for column in (column for column in IMAGE[:2] if column.metric in tables):
     numbers, _ = tables[column.metric]
     panels = {TASKS[task]: numbers.xs(task) for task in TASKS if task in numbers.index.get_level_values("task")}
-    figure = plots.leads(panels, f"lead in {column.title}")
-    write_figure(figure, plan.folder("figure_s5_leads") / f"figure_s5_{column.metric}")
+    page.add_figure(f"figure_s5_{column.metric}", plots.leads(panels, f"lead in {column.title}"))

@@ -24,20 +24,13 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
+from figures.page import open_page
+from figures.tables import segmentation, tasks_of
 
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.tables import TASKS, segmentation
-from figures.write import write_table
-
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_2_segmentation"].needs)
-print(plan.about(costs))
+page = open_page("table_2_segmentation", preset, settings, data, runs)
+print(page.about)
 
 # %%
-for task in sorted(set(metrics["task"]), key=list(TASKS).index):
-    print(f"Task {task}: {TASKS[task]}")
-    numbers, shown = segmentation(metrics, task, paper=2)
-    write_table(numbers, shown, plan.folder("table_2_segmentation") / f"table_2_{task}")
-    display(shown)
+for task, title in tasks_of(page.metrics).items():
+    print(f"Task {task}: {title}")
+    page.add_table(f"table_2_{task}", segmentation(page.metrics, task, paper=2))

@@ -20,19 +20,13 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
-
-from figures.pages import PAGES
-from figures.plan import open_plan
+from figures.page import open_page
 from figures.tables import IMAGE, SETS, measured, with_fusion_cost
-from figures.write import write_table
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_3_multimodality"].needs)
-print(plan.about(costs))
+page = open_page("table_3_multimodality", preset, settings, data, runs)
+print(page.about)
 
 # %%
-if len(metrics):
-    numbers, shown = with_fusion_cost(measured(metrics, "both", (*IMAGE, *SETS[:1]), paper=3), costs)
-    write_table(numbers, shown, plan.folder("table_3_multimodality") / "table_3")
-    display(shown)
+if len(page.metrics):
+    quality = measured(page.metrics, "both", (*IMAGE, *SETS[:1]), paper=3)
+    page.add_table("table_3", with_fusion_cost(quality, page.costs))

@@ -21,31 +21,23 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
-
 from diffens_core.experiment.methods import ABLATIONS
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.tables import IMAGE, SETS, TASKS, leads, measured
-from figures.write import write_table
+from figures.page import open_page
+from figures.tables import IMAGE, SETS, leads, measured, tasks_of
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_4_ablations"].needs)
-print(plan.about(costs))
+page = open_page("table_4_ablations", preset, settings, data, runs)
+print(page.about)
 
 # %%
-changed = metrics[metrics["method"].isin(ABLATIONS)]
-for task in sorted(set(changed["task"]), key=list(TASKS).index):
-    print(f"Task {task}: {TASKS[task]}")
-    numbers, shown = measured(metrics, task, (*IMAGE, *SETS[:1]), paper=4)
-    write_table(numbers, shown, plan.folder("table_4_ablations") / f"table_4_{task}")
-    display(shown)
+changed = page.metrics[page.metrics["method"].isin(ABLATIONS)]
+for task, title in tasks_of(changed).items():
+    print(f"Task {task}: {title}")
+    page.add_table(f"table_4_{task}", measured(page.metrics, task, (*IMAGE, *SETS[:1]), paper=4))
 
 # %% [markdown]
 # What each change costs or brings against `ours-tpdm` itself, subject by subject:
 
 # %%
-others = {m: "ours-tpdm" for m in sorted(set(metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
-for metric, (numbers, shown) in leads(metrics, others, IMAGE[:2]).items():
-    write_table(numbers, shown, plan.folder("table_4_ablations") / f"table_4_lead_{metric}")
-    display(shown)
+others = {m: "ours-tpdm" for m in sorted(set(page.metrics["method"])) if m.startswith("ours-") and m != "ours-tpdm"}
+for metric, table in leads(page.metrics, others, IMAGE[:2]).items():
+    page.add_table(f"table_4_lead_{metric}", table)

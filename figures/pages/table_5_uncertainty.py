@@ -22,20 +22,13 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
+from figures.page import open_page
+from figures.tables import IMAGE, UNCERTAINTY, measured, tasks_of
 
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.tables import IMAGE, TASKS, UNCERTAINTY, measured
-from figures.write import write_table
-
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_5_uncertainty"].needs)
-print(plan.about(costs))
+page = open_page("table_5_uncertainty", preset, settings, data, runs)
+print(page.about)
 
 # %%
-for task in sorted(set(metrics["task"]), key=list(TASKS).index):
-    print(f"Task {task}: {TASKS[task]}")
-    numbers, shown = measured(metrics, task, (*IMAGE[:2], *UNCERTAINTY), paper=5)
-    write_table(numbers, shown, plan.folder("table_5_uncertainty") / f"table_5_{task}")
-    display(shown)
+for task, title in tasks_of(page.metrics).items():
+    print(f"Task {task}: {title}")
+    page.add_table(f"table_5_{task}", measured(page.metrics, task, (*IMAGE[:2], *UNCERTAINTY), paper=5))

@@ -23,27 +23,20 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
+from figures.contents import RIVALS
+from figures.page import open_page
+from figures.tables import DICE, IMAGE, SETS, leads, measured, recovery_leads, segmentation, tasks_of
 
-from figures.pages import PAGES, RIVALS
-from figures.plan import open_plan
-from figures.tables import DICE, IMAGE, SETS, TASKS, leads, measured, recovery_leads, segmentation
-from figures.write import write_table
-
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_6_second_data"].needs)
-print(plan.about(costs) if len(costs) else "no second data set was given: second=DIR")
+page = open_page("table_6_second_data", preset, settings, data, runs)
+print(page.about if len(page.costs) else "no second data set was given: second=DIR")
 
 # %%
-for task in sorted(set(metrics["task"]), key=list(TASKS).index):
-    print(f"Task {task}: {TASKS[task]}")
-    tables = {"": measured(metrics, task, (*IMAGE, *SETS), paper=6), "_segmentation": segmentation(metrics, task)}
-    tables["_recovery_lead"] = recovery_leads(metrics, RIVALS, task)
-    for name, (numbers, shown) in tables.items():
-        write_table(numbers, shown, plan.folder("table_6_second_data") / f"table_6_{task}{name}")
-        display(shown)
+for task, title in tasks_of(page.metrics).items():
+    print(f"Task {task}: {title}")
+    page.add_table(f"table_6_{task}", measured(page.metrics, task, (*IMAGE, *SETS), paper=6))
+    page.add_table(f"table_6_{task}_segmentation", segmentation(page.metrics, task))
+    page.add_table(f"table_6_{task}_recovery_lead", recovery_leads(page.metrics, RIVALS, task))
 
 # %%
-for metric, (numbers, shown) in leads(metrics, RIVALS, (*IMAGE[:2], *DICE[:2])).items():
-    write_table(numbers, shown, plan.folder("table_6_second_data") / f"table_6_lead_{metric}")
-    display(shown)
+for metric, table in leads(page.metrics, RIVALS, (*IMAGE[:2], *DICE[:2])).items():
+    page.add_table(f"table_6_lead_{metric}", table)

@@ -18,16 +18,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
-
 from figures.networks import hyperparameters, layers
-from figures.plan import open_plan
-from figures.write import write_table
+from figures.page import open_page
 
-plan = open_plan(preset, settings, data=data, runs=runs)
+page = open_page("table_7_networks", preset, settings, data, runs)
 table = hyperparameters((preset, "paper"))
-write_table(table, table, plan.folder("table_7_networks") / "table_7")
-display(table)
+page.add_table("table_7", (table, table))
 
 # %% [markdown]
 # ## Tables 9, 10, 11: the 2D network, the 3D network of the fusion, its small variant
@@ -36,5 +32,4 @@ display(table)
 # %%
 for number, name in ((9, "2D"), (10, "3D"), (11, "3D small")):
     table = layers(preset, name)
-    write_table(table, table, plan.folder("table_7_networks") / f"table_{number}")
-    display(table)
+    page.add_table(f"table_{number}", (table, table))

@@ -21,18 +21,13 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
-
-from figures.pages import PAGES, RIVALS
-from figures.plan import open_plan
+from figures.contents import RIVALS
+from figures.page import open_page
 from figures.tables import DICE, IMAGE, leads
-from figures.write import write_table
 
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_s1_significance"].needs)
-print(plan.about(costs))
+page = open_page("table_s1_significance", preset, settings, data, runs)
+print(page.about)
 
 # %%
-for metric, (numbers, shown) in leads(metrics, RIVALS, (*IMAGE, *DICE)).items():
-    write_table(numbers, shown, plan.folder("table_s1_significance") / f"table_s1_{metric}")
-    display(shown)
+for metric, table in leads(page.metrics, RIVALS, (*IMAGE, *DICE)).items():
+    page.add_table(f"table_s1_{metric}", table)

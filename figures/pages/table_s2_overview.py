@@ -18,20 +18,13 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from IPython.display import display
+from figures.page import open_page
+from figures.tables import overview, tasks_of
 
-from figures.pages import PAGES
-from figures.plan import open_plan
-from figures.tables import TASKS, overview
-from figures.write import write_table
-
-plan = open_plan(preset, settings, data=data, runs=runs)
-metrics, costs = plan.read(PAGES["table_s2_overview"].needs)
-print(plan.about(costs))
+page = open_page("table_s2_overview", preset, settings, data, runs)
+print(page.about)
 
 # %%
-for task in sorted(set(metrics["task"]), key=list(TASKS).index):
-    print(f"Task {task}: {TASKS[task]}")
-    numbers, shown = overview(metrics, costs, task)
-    write_table(numbers, shown, plan.folder("table_s2_overview") / f"table_s2_{task}")
-    display(shown)
+for task, title in tasks_of(page.metrics).items():
+    print(f"Task {task}: {title}")
+    page.add_table(f"table_s2_{task}", overview(page.metrics, page.costs, task))

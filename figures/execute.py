@@ -1,4 +1,4 @@
-"""Run one notebook as a step of the graph: python -m figures.step NOTEBOOK EXECUTED --log FILE [-p NAME VALUE]...
+"""Run one notebook as a step of the graph: python -m figures.execute NOTEBOOK EXECUTED --log FILE [-p NAME VALUE]...
 
 The executed copy appears under its name only when the notebook has run to its end. If it fails, the copy is named
 `<executed>.failed.ipynb`, and one message says which step, with which parameters, where to look, and what to do.
@@ -20,12 +20,12 @@ from traitlets.config import Config
 
 from diffens_core.support.places import home
 
-STEPS = Path(__file__).parent
+NOTEBOOKS = Path(__file__).parent
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns 1 and prints what went wrong where the notebook fails."""
-    parser = argparse.ArgumentParser(prog="python -m figures.step", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m figures.execute", description=__doc__.splitlines()[0])
     parser.add_argument("notebook", help="below figures/, without suffix: steps/train, pages/table_1_methods")
     parser.add_argument("executed", type=Path, help="where the executed copy goes")
     parser.add_argument("--log", type=Path, required=True)
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         with open(args.log, "w") as log, _all_output_to(log), TemporaryDirectory() as sockets:
             options = {"kernel_name": "python3", "cwd": home(), "stdout_file": log, "stderr_file": log}
             options |= {"config": _own_sockets(Path(sockets)), "progress_bar": False}
-            papermill.execute_notebook(STEPS / f"{args.notebook}.ipynb", failed, parameters, **options)
+            papermill.execute_notebook(NOTEBOOKS / f"{args.notebook}.ipynb", failed, parameters, **options)
     except Exception as error:
         print(_message(args.notebook, parameters, error, failed, args.log), file=sys.stderr)
         return 1
