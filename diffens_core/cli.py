@@ -119,7 +119,7 @@ def _check_output(args: argparse.Namespace) -> None:
         if not path.name.endswith((".nii", ".nii.gz")):
             raise ConfigError(f"{path}: name the output .nii or .nii.gz")
         if path.exists() and not args.overwrite:
-            raise FileExistsError(f"{path} exists; give --overwrite to replace it")
+            raise DiffensError(f"{path} exists; give --overwrite to replace it")
     if args.std == args.out:
         raise ConfigError("--std and --out name the same file")
     if args.samples < 1 or (args.std and args.samples < 2):

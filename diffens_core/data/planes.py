@@ -8,15 +8,17 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..support.errors import InputError
+
 PLANES = {"sagittal": 2, "coronal": 3, "axial": 4}
 
 Box = tuple[slice, slice, slice]  # part of a volume: `volume[..., *box]`
 
 
 def plane_dim(plane: str) -> int:
-    """The tensor dimension that `plane` slices along; raises `ValueError` for an unknown name."""
+    """The tensor dimension that `plane` slices along; raises `InputError` for an unknown name."""
     if plane not in PLANES:
-        raise ValueError(f"unknown plane '{plane}': choose from {', '.join(PLANES)}")
+        raise InputError(f"unknown plane '{plane}': choose from {', '.join(PLANES)}")
     return PLANES[plane]
 
 

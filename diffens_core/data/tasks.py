@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..support.errors import InputError
 from .measurement import interpolate_cubic, project
 
 TARGET, LABELS = "flair", "seg"
@@ -52,11 +53,11 @@ class Task:
     def channels_of(self, other: Task) -> list[int]:
         """Where the conditions of `other` are among the channels of this task's `y`, in the order of `other`.
 
-        Raises `ValueError` where this task does not have them.
+        Raises `InputError` where this task does not have them.
         """
         missing = [name for name in other.conditions if name not in self.conditions]
         if missing:
-            raise ValueError(f"task '{self.name}' has no {', '.join(missing)}, which an expert of '{other.name}' reads")
+            raise InputError(f"task '{self.name}' has no {', '.join(missing)}, which an expert of '{other.name}' reads")
         return [self.conditions.index(name) for name in other.conditions]
 
     def stack(self, channels: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -91,8 +92,8 @@ SEGMENTATIONS = {
 
 
 def task_named(name: str) -> Task:
-    """The task of that name; raises `ValueError` for an unknown one."""
+    """The task of that name; raises `InputError` for an unknown one."""
     known = TASKS | SEGMENTATIONS
     if name not in known:
-        raise ValueError(f"unknown task '{name}': choose from {', '.join(TASKS)}")
+        raise InputError(f"unknown task '{name}': choose from {', '.join(TASKS)}")
     return known[name]

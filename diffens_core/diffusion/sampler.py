@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..support.errors import InputError
 from ..support.seeds import mix_seed
 from .schedule import Schedule
 
@@ -30,7 +31,7 @@ class Step:
 def timesteps(schedule: Schedule, steps: int) -> list[int]:
     """`steps` times from T-1 down, evenly spaced ("trailing": it starts at pure noise, 999 of 1000)."""
     if not 1 <= steps <= schedule.steps:
-        raise ValueError(f"steps must lie between 1 and {schedule.steps}, not {steps}")
+        raise InputError(f"steps must lie between 1 and {schedule.steps}, not {steps}")
     return [round(schedule.steps - i * schedule.steps / steps) - 1 for i in range(steps)]
 
 

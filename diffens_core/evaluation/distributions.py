@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from ..support.errors import InputError
+
 ENOUGH = 50  # volumes; with fewer, distances between covariances say more about their number than about the method
 
 
@@ -38,9 +40,9 @@ class VoxelMeans:
 
     @property
     def value(self) -> float:
-        """Raises `ValueError` before the first subject."""
+        """Raises `InputError` before the first subject."""
         if not self.count:
-            raise ValueError("mmd_linear_voxels needs at least one subject")
+            raise InputError("mmd_linear_voxels needs at least one subject")
         return float(((self.difference / self.count) ** 2).sum())
 
 
@@ -53,15 +55,15 @@ def mmd_rbf(x: torch.Tensor, y: torch.Tensor, paired: bool = False) -> tuple[flo
     paired: x[i] and y[i] are of one subject, so not independent; such pairs are left out (the lemma's second form), or
     a set of perfect translations would be nearer to the truth than another set of true volumes.
 
-    Raises `ValueError` for less than two of either, pairs that are none, or true features that are mostly equal.
+    Raises `InputError` for less than two of either, pairs that are none, or true features that are mostly equal.
     """
     _check(x, y)
     n, m = len(x), len(y)
     if paired and n != m:
-        raise ValueError(f"{n} and {m} volumes are no pairs")
+        raise InputError(f"{n} and {m} volumes are no pairs")
     bandwidth = float(torch.pdist(y.double()).median())
     if bandwidth == 0.0:
-        raise ValueError("most true features are equal: the kernel has no bandwidth")
+        raise InputError("most true features are equal: the kernel has no bandwidth")
     both = torch.cat([x, y]).double()
     kernel = torch.exp(-0.5 * (torch.cdist(both, both) / bandwidth) ** 2)
     within_x = (kernel[:n, :n].sum() - n) / (n * (n - 1))
@@ -77,7 +79,7 @@ def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     `|| m_x - m_y ||^2 + tr(S_x) + tr(S_y) - 2 tr((S_x S_y)^(1/2))`; the last trace is the sum of the singular values of
     `A B'` for centred features `A`, `B` over sqrt(N - 1), sqrt(M - 1): exact, where N < F makes the matrices singular.
     Both are made triangular first, which keeps the singular values and does not grow with N.
-    Raises `ValueError` for less than two of either.
+    Raises `InputError` for less than two of either.
     """
     _check(x, y)
     x, y = x.double(), y.double()
@@ -96,10 +98,10 @@ def small_sample_curve(
     """`metric` of two disjoint random sets of so many volumes each, `draws` values a size.
 
     Both are of one distribution, features [N, F]: what differs from 0 is bias, what differs between draws is spread.
-    Raises `ValueError` for a size of more than half of them.
+    Raises `InputError` for a size of more than half of them.
     """
     if max(sizes) > len(features) // 2:
-        raise ValueError(f"two sets of {max(sizes)} cannot be drawn from {len(features)} volumes")
+        raise InputError(f"two sets of {max(sizes)} cannot be drawn from {len(features)} volumes")
     generator = torch.Generator().manual_seed(seed)
 
     def pair(size):
@@ -111,8 +113,8 @@ def small_sample_curve(
 
 def _check(x: torch.Tensor, y: torch.Tensor) -> None:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ValueError(f"features must be [N, F] and [M, F], not {tuple(x.shape)} and {tuple(y.shape)}")
+        raise InputError(f"features must be [N, F] and [M, F], not {tuple(x.shape)} and {tuple(y.shape)}")
     if min(len(x), len(y)) < 2:
-        raise ValueError(f"needs at least two volumes of each, not {len(x)} and {len(y)}")
+        raise InputError(f"needs at least two volumes of each, not {len(x)} and {len(y)}")
     if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise ValueError("features hold values that are not finite")
+        raise InputError("features hold values that are not finite")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..data.planes import PLANES
+from ..support.errors import InputError
 from .ssim import RADIUS, smooth, ssim_map
 
 JITTER_SIGMA = 3.0  # voxels within a slice
@@ -30,7 +31,7 @@ def image_metrics(prediction, target, brain, tumour=None) -> dict[str, float]:
     of the largest section of the brain. `jitter_<plane>`: see `jitter`, in per cent of the range.
 
     SSIM: Gaussian window of 11 voxels, sigma 1.5; over the whole volume without a border of 5 voxels, as usual. Raises
-    `ValueError` for shapes that differ, values that are not finite, an empty brain, a constant target, or less than 11
+    `InputError` for shapes that differ, values that are not finite, an empty brain, a constant target, or less than 11
     voxels along an axis.
     """
     x, y, regions = _checked(prediction, target, {"brain": brain, "tumour": tumour})
@@ -88,16 +89,16 @@ def _checked(prediction, target, masks) -> tuple[torch.Tensor, torch.Tensor, dic
     x, y = (_tensor(volume).double() for volume in (prediction, target))
     masks = {name: _tensor(mask) for name, mask in masks.items() if mask is not None}
     if not all(torch.isfinite(mask).all() for mask in masks.values()):
-        raise ValueError("a mask holds values that are not finite")
+        raise InputError("a mask holds values that are not finite")
     regions = {name: mask.to(x.device, torch.bool) for name, mask in masks.items()}
     for name, volume in {"prediction": x, **regions}.items():
         if volume.shape != y.shape:
-            raise ValueError(f"shapes differ: {name} {tuple(volume.shape)}, target {tuple(y.shape)}")
+            raise InputError(f"shapes differ: {name} {tuple(volume.shape)}, target {tuple(y.shape)}")
     if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise ValueError("prediction or target holds values that are not finite")
+        raise InputError("prediction or target holds values that are not finite")
     low, span = float(y.min()), float(y.max() - y.min())
     if span == 0.0 or not regions["brain"].any():
-        raise ValueError("the target is constant or the brain is empty: PSNR and SSIM are undefined")
+        raise InputError("the target is constant or the brain is empty: PSNR and SSIM are undefined")
     x, y = (((volume - low) / span).float() for volume in (x, y.to(x.device)))
     return x, y, {name: mask for name, mask in regions.items() if mask.any()}
 

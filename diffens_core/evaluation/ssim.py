@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ..support.errors import InputError
+
 SIGMA, RADIUS = 1.5, 5  # a window of 11 voxels, as in the paper's reference and in scikit-image
 
 
@@ -16,10 +18,10 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, axes: Sequence[int]
     """Local similarity of two volumes [X, Y, Z] whose target ranges over 1, at every voxel.
 
     axes: those along which the window reaches: all three (3D), or the two of a plane (2D, slice by slice). Population
-    covariances; K1 = 0.01, K2 = 0.03. Raises `ValueError` where the window is larger than the volume.
+    covariances; K1 = 0.01, K2 = 0.03. Raises `InputError` where the window is larger than the volume.
     """
     if min(target.shape[axis] for axis in axes) < 2 * RADIUS + 1:
-        raise ValueError(f"SSIM needs at least {2 * RADIUS + 1} voxels along each axis, not {tuple(target.shape)}")
+        raise InputError(f"SSIM needs at least {2 * RADIUS + 1} voxels along each axis, not {tuple(target.shape)}")
 
     def mean(volume):
         return smooth(volume, SIGMA, axes, RADIUS)

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ..models.segmentation import recovery
+from ..support.errors import InputError
 
 LEVEL, ALPHA, RESAMPLES = 0.95, 0.05, 9999
 MOST = 100_000  # subjects
@@ -25,11 +26,11 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
 
     Few subjects know little of their own spread: of normal values the intervals hold the true mean 73 % of the time for
     three subjects, 86 % for six, 94 % for 25. NaN for less than three subjects; the value itself where all are equal.
-    Raises `ValueError` for NaN or infinity.
+    Raises `InputError` for NaN or infinity.
     """
     values = np.asarray(values, float)
     if not np.isfinite(values).all():
-        raise ValueError("NaN or infinity among the values of subjects: leave these subjects out, and say so")
+        raise InputError("NaN or infinity among the values of subjects: leave these subjects out, and say so")
     if len(values) < 3:
         return float("nan"), float("nan")
     if np.ptp(values) == 0:
@@ -46,11 +47,11 @@ def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float
     """`recovery` of the same subjects [N], and its 95 % bootstrap interval: subjects are drawn, with all three scores.
 
     A draw in which degrading costs nothing has no Recovery; the interval is NaN where that is so for more draws than
-    lie outside of an interval, and for less than three subjects. Raises `ValueError` for none.
+    lie outside of an interval, and for less than three subjects. Raises `InputError` for none.
     """
     scores = np.stack([np.asarray(values, float) for values in (dice, degraded, true)])
     if scores.shape[1] == 0:
-        raise ValueError("no subject has all three scores")
+        raise InputError("no subject has all three scores")
     if scores.shape[1] < 3:
         return recovery(*scores), float("nan"), float("nan")
     rng = np.random.default_rng(seed)
@@ -108,11 +109,11 @@ def subjects_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) 
 
     From the mean and the standard deviation found here, so as uncertain as they are; of a single test of this kind: a
     rank test of few subjects, or one of many tests, needs more. Infinite for equal means, or for more than `MOST`; NaN
-    for less than two pairs. Raises `ValueError` for NaN or infinity.
+    for less than two pairs. Raises `InputError` for NaN or infinity.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
     if not np.isfinite(difference).all():
-        raise ValueError("NaN or infinity among the differences of subjects")
+        raise InputError("NaN or infinity among the differences of subjects")
     if len(difference) < 2:
         return float("nan")
     spread, mean = difference.std(ddof=1), abs(difference.mean())

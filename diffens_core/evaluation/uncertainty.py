@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from scipy.stats import rankdata, t
 
+from ..support.errors import InputError
+
 LEVELS = np.linspace(0.05, 0.95, 19)  # of confidence, for the calibration curve
 FRACTIONS = np.linspace(0.0, 0.95, 20)  # of voxels removed, for sparsification
 
@@ -31,18 +33,18 @@ class Uncertainty:
 
 
 def uncertainty(samples: torch.Tensor, target: torch.Tensor) -> Uncertainty:
-    """From samples [K, X, Y, Z] and the target [X, Y, Z]; raises `ValueError` for less than two samples or NaN."""
+    """From samples [K, X, Y, Z] and the target [X, Y, Z]; raises `InputError` for less than two samples or NaN."""
     if len(samples) < 2:
-        raise ValueError("uncertainty needs at least two different samples")
+        raise InputError("uncertainty needs at least two different samples")
     if not (torch.isfinite(samples).all() and torch.isfinite(target).all()):
-        raise ValueError("samples or target hold values that are not finite")
+        raise InputError("samples or target hold values that are not finite")
     mean, std = samples.mean(0), samples.std(0)
     inside = (samples.amin(0) <= target) & (target <= samples.amax(0))
     return Uncertainty(mean, std, (mean - target).abs(), inside, len(samples))
 
 
 def uncertainty_metrics(found: Uncertainty, brain: torch.Tensor) -> dict[str, float]:
-    """By name; of the whole volume only where the name has no `_brain`. Raises `ValueError` for an empty brain.
+    """By name; of the whole volume only where the name has no `_brain`. Raises `InputError` for an empty brain.
 
     `mace`: the paper's (Eq. 7), mean | std - error |, in the unit of volumes in [0, 1]. It is no calibration error: a
     model that is always sure and right has 0, and so has one that is as unsure as it is wrong.
@@ -54,7 +56,7 @@ def uncertainty_metrics(found: Uncertainty, brain: torch.Tensor) -> dict[str, fl
     `correlation_brain`: Spearman's, of std and error.
     """
     if not brain.any():
-        raise ValueError("the brain is empty")
+        raise InputError("the brain is empty")
     std, error = (v[brain].double().cpu().numpy() for v in (found.std, found.error))
     curve = calibration_curve(std, error, found.samples)
     return {

@@ -16,6 +16,7 @@ from ..diffusion.sampler import Step, average_of_samples, ddim, timesteps
 from ..diffusion.schedule import Schedule
 from ..networks.inputs import EXTRA_CHANNELS, network_inputs
 from ..networks.lifting import SliceNet, VolumeNet
+from ..support.errors import InputError
 
 
 def channels_in(conditions: int, slab: int = 0) -> int:
@@ -82,7 +83,7 @@ def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 class Average(Denoiser):
     """Denoisers combined by a rule: TPDM for two planes, TOSM for three, MADM for three of 2.5D slabs.
 
-    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run. Raises `ValueError` where the rule
+    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run. Raises `InputError` where the rule
     is for another number of experts.
     """
 
@@ -95,10 +96,10 @@ class Average(Denoiser):
     def forward(self, xt, y, t, coords=None) -> torch.Tensor:
         """`eps` [B, 1, X, Y, Z]; all of `t` [B] must be the same step, as they are in sampling."""
         if (t != t[0]).any():
-            raise ValueError("a rule weighs experts by the sampling step: all steps of a batch must be the same")
+            raise InputError("a rule weighs experts by the sampling step: all steps of a batch must be the same")
         weights = self.rule(int(t[0]))
         if len(weights) != len(self.experts):
-            raise ValueError(f"the rule weighs {len(weights)} experts, not {len(self.experts)}")
+            raise InputError(f"the rule weighs {len(weights)} experts, not {len(self.experts)}")
         used = [(expert, weight) for expert, weight in zip(self.experts, weights) if weight]
         weights = torch.tensor([weight for _, weight in used], device=xt.device).reshape(1, -1, 1, 1, 1)
         return combine(torch.stack([expert(xt, y, t, coords) for expert, _ in used]), weights)
@@ -123,7 +124,7 @@ class RandomPlane(nn.Module, Translator):
     def __init__(self, experts: Sequence[nn.Module], p: float):
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"a probability lies between 0 and 1, not at {p}")
+            raise InputError(f"a probability lies between 0 and 1, not at {p}")
         self.experts, self.p = nn.ModuleList(experts), p
         self.schedule = same_schedule(experts)
 
@@ -141,7 +142,7 @@ def average(planes: int) -> Callable[[int], Sequence[float]]:
 def alternate(every: int, times: Sequence[int]) -> Callable[[int], Sequence[float]]:
     """TPDM's rule for two experts: the second one in every `every`-th of the sampling `times`, else the first."""
     if every < 2:
-        raise ValueError(f"alternate(every) needs at least 2, not {every}: with 1 the first expert is never used")
+        raise InputError(f"alternate(every) needs at least 2, not {every}: with 1 the first expert is never used")
     order = list(times)  # `index` names the step that is not among them
     return lambda t: [0.0, 1.0] if order.index(t) % every == every - 1 else [1.0, 0.0]
 
@@ -154,10 +155,10 @@ def random(p: float, times: Sequence[int], generator: torch.Generator | None) ->
 
 
 def same_schedule(models: Sequence[nn.Module]) -> Schedule:
-    """The schedule that all `models` share; raises `ValueError` for none, or one of another."""
+    """The schedule that all `models` share; raises `InputError` for none, or one of another."""
     if not models:
-        raise ValueError("there are no models to combine")
+        raise InputError("there are no models to combine")
     first = models[0].schedule
     if any(model.schedule != first for model in models):
-        raise ValueError("these models were trained with different noise schedules and cannot be combined")
+        raise InputError("these models were trained with different noise schedules and cannot be combined")
     return first

@@ -27,6 +27,7 @@ from ..diffusion.sampler import Projection
 from ..diffusion.schedule import PREDICTIONS
 from ..networks.inputs import brain_box, brain_channel, network_inputs
 from ..networks.unet import UNet, UNetConfig, zero_init
+from ..support.errors import InputError
 from ..support.settings import ConfigError, one_of, option
 from .contrast import with_contrast_of
 from .experts import SliceExpert, channels_in, combine, same_schedule
@@ -145,15 +146,15 @@ def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
 
 
 def check_levels(expert: nn.Module, net: UNet) -> None:
-    """Raise `ValueError` where feature maps of an expert would not lie on the grids of the 3D network."""
+    """Raise `InputError` where feature maps of an expert would not lie on the grids of the 3D network."""
     levels = len(expert.net.widths) if isinstance(expert, SliceExpert) else 0
     if levels != len(net.widths):
-        raise ValueError(
+        raise InputError(
             f"an expert has feature maps of {levels} levels, the 3D network has {len(net.widths)}: "
             "give both as many, or set features=False"
         )
     if expert.net.multiple != net.multiple:
-        raise ValueError(
+        raise InputError(
             f"an expert takes images of multiples of {expert.net.multiple}, the 3D network volumes of multiples of "
             f"{net.multiple}: their feature maps would not lie on each other; set features=False"
         )
@@ -167,7 +168,7 @@ class Fusion(Denoiser):
     fusion with a linear start asks. Trainable parameters are those of `net` and `adapters`.
     At initialisation the output is exactly the uniform average of the experts.
 
-    Raises `ValueError` where the experts' feature maps do not fit the levels of the 3D network.
+    Raises `InputError` where the experts' feature maps do not fit the levels of the 3D network.
     """
 
     def __init__(

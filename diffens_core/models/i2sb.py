@@ -17,6 +17,7 @@ from ..diffusion.model import Trainable, Translator
 from ..diffusion.sampler import Projection, Step
 from ..networks.inputs import network_inputs
 from ..networks.lifting import SliceNet, VolumeNet
+from ..support.errors import InputError
 
 BETA_FIRST, BETA_MAX = 1e-4, 0.3  # of 1000 steps: the root of beta would rise evenly from 1e-4 to 0.3 / 1000, but
 # turns half-way, at 1.87e-4, and falls again as it rose
@@ -88,7 +89,7 @@ class Bridge(nn.Module, Translator, Trainable):
     ) -> Iterator[Step]:
         """From `x1` to the target in `steps` steps; the starting `noise` of other methods has no use here."""
         if not 1 <= steps < self.schedule.steps:
-            raise ValueError(f"steps must lie between 1 and {self.schedule.steps - 1}, not {steps}")
+            raise InputError(f"steps must lie between 1 and {self.schedule.steps - 1}, not {steps}")
         last = self.schedule.steps - 1
         times = [round(last * (1 - i / steps)) for i in range(steps + 1)]
         xt = y[:, self.start : self.start + 1]

@@ -25,6 +25,7 @@ from ..diffusion.sampler import Projection, Step, ddim
 from ..diffusion.schedule import Schedule
 from ..networks.lifting import SliceNet
 from ..networks.unet import Attention, UNet
+from ..support.errors import InputError
 from .autoencoder import SliceAutoencoder
 
 WINDOW = 16  # slices that the volumetric layers see at once, in training and in sampling
@@ -193,10 +194,10 @@ def window_starts(depth: int, window: int, overlap: int) -> list[int]:
     """First slices of the windows over `depth` slices; the last window ends with the last slice.
 
     Neighbouring windows share `overlap` slices or more. A volume that is no longer than a window is one. Raises
-    `ValueError` for an overlap that leaves no way forward.
+    `InputError` for an overlap that leaves no way forward.
     """
     if not 0 <= overlap < window:
-        raise ValueError(f"windows of {window} slices cannot overlap by {overlap}: it takes 0 to {window - 1}")
+        raise InputError(f"windows of {window} slices cannot overlap by {overlap}: it takes 0 to {window - 1}")
     last = max(0, depth - window)
     return [*range(0, last, window - overlap), last]
 

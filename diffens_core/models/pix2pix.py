@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from ..data.planes import to_slices
 from ..diffusion.model import Trainable, Translator
 from ..networks.lifting import SliceNet
+from ..support.errors import InputError
 from .regression import Regression
 
 L1_WEIGHT = 100.0
@@ -44,12 +45,12 @@ class Pix2pix(nn.Module, Translator, Trainable):
     def judge(self, y: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
         """The discriminator's logits, one a patch: above 0 says that `x0` is a true target of `y`.
 
-        Raises `ValueError` for slices or crops that are smaller than it can judge.
+        Raises `InputError` for slices or crops that are smaller than it can judge.
         """
         pair = torch.cat([y, x0], dim=1)
         seen, least = (pair, 12) if self.plane is None else (to_slices(pair, self.plane), 24)
         if min(seen.shape[2:]) < least:
-            raise ValueError(f"pix2pix judges nothing smaller than {least} voxels a side, not {tuple(seen.shape[2:])}")
+            raise InputError(f"pix2pix judges nothing smaller than {least} voxels a side, not {tuple(seen.shape[2:])}")
         # On a CPU the bf16 weight gradient of a 3D convolution whose kernel is larger than its input is partly
         # uninitialised memory (torch 2.13), and the last maps of a small crop are that small.
         with torch.autocast("cpu", enabled=False):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from ..data.planes import crop_like, pad_to_multiple
 from ..diffusion.model import Trainable
 from ..networks.published import published_weights
+from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least
 
 REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
@@ -162,7 +163,7 @@ def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> d
     from monai.metrics import compute_hausdorff_distance
 
     if found.shape != truth.shape:
-        raise ValueError(f"shapes differ: {tuple(found.shape)} and {tuple(truth.shape)}")
+        raise InputError(f"shapes differ: {tuple(found.shape)} and {tuple(truth.shape)}")
     metrics = {}
     for name, a, b in zip(REGIONS, found, truth):
         size, common = int(a.sum() + b.sum()), int((a & b).sum())

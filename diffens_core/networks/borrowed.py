@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn as nn
 
+from ..support.errors import InputError
+
 
 class Borrowed(nn.Module):
     """A 2D network `out = model(x, t)`, whatever it wraps its output in.
@@ -22,7 +24,7 @@ class Borrowed(nn.Module):
     taps: modules within it whose outputs are the feature maps, `taps[k]` at 1 / 2^k of the image; none: it takes part
     with its prediction alone, and the fusion needs `features=False`.
 
-    Raises `ValueError` where a tap's output has another size than its place in the list says, or the model puts out
+    Raises `InputError` where a tap's output has another size than its place in the list says, or the model puts out
     more than one channel (such as a learned variance).
     """
 
@@ -46,7 +48,7 @@ class Borrowed(nn.Module):
                 hook.remove()
         out = out if torch.is_tensor(out) else out.sample
         if out.shape[1] != 1:
-            raise ValueError(f"an expert predicts one channel, this model puts out {out.shape[1]}")
+            raise InputError(f"an expert predicts one channel, this model puts out {out.shape[1]}")
         return out, feats
 
     @torch.no_grad()
@@ -60,5 +62,5 @@ class Borrowed(nn.Module):
         self.train(mode)
         sizes = [tuple(f.shape[2:]) for f in feats]
         if sizes != [(size >> level,) * 2 for level in range(len(self.taps))]:
-            raise ValueError(f"taps must go from the finest feature map to the coarsest, halving; these have {sizes}")
+            raise InputError(f"taps must go from the finest feature map to the coarsest, halving; these have {sizes}")
         return [f.shape[1] for f in feats]

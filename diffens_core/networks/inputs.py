@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..data.planes import Box, coordinates, whole_box
+from ..support.errors import InputError
 
 EXTRA_CHANNELS = 4  # brain mask and three coordinates
 
@@ -45,10 +46,10 @@ def with_neighbours(y: torch.Tensor, dim: int, slab: int) -> torch.Tensor:
     """[B, (2 slab + 1) C, X, Y, Z]: at each voxel `y` [B, C, X, Y, Z] of `slab` slices before it, its own, and after.
 
     In that order along `dim`, all C channels of a slice together. At the border the last slice is repeated. Raises
-    `ValueError` for a negative `slab`.
+    `InputError` for a negative `slab`.
     """
     if slab < 0:
-        raise ValueError(f"a slab has 0 neighbours on either side or more, not {slab}")
+        raise InputError(f"a slab has 0 neighbours on either side or more, not {slab}")
     if slab == 0:
         return y
     places = torch.arange(y.shape[dim], device=y.device)

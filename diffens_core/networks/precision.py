@@ -8,6 +8,7 @@ import time
 import torch
 
 from ..support.device import has_fast_bf16
+from ..support.errors import InputError
 from .norm import LAYOUT
 from .unet import ResBlock
 
@@ -57,9 +58,9 @@ def block_times(rounds: int = 5) -> dict[str, float]:
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
     """Context for convolutions in bf16; everything outside the networks stays float32 in either case.
 
-    `auto` is what is faster. Raises `ValueError` for another name.
+    `auto` is what is faster. Raises `InputError` for another name.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision '{precision}': choose from {', '.join(PRECISIONS)}")
+        raise InputError(f"unknown precision '{precision}': choose from {', '.join(PRECISIONS)}")
     precision = fastest_precision(device) if precision == "auto" else precision
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -17,6 +17,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least, one_of, option
 from .narrow import conv3d, conv_of_repeated
 from .norm import LAYOUT, NormSilu, laid_out
@@ -257,12 +258,12 @@ class UNet(nn.Module):
         Returns the output [B, channels_out, *spatial] and the decoder's feature maps, feats[k] at 1 / 2^k.
         """
         if x.shape[1] != self.stem.in_channels:
-            raise ValueError(
+            raise InputError(
                 f"the network reads {self.stem.in_channels} channels, not {x.shape[1]}: are these the conditions that "
                 "it was trained on?"
             )
         if any(size % self.multiple for size in x.shape[2:]):
-            raise ValueError(f"spatial sizes {tuple(x.shape[2:])} are not multiples of {self.multiple}")
+            raise InputError(f"spatial sizes {tuple(x.shape[2:])} are not multiples of {self.multiple}")
         with torch.autocast("cpu", enabled=False):
             embedding = self.time(timestep_embedding(t, self.base))
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):

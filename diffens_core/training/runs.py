@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 
 from ..data.prepared import PreparedData
 from ..data.tasks import task_named
+from ..support.errors import MissingError
 from ..support.files import write_atomically
 from ..support.places import default_runs
 from ..support.progress import follow
@@ -71,7 +72,7 @@ def weights_digest(config: RunConfig, runs: Path) -> str:
 def load(config: RunConfig, runs: Path) -> nn.Module:
     """The trained model of a run, with what it builds on, ready for inference on the CPU.
 
-    Raises `FileNotFoundError` where the weights are not there.
+    Raises `MissingError` where the weights are not there.
     """
     model = _build_on_experts(config, runs)
     _load_weights(model, config, runs)
@@ -93,7 +94,7 @@ def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
 def resolve(run: str) -> Path:
     """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr-ours`.
 
-    Raises `FileNotFoundError` where none fits, `ConfigError` where several do.
+    Raises `MissingError` where none fits, `ConfigError` where several do.
     """
     if (Path(run) / "config.json").is_file():
         return Path(run)
@@ -103,7 +104,7 @@ def resolve(run: str) -> Path:
             raise ConfigError(f"'{run}' fits several runs: {', '.join(str(f) for f in fitting)}; give one of them")
         if fitting:
             return fitting[0]
-    raise FileNotFoundError(f"{run}: neither a run folder nor the beginning of a trained run's name")
+    raise MissingError(f"{run}: neither a run folder nor the beginning of a trained run's name")
 
 
 def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
@@ -157,7 +158,7 @@ def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
 def _load_weights(model: nn.Module, config: RunConfig, runs: Path) -> None:
     folder = find(config, runs)
     if folder is None:
-        raise FileNotFoundError(f"{Path(runs) / config.folder}: no trained weights here; train this run first")
+        raise MissingError(f"{Path(runs) / config.folder}: no trained weights here; train this run first")
     path = folder / "model.safetensors"
     try:
         tensors = load_file(path)
