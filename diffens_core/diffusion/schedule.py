@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least, one_of, option
 
 PREDICTIONS = ("v", "eps", "x0")
@@ -58,7 +59,7 @@ class Schedule:
     def eps_from(self, prediction: str, out: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Noise from a network's output; `v = signal eps - noise x0` (Salimans and Ho 2022).
 
-        Raises `ValueError` for a prediction that is not one of `PREDICTIONS`.
+        Raises `InputError` for a prediction that is not one of `PREDICTIONS`.
         """
         signal, noise = self.signal_and_noise(t, xt)
         match prediction:
@@ -88,9 +89,9 @@ class Schedule:
         return {"eps": torch.ones_like(signal), "v": signal, "x0": -signal / noise}[prediction]
 
 
-def unknown(prediction: str) -> ValueError:
+def unknown(prediction: str) -> InputError:
     """What to raise for a prediction that is not one of `PREDICTIONS`."""
-    return ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
+    return InputError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
 
 
 @dataclass(frozen=True)
