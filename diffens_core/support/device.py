@@ -32,6 +32,8 @@ def use_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device '{name}' is not there ({str(error).splitlines()[0]})") from None
     os.environ[CHOSEN] = name
+    if torch.device(name).type == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # or several processes would not find each other
 
 
 def device_name(device: torch.device) -> str:
