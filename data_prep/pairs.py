@@ -6,6 +6,7 @@ The table has a header and one row per subject; .csv is split at commas, other f
   participant_id   needed
   flair t1ce t1 t2 at least one: NIfTI files on one grid, skull-stripped, background 0; from the table's folder
   seg              labels 1 necrotic, 2 oedema, 4 enhancing
+  mask             a volume that is not 0 where the brain is; without it, all that is not 0 in a contrast is
   patient          unit of the split; the participant, where it is empty
   split            train, val or test; drawn, where it is empty
 A cell of a contrast may be empty if --contrasts does not ask for it; by default all columns are asked for.
@@ -20,7 +21,7 @@ from data_prep.prepare import Source, make_parser, run
 from diffens_core.data.layout import CONTRASTS, read_table
 from diffens_core.data.volumes import VolumeError
 
-COLUMNS = ("participant_id", *CONTRASTS, "seg", "patient", "split")
+COLUMNS = ("participant_id", *CONTRASTS, "seg", "mask", "patient", "split")
 
 
 def find(table: str | Path, contrasts=None) -> list[Source]:
@@ -41,7 +42,7 @@ def find(table: str | Path, contrasts=None) -> list[Source]:
 
 def _read_row(row: dict[str, str], folder: Path) -> Source:
     participant = row["participant_id"]
-    files = {name: folder / row[name] for name in (*CONTRASTS, "seg") if row.get(name)}
+    files = {name: folder / row[name] for name in (*CONTRASTS, "seg", "mask") if row.get(name)}
     return Source(participant, row.get("patient") or participant, files, {1: 1, 2: 2, 4: 4}, "pairs")
 
 

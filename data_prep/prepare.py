@@ -9,21 +9,18 @@ import argparse
 import re
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.filebasedimages import ImageFileError
 
 from data_prep import layout
 from data_prep.layout import write_dataset, write_participants, write_subject
 from data_prep.splits import extend_participants, read_split_file
 from data_prep.subject import Source, prepare_subject
 from diffens_core.data.layout import CONTRASTS
-from diffens_core.data.volumes import VolumeError
+from diffens_core.data.volumes import VolumeError, spacing_of
 
 __all__ = ["Source", "make_parser", "prepare", "run", "write_dataset", "write_participants", "write_subject"]
 SHAPE = (192, 192, 152)
@@ -41,12 +38,14 @@ def prepare(
     split_file=None,
     seed=0,
     required=("flair", "t1ce"),
+    onto_first=False,
 ) -> pd.DataFrame:
     """Prepare `subjects` (of `Source`) into the folder `out`, adding to what is there; what is done already is kept.
 
     name: of a new set; one that is there keeps its own. source, licence: added to the lists in dataset.json.
     shape: window in voxels. split: fractions of train, val, test for patients not seen before; split_file: table with
     participant_id and split that decides for new participants. required: contrasts that a subject must have.
+    onto_first: resample what is not on the grid of a subject's first contrast, instead of leaving the subject out.
     Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
     a status of "left out: ..." says why. Raises `VolumeError` where nothing can be done for any subject.
     """
@@ -67,7 +66,7 @@ def prepare(
         _note(asked, splits)
         write_dataset(out, **about)
         write_participants(out, table)  # before the first subject, so that a killed run can be resumed
-        rows += _prepare_all(good, out, about, splits)
+        rows += _prepare_all(good, out, about, splits, onto_first)
         _finish(out, about, table, rows)
     summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
     _print_summary(summary)
@@ -119,9 +118,8 @@ def common_spacing(subjects: list[Source]) -> list[float]:
     sizes = []
     for subject in subjects:
         try:
-            affine = nib.load(next(iter(subject.files.values()))).affine
-            sizes.append(nib.affines.voxel_sizes(affine)[np.argsort(nib.io_orientation(affine)[:, 0])])
-        except (ImageFileError, EOFError, OSError, ValueError, zlib.error):
+            sizes.append(spacing_of(next(iter(subject.files.values()))))
+        except VolumeError:
             continue  # `prepare_subject` says what is wrong when its turn comes
     if not sizes:
         file = next(iter(subjects[0].files.values()))
@@ -135,14 +133,14 @@ def _note(asked: dict[str, str], splits: dict[str, str]) -> None:
         print(f"note: {len(unknown)} names in the split file are not in this set, such as {unknown[0]}", flush=True)
 
 
-def _prepare_all(good: list[Source], out: Path, about: dict, splits: dict[str, str]) -> list[dict]:
+def _prepare_all(good: list[Source], out: Path, about: dict, splits: dict[str, str], onto_first: bool) -> list[dict]:
     """Prepare one after another, with a line each; returns the rows of the summary."""
     rows, begin, made = [], time.monotonic(), 0
     for number, subject in enumerate(good, start=1):
-        if not layout.missing_files(out, subject.participant_id, subject.files):
+        if not layout.missing_files(out, subject.participant_id, subject.files.keys() - {"mask"}):
             row = _row(subject.participant_id, splits[subject.participant_id], _names(subject), "already there")
         else:
-            row, made = _prepare_one(subject, out, about, splits[subject.participant_id]), made + 1
+            row, made = _prepare_one(subject, out, about, splits[subject.participant_id], onto_first), made + 1
         rows.append(row)
         elapsed = time.monotonic() - begin
         left = elapsed / max(1, made) * (len(good) - number)
@@ -151,9 +149,9 @@ def _prepare_all(good: list[Source], out: Path, about: dict, splits: dict[str, s
     return rows
 
 
-def _prepare_one(subject: Source, out: Path, about: dict, split: str) -> dict:
+def _prepare_one(subject: Source, out: Path, about: dict, split: str, onto_first: bool) -> dict:
     try:
-        measured = prepare_subject(subject, out, tuple(about["shape"]), about["spacing"])
+        measured = prepare_subject(subject, out, tuple(about["shape"]), about["spacing"], onto_first)
     except VolumeError as error:
         line = " ".join(str(error).split())
         return _row(subject.participant_id, "-", _names(subject), f"left out: {line}")
@@ -207,6 +205,7 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     parser.add_argument("--split-file", type=Path, help="table with participant_id and split, for new participants")
     parser.add_argument("--seed", type=int, default=0, help="of the split of the other new patients; default 0")
     parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, help=f"that each must have; default: {required}")
+    parser.add_argument("--resample", action="store_true", help="bring what is off the first contrast's grid onto it")
     parser.add_argument("--name", default=module, help="of a new set; default: %(default)s")
     return parser
 
@@ -230,6 +229,7 @@ def run(find: Callable[[], list[Source]], given: argparse.Namespace, *, source, 
             split_file=given.split_file,
             seed=given.seed,
             required=tuple(wanted),
+            onto_first=given.resample,
         )
     except (VolumeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

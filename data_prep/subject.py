@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from data_prep.layout import write_subject
+from diffens_core.data.grids import resample
 from diffens_core.data.volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 TOLERANCE = 0.05  # of the spacing
@@ -18,7 +19,8 @@ TOLERANCE = 0.05  # of the spacing
 class Source:
     """The files of one subject.
 
-    participant_id: folder name in the prepared set. patient: unit of the split. files: by contrast, and "seg".
+    participant_id: folder name in the prepared set. patient: unit of the split. files: by contrast, "seg", and "mask",
+    which is not 0 where the brain is.
     seg_labels: label in the file to label in the layout (1 necrotic, 2 oedema, 4 enhancing). source: data set it is of.
     """
 
@@ -29,15 +31,20 @@ class Source:
     source: str
 
 
-def prepare_subject(subject: Source, out: Path, shape, spacing) -> dict:
+def prepare_subject(subject: Source, out: Path, shape, spacing, onto_first: bool = False) -> dict:
     """Read, check, crop, scale and write one subject, in a window of `shape` voxels of `spacing` mm.
 
+    onto_first: resample what is not on the grid of the first contrast, instead of refusing it.
     Returns what the summary shows: grid, spacing and orientation of the files; brain_ml, and tumour_ml where there is
     a segmentation. Raises `VolumeError` for files that cannot be used, before anything is written.
     """
     volumes = {name: load_volume(path) for name, path in subject.files.items()}
+    if onto_first:
+        volumes = on_one_grid(volumes)
     check_grids(subject.files, volumes, spacing)
-    seg = volumes.pop("seg", None)
+    seg, mask = volumes.pop("seg", None), volumes.pop("mask", None)
+    if mask is not None:
+        volumes = {n: replace(v, data=np.where(mask.data != 0, v.data, np.float32(0))) for n, v in volumes.items()}
     labels = None if seg is None else harmonise(seg.data, subject.seg_labels, subject.files["seg"])
     first = next(iter(volumes.values()))
     scales = {name: _fit(volume.data, subject.files[name]) for name, volume in volumes.items()}
@@ -54,12 +61,24 @@ def prepare_subject(subject: Source, out: Path, shape, spacing) -> dict:
     return measured
 
 
+def on_one_grid(volumes: dict[str, Volume]) -> dict[str, Volume]:
+    """All volumes on the grid of the first: images interpolated, labels and masks of the nearest voxel."""
+    first = next(iter(volumes.values()))
+    moved = {}
+    for name, volume in volumes.items():
+        if not volume.grid.same_as(first.grid):
+            order = 0 if name in ("seg", "mask") else 1
+            volume = replace(first, data=resample(volume.data, volume.affine, first.grid, order))
+        moved[name] = volume
+    return moved
+
+
 def check_grids(files: dict[str, Path], volumes: dict[str, Volume], spacing) -> None:
     """Raise `VolumeError` unless all volumes share one grid, of voxels of `spacing` mm."""
     (name, first), *others = volumes.items()
     for other, volume in others:
-        if volume.data.shape != first.data.shape or not np.allclose(volume.affine, first.affine, rtol=0, atol=1e-3):
-            raise VolumeError(f"{files[other]}: is not on the grid of {files[name]}; register and resample it")
+        if not volume.grid.same_as(first.grid):
+            raise VolumeError(f"{files[other]}: is not on the grid of {files[name]}; register it, then give --resample")
     if not np.allclose(first.spacing, spacing, rtol=TOLERANCE, atol=0):
         found, wanted = (" x ".join(f"{s:.3g}" for s in sizes) for sizes in (first.spacing, spacing))
         raise VolumeError(f"{files[name]}: has voxels of {found} mm, the set has {wanted} mm; resample it first")

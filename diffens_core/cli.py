@@ -14,8 +14,10 @@ from .experiment.presets import preset_named
 from .networks.precision import PRECISIONS
 from .support.device import pick_device, use_device
 from .support.errors import DiffensError
+from .support.files import check_writable
 from .support.settings import ConfigError
 from .training.config import load_config
+from .translate import GRIDS, translate_files
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--lr", type=Path, help="degraded FLAIR, on the fine grid or on its own 4x coarser one")
     translate.add_argument("--t1ce", type=Path, help="T1ce in the same space")
     translate.add_argument("--out", type=Path, required=True, help="FLAIR to write (.nii or .nii.gz)")
+    translate.add_argument("--mask", type=Path, help="volume that is not 0 where the brain is")
+    translate.add_argument(
+        "--grid",
+        default="auto",
+        choices=GRIDS,
+        help="of --lr: fine (each block mean repeated), coarse (its voxels are the measurement); auto looks for blocks",
+    )
     translate.add_argument("--samples", type=int, default=1, help="samples to draw; --out is then their mean")
     translate.add_argument("--std", type=Path, help="standard deviation over the samples, as NIfTI")
     translate.add_argument("--steps", type=int, help="DDIM steps (default: the preset's)")
@@ -96,10 +105,11 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
 def _translate(args: argparse.Namespace) -> None:
     from .networks.lifting import SliceNet
     from .training.runs import load_folder, resolve
-    from .translate import translate_files
 
     _check_output(args)
-    model, config = load_folder(resolve(args.run))
+    run = resolve(args.run)
+    print(f"run {run}")
+    model, config = load_folder(run)
     inputs = {name: path for name, path in (("flair_lr", args.lr), ("t1ce", args.t1ce)) if path is not None}
     unused = set(inputs) - set(task_named(config.task).inputs)
     if unused:
@@ -108,6 +118,7 @@ def _translate(args: argparse.Namespace) -> None:
         if isinstance(part, SliceNet):
             part.slices = args.slices
     options = {"samples": args.samples, "seed": args.seed, "precision": args.precision}
+    options |= {"mask": args.mask, "grid": args.grid}
     options["steps"] = preset_named(config.preset).steps if args.steps is None else args.steps
     translate_files(model.to(pick_device()), config, inputs, args.out, std=args.std, **options)
     print(f"wrote {args.out}" + (f" and {args.std}" if args.std else ""))
@@ -124,6 +135,8 @@ def _check_output(args: argparse.Namespace) -> None:
         raise ConfigError("--std and --out name the same file")
     if args.samples < 1 or (args.std and args.samples < 2):
         raise ConfigError("--samples must be at least 1, and at least 2 for --std")
+    for path in filter(None, (args.out, args.std)):
+        check_writable(path.parent)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

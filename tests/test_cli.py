@@ -78,10 +78,16 @@ def test_a_damaged_run_is_refused(prepared, folders, tmp_path, lr, capsys, damag
     refused(capsys, translate(folder, lr, out), out, complaint[damage])
 
 
-def test_a_run_is_found_by_the_beginning_of_its_name(folders, tmp_path, lr, monkeypatch):
+def test_a_run_is_found_by_its_name_and_said_and_two_that_fit_are_refused(folders, tmp_path, lr, monkeypatch, capsys):
+    """A shipped run of another resolution may have the name of an own one: neither is taken silently."""
+    out = tmp_path / "out.nii.gz"
     monkeypatch.setenv("DIFFENS_RUNS", str(folders["sr"].parents[1]))
-    assert translate("expert-sr", lr, tmp_path / "out.nii.gz") == 0
-    assert translate("expert-", lr, tmp_path / "other.nii.gz") == 2
+    refused(capsys, translate("expert-sr-axial", lr, out), out, "fits several runs: ")
+    refused(capsys, translate("expert-", lr, out), out, f"{folders['sr']}")
+    assert translate(folders["sr"].name, lr, out) == 0
+    assert f"run {folders['sr']}" in capsys.readouterr().out
+    monkeypatch.setenv("DIFFENS_RUNS", str(tmp_path / "no-runs"))
+    assert "expert-sr-axial-ad5e18e2" in str(runs.resolve("expert-sr-axial"))
 
 
 def test_train_goes_on_from_a_config_file(prepared, tmp_path, capsys):

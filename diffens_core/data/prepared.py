@@ -85,7 +85,7 @@ class PreparedData:
     """The subjects of one split, read when first asked for and, with `keep`, then kept in memory.
 
     A segmentation has the subjects that have labels and all its contrasts. Raises `VolumeError` where the split is
-    empty, a subject is not there, or the spacing does not fit.
+    empty, a subject or a file of it is not there, or the spacing does not fit.
     """
 
     def __init__(self, config: DataConfig, split: str, task: Task, keep: bool = True):
@@ -100,13 +100,25 @@ class PreparedData:
                 f"{self.root}: {len(missing)} of {len(self.subjects)} '{split}' subjects are not there yet "
                 f"({missing[0]}, ...); run data_prep again to finish them"
             )
-        if task.target == LABELS:
+        if task.target != LABELS:
+            self._check_files()
+        else:
             self.subjects = [s for s in self.subjects if self._has_all(s, (LABELS, *task.inputs))]
             if not self.subjects:
                 raise VolumeError(f"{self.root}: no '{split}' subject has labels and {', '.join(task.inputs)}")
         self._pairs: dict[str, Pair] = {}
         self._moved: tuple[int, dict[int, Pair]] = (-1, {})
         self._grid: torch.Tensor | None = None
+
+    def _check_files(self) -> None:
+        """Raise `VolumeError` that names every subject without all files of the task, before anything runs."""
+        names = ("brain", TARGET, *self.task.contrasts)
+        absent = [f"{s}/{name}.nii.gz" for s in self.subjects for name in names if not self._has_all(s, [name])]
+        if absent:
+            raise VolumeError(
+                f"{self.root}: {', '.join(absent)}: no such file, and task '{self.task.name}' reads it; prepare these "
+                "subjects again, or take them off participants.tsv"
+            )
 
     def __len__(self) -> int:
         return len(self.subjects)
@@ -158,7 +170,7 @@ class PreparedData:
         """One file of a subject; all of them lie on one grid, that of its brain mask."""
         path = self.root / subject / f"{name}.nii.gz"
         volume = load_volume(path)
-        if like and not (volume.data.shape == like.data.shape and np.allclose(volume.affine, like.affine, atol=1e-3)):
+        if like and not volume.grid.same_as(like.grid):
             raise VolumeError(f"{path}: not on the grid of brain.nii.gz beside it; prepare this subject again")
         return volume
 

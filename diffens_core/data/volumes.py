@@ -6,6 +6,7 @@ Arrays here are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from nibabel.spatialimages import HeaderDataError
 
 from ..support.errors import DiffensError
+from .grids import Grid
+
+UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zlib.error)  # what nibabel raises,
+UNREADABLE += (TypeError, KeyError, AttributeError, MemoryError, OverflowError, IndexError)  # whatever the bytes are
 
 
 class VolumeError(DiffensError, ValueError):
@@ -30,8 +35,8 @@ class Volume:
 
     data: float32 [X, Y, Z], RAS order.
     affine: [4, 4] voxel-to-world of `data`, millimetres.
-    header: header of the file, kept for its codes and units.
-    source_affine, source_shape: the grid of the file itself, before reorientation.
+    header: header of the file, whose geometry and unit go to what is written on its grid.
+    source_affine, source_shape: the grid of the file itself, before reorientation; millimetres.
     """
 
     data: np.ndarray
@@ -45,20 +50,35 @@ class Volume:
         """Voxel size in millimetres along R, A, S."""
         return tuple(map(float, voxel_sizes(self.affine)))
 
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid(self.affine, self.data.shape)
+
 
 def load_volume(path: str | os.PathLike) -> Volume:
-    """Read a NIfTI file as a `Volume` in RAS order.
+    """Read a NIfTI file (or another that nibabel knows) as a `Volume` in RAS order.
 
-    A trailing axis of length one is dropped. Raises `VolumeError` for a missing or truncated file, one that
-    is not NIfTI, is not 3D, holds NaN or infinity, or has an affine that cannot be inverted.
+    A trailing axis of length one is dropped. Values that the file does not tell from 0 are 0, so that a background is
+    exactly 0. Metres and microns become millimetres. Where the file does not say how its axes lie, a warning says what
+    is assumed.
+
+    Raises `VolumeError` for a file that is missing, truncated or no image, for colours and complex numbers, for what is
+    not 3D or holds NaN or infinity, and for an affine that cannot be inverted.
     """
     path = Path(path)
     if not path.is_file():
         raise VolumeError(f"{path}: no such file")
     try:
         image = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except (ImageFileError, HeaderDataError, EOFError, OSError, TypeError, ValueError, zlib.error) as error:
+        if image.get_data_dtype().kind not in "buif":
+            kind = image.get_data_dtype()
+            raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
+        data = _without_rounding(np.asarray(image.dataobj, dtype=np.float32), image)
+        affine = np.asarray(image.affine, dtype=np.float64)
+    except VolumeError:
+        raise
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())  # nibabel's messages may have several lines
         raise VolumeError(f"{path}: cannot be read, truncated or not NIfTI ({reason})") from error
     while data.ndim > 3 and data.shape[-1] == 1:
@@ -67,9 +87,12 @@ def load_volume(path: str | os.PathLike) -> Volume:
         raise VolumeError(f"{path}: expected a 3D volume, found shape {tuple(data.shape)}")
     if not np.isfinite(data).all():
         raise VolumeError(f"{path}: {int((~np.isfinite(data)).sum())} voxels are NaN or infinite")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+    affine = np.diag([*3 * [_millimetres(image.header)], 1.0]) @ affine
+    if not is_sane(affine):
         raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
+    if not says_orientation(image.header):
+        axes = "".join(nib.aff2axcodes(affine))
+        warnings.warn(f"{path}: the file does not say how its axes lie; {axes} is assumed", stacklevel=2)
     ornt = io_orientation(affine)
     return Volume(
         data=np.ascontiguousarray(apply_orientation(data, ornt)),
@@ -80,6 +103,48 @@ def load_volume(path: str | os.PathLike) -> Volume:
     )
 
 
+def spacing_of(path: str | os.PathLike) -> tuple[float, float, float]:
+    """Voxel size in millimetres along R, A, S from the header alone; raises `VolumeError` where it says none."""
+    try:
+        image = nib.load(path)
+        affine = np.diag([*3 * [_millimetres(image.header)], 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+    except UNREADABLE as error:
+        raise VolumeError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    if not is_sane(affine):
+        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
+    return tuple(map(float, voxel_sizes(affine)[np.argsort(io_orientation(affine)[:, 0])]))
+
+
+def is_sane(affine: np.ndarray) -> bool:
+    """Whether an affine is finite, and its voxels have a volume: between (1 micron)^3 and (1 m)^3."""
+    size = abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
+    return 1e-9 < size < 1e9
+
+
+def says_orientation(header) -> bool:
+    """Whether a file says how its axes lie: Analyze never does, NIfTI by its qform or sform."""
+    if isinstance(header, nib.Nifti1Header):
+        return bool(header["qform_code"] > 0 or header["sform_code"] > 0)
+    return not isinstance(header, nib.AnalyzeHeader)
+
+
+def _millimetres(header) -> float:
+    """Length of the header's unit; one that it does not name is a millimetre."""
+    unit = header.get_xyzt_units()[0] if isinstance(header, nib.Nifti1Header) else "mm"
+    return {"meter": 1e3, "micron": 1e-3}.get(unit, 1.0)
+
+
+def _without_rounding(data: np.ndarray, image) -> np.ndarray:
+    """`data` with 0 for what the file cannot tell from 0: half a step of its integers, a millionth of its range.
+
+    A background of 0 that was stored as integers with a slope reads as the rest of a rounding.
+    """
+    stored = image.get_data_dtype().kind in "iu"
+    step = abs(float(getattr(image.dataobj, "slope", 1.0))) if stored else 0.0
+    least = max(0.5001 * step, 1e-6 * float(np.abs(data).max(initial=0.0)))
+    return np.where(np.abs(data) <= least, np.float32(0), data)
+
+
 def to_source_grid(data: np.ndarray, like: Volume) -> np.ndarray:
     """Undo the reorientation of `load_volume`: RAS `[X, Y, Z]` to the axis order of the file."""
     back = ornt_transform(axcodes2ornt("RAS"), io_orientation(like.source_affine))
@@ -87,14 +152,14 @@ def to_source_grid(data: np.ndarray, like: Volume) -> np.ndarray:
 
 
 def save_volume(path: str | os.PathLike, data: np.ndarray, like: Volume) -> None:
-    """Write RAS `data` in the orientation and with the affine of the file that `like` was read from.
+    """Write RAS `data` in the orientation and with the geometry of the file that `like` was read from.
 
     The shape of `data` must be that of `like.data`; the file appears whole or not at all.
     """
     if data.shape != like.data.shape:
         raise VolumeError(f"{path}: shape {data.shape} does not fit the grid {like.data.shape} of the input")
     image = nib.Nifti1Image(to_source_grid(np.asarray(data), like), like.source_affine)
-    _copy_codes(like.header, image)
+    _copy_geometry(like, image)
     save_image(path, image)
 
 
@@ -110,13 +175,32 @@ def save_image(path: str | os.PathLike, image: nib.Nifti1Image) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _copy_codes(header: nib.Nifti1Header, image: nib.Nifti1Image) -> None:
-    """Carry the qform and sform codes and the units over, so that viewers treat the output as the input."""
-    if isinstance(header, nib.Nifti1Header):
-        sform, qform = int(header["sform_code"]), int(header["qform_code"])
-        image.set_sform(image.affine, code=sform or 1)
-        image.set_qform(image.affine, code=qform or 1)
-        image.header.set_xyzt_units(*header.get_xyzt_units())
+def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
+    """Give an image qform, sform, their codes and the unit of the file of `like`, so that viewers treat both alike.
+
+    The two forms of a file may differ, and some viewers prefer the one, some the other. What `refined` has made of the
+    grid is done to both. A geometry that was guessed keeps code 0.
+    """
+    header = like.header
+    if not isinstance(header, nib.Nifti1Header):
+        code = 1 if says_orientation(header) else 0
+        image.set_sform(like.source_affine if code else None, code=code)
+        image.set_qform(like.source_affine if code else None, code=code)
+        image.header.set_xyzt_units("mm")
+        return
+    unit = _millimetres(header)
+    own = np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
+    change = np.linalg.inv(own) @ like.source_affine  # from voxels of the image to those of the file
+    image.header.set_xyzt_units(*header.get_xyzt_units())
+    image.header.set_zooms(voxel_sizes(like.source_affine) / unit)
+    forms = (header.get_sform(coded=True), image.set_sform), (header.get_qform(coded=True), image.set_qform)
+    for (affine, code), set_form in forms:
+        set_form(None if affine is None else affine @ change, code=code)
+
+
+def foreground(data: np.ndarray) -> np.ndarray:
+    """bool: what is not background, 0 but for rounding, in an image [X, Y, Z] of any unit."""
+    return np.abs(data) > 1e-6 * np.abs(data).max(initial=0.0)
 
 
 def bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:

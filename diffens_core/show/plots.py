@@ -119,6 +119,7 @@ def three_planes(
     wide = min(1.75, WIDEST / len(volumes))
     size = (wide * len(volumes) + 0.6, wide * sum(heights) + 0.5)
     figure, axes = _panels(len(rows), len(volumes), size, height_ratios=heights)
+    errors = None
     for line, (plane, kind) in zip(axes, rows):
         for axis, volume in zip(line, volumes.values()):
             if kind == "image":
@@ -129,7 +130,7 @@ def three_planes(
                 errors = show_cut(axis, np.abs(volume - truth), plane, at, cmap="magma", vmin=0, vmax=0.5)
     names = [plane if kind == "image" else "|error|" for plane, kind in rows]
     _name(axes, volumes, names, sizes=(9 if wide > 1.4 else 7.5, 8))
-    if truth is not None:
+    if errors is not None:
         figure.colorbar(errors, ax=axes, shrink=0.35, pad=0.01, label="absolute error (volumes span -1 to 1)")
     figure.suptitle(title, fontsize=10)
     return figure

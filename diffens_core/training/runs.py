@@ -94,17 +94,21 @@ def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
 def resolve(run: str) -> Path:
     """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr-ours`.
 
-    Raises `MissingError` where none fits, `ConfigError` where several do.
+    A run that is both shipped and among the own ones is one run. Raises `MissingError` where none fits, `ConfigError`
+    where several do.
     """
     if (Path(run) / "config.json").is_file():
         return Path(run)
-    for root in (default_runs(), SHIPPED):
-        fitting = sorted(p.parent for p in root.glob("*/*/model.safetensors") if p.parent.name.startswith(run))
-        if len(fitting) > 1:
-            raise ConfigError(f"'{run}' fits several runs: {', '.join(str(f) for f in fitting)}; give one of them")
-        if fitting:
-            return fitting[0]
-    raise MissingError(f"{run}: neither a run folder nor the beginning of a trained run's name")
+    folders = [path.parent for root in (default_runs(), SHIPPED) for path in root.glob("*/*/model.safetensors")]
+    named = [folder for folder in folders if run in (folder.name, folder.name.rpartition("-")[0])]  # but for the hash
+    begun = [folder for folder in folders if folder.name.startswith(run)]
+    fitting = {folder.name: folder for folder in reversed(named or begun)}
+    if len(fitting) > 1:
+        listed = ", ".join(map(str, sorted(fitting.values())))
+        raise ConfigError(f"'{run}' fits several runs: {listed}; give the path of one of them")
+    if fitting:
+        return fitting.popitem()[1]
+    raise MissingError(f"{run}: neither a run folder nor the beginning of a trained run's name; see diffens runs")
 
 
 def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
