@@ -180,7 +180,7 @@ def _methods(args: argparse.Namespace) -> None:
     from .experiment.methods import ABLATIONS, METHODS
 
     for name, method in (METHODS | ABLATIONS).items():
-        print(f"{name:55} {' '.join(method.tasks):11} {method.about}")
+        print(f"{name:55} {' '.join(method.tasks):11} {method.summary}")
 
 
 def _runs(args: argparse.Namespace) -> None:
