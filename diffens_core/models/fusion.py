@@ -97,7 +97,7 @@ class Lifted:
         return Lifted(change(self.eps_planes), feats, None if self.start is None else change(self.start))
 
     def cut(self, fusion: Fusion, box: Box) -> Lifted:
-        """The part within a box that begins at multiples of the coarsest grid, and ends at one or at the volume's edge."""
+        """The part within a box that begins at multiples of the coarsest grid, and ends at one or with the volume."""
 
         def part(f: torch.Tensor, p: int, k: int) -> torch.Tensor:
             return f[..., *slices_in(box, fusion.experts[p].dim, k, fusion.net.multiple)]
