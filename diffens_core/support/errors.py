@@ -1,5 +1,5 @@
-"""One base for every error that is the user's to mend."""
+"""The base class of all errors that a user can correct."""
 
 
 class DiffensError(Exception):
-    """Input that cannot be used, in one line that says what is wrong and what to do."""
+    """An input cannot be used; the message says in one line what is wrong and what to do."""
