@@ -25,7 +25,8 @@ SULCI, PATCHES, VESSELS = {25.0: 0.3}, {9.0: 0.28, 5.0: 0.21}, {11.0: 1.0}
 
 @dataclass(frozen=True)
 class Head:
-    """brain: bool [X, Y, Z]; tissues: float32 [8, N], shares of `TISSUES` in the N brain voxels; seg: uint8 [N]."""
+    """A random head. brain: bool [X, Y, Z]; tissues: float32 [8, N], shares of `TISSUES` in the N brain voxels;
+    seg: uint8 [N], their labels."""
 
     brain: np.ndarray
     tissues: np.ndarray

@@ -24,8 +24,9 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Judges:
-    """segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`.
+    """The networks that judge translations; by default none.
 
+    segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`.
     digests: what identifies the weights of each of these networks, by name.
     """
 

@@ -70,7 +70,7 @@ def recovery_lead(dice, rival, degraded, true, seed: int = 0) -> tuple[float, fl
 
 
 def wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:
-    """p of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal, NaN for no pair.
+    """The p value of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal, NaN for no pair.
 
     It is exact for up to 50 pairs without equal differences, or 13 with them; else it is a normal approximation.
     """

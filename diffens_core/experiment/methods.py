@@ -43,10 +43,10 @@ def volumetric(s: Setting) -> RunConfig:
 
 @dataclass(frozen=True)
 class Method:
-    """summary: what it is, in one sentence; runs: the trainings it needs, experts within their fusion.
+    """A method: the trainings that it needs, and how its model is assembled from them.
 
-    assemble: makes the model to sample from the trained ones; project: whether its samples are corrected to what was
-    measured; tasks: those that it can do.
+    summary: what it is, in one sentence; runs: its trainings, experts within their fusion; assemble: makes the model
+    to sample from the trained ones; project: whether samples are corrected to what was measured; tasks: that it can do.
     """
 
     summary: str

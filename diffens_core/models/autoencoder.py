@@ -24,7 +24,7 @@ STATISTICS_RATE = 0.02  # the running mean and deviation of the latents remember
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """channels: widths of the levels, each half as fine as the one before; kl: weight of the KL divergence."""
+    """An autoencoder. channels: widths of its levels, each half as fine as the last; kl: weight of the divergence."""
 
     channels: tuple[int, ...] = (128, 256, 512, 512)
     blocks: int = 2

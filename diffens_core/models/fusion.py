@@ -39,8 +39,9 @@ RESIDUAL_UNIT = 0.03
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average: all that is learnt is residual).
+    """Settings of a fusion.
 
+    gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average, so that only the residual is learnt);
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: give
     the 3D network the position in the head; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off is a control that sees no neighbours, and the finest feature

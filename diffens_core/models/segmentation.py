@@ -62,7 +62,7 @@ class Segmenter(nn.Module, Trainable):
     """A network from contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of the nested TC, WT and ET."""
 
     def __init__(self, channels: int, config: SegmenterConfig, z_score: bool = False):
-        """z_score: normalise as published weights expect."""
+        """z_score: whether contrasts are normalised as published weights expect it."""
         from monai.networks.nets import SwinUNETR
 
         super().__init__()

@@ -33,7 +33,7 @@ class Borrowed(nn.Module):
         self.widths = self._measure()
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """x: [N, at least `channels`, h, w]; t: [N] int64. Returns [N, 1, h, w] and `feats[k]` at 1 / 2^k."""
+        """Output [N, 1, h, w] and feature maps `feats[k]` at 1 / 2^k, for x [N, >= channels, h, w] and t [N] int64."""
         feats = [torch.empty(0)] * len(self.taps)
         hooks = [
             module.register_forward_hook(lambda _, __, out, level=level: feats.__setitem__(level, out))

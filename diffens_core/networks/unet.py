@@ -192,7 +192,7 @@ class Attention(nn.Module):
         self.out = zero_init(conv(channels, channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: [B, C, *spatial]."""
+        """`x` [B, C, *spatial] plus the attention between its positions."""
         parts = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)
         q, k, v = (part.unflatten(1, (self.heads, -1)).transpose(2, 3) for part in parts)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
@@ -252,9 +252,9 @@ class UNet(nn.Module):
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, inject: Sequence[torch.Tensor] | None = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """x: [B, channels_in, *spatial]; t: [B] int64; inject[k]: added to the encoder's level k.
+        """The output [B, channels_out, *spatial], and the decoder's feature maps, feats[k] at 1 / 2^k.
 
-        Returns the output [B, channels_out, *spatial] and the decoder's feature maps, feats[k] at 1 / 2^k.
+        x: [B, channels_in, *spatial]; t: [B] int64; inject[k]: added to the encoder's level k.
         """
         if x.shape[1] != self.stem.in_channels:
             raise ValueError(

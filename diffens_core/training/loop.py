@@ -69,8 +69,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """phases: one after another; ema: decay of the averaged weights; warmup, decay: the learning rate in each phase.
+    """Settings of a training, whose `phases` follow one another.
 
+    ema: decay of the averaged weights; warmup, decay: shape of the learning rate in each phase.
     loss: the quantity whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network
     predicts, `v` and `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and
     1 / alpha_bar - 1. norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many

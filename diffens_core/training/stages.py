@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """build: makes a run's model with fresh weights from its configuration, its task and the models it builds on.
+    """A kind of model that runs can train.
 
+    build: makes a run's model with fresh weights from its configuration, its task and the models it builds on;
     sliced: whether it works on the slices of a plane, None: either; builds_on: the stages of the runs it builds on.
     """
 
