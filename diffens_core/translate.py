@@ -1,8 +1,8 @@
-"""From NIfTI files of any grid to a translated NIfTI on the same grid: what a lab runs on its own data.
+"""Translation of NIfTI files of any grid to a NIfTI file on the same grid, for a lab's own data.
 
 The conditions are brought to RAS and into a window around the brain. A measurement keeps its own grid, and the window
-starts where its blocks start; without one the volume is resampled to the model's voxels. The result goes all the
-way back.
+starts where one of its blocks starts; without one, volumes are resampled to the model's voxels. The result is brought
+back to the grid of the input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .training.config import RunConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """A box of voxels in space."""
+    """A box of voxels in space. affine: [4, 4], voxel to millimetres; shape: voxels."""
 
     affine: np.ndarray
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Conditions `y` [C, X, Y, Z] in [-1, 1] in a window of the working grid, and the way back to `output`."""
+    """Conditions `y` [C, X, Y, Z] in [-1, 1] in a window of the `working` grid; output: the volume to write like."""
 
     y: torch.Tensor
     brain: np.ndarray
@@ -110,7 +110,7 @@ def prepare(inputs: dict[str, Path], task: Task, config: RunConfig) -> Prepared:
 
 
 def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.Tensor, Scale]:
-    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, by the rules of training (`data.scaled_pair`)."""
+    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, by the rules of training (`scaled_pair`)."""
     if task.measured:
         images = {**images, "flair_lr": measure(images["flair_lr"])}
     channels = {name: scaled(images[name]) for name in task.inputs}
@@ -118,19 +118,19 @@ def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.
 
 
 def crop_with_edge(window: Window, image: np.ndarray) -> np.ndarray:
-    """The window out of `image` [X, Y, Z]; a block that the border of the image cuts goes on with its last voxel."""
+    """The window of `image` [X, Y, Z]; a block that the image's border cuts is filled with its last voxel."""
     edge = FACTOR - 1
     return replace(window, start=tuple(s + edge for s in window.start)).crop(np.pad(image, edge, mode="edge"))
 
 
 def is_low_resolution(volume: Volume, spacing: float) -> bool:
-    """Whether the voxels are themselves blocks: nearer to 4 than to 1 voxel of the model, and not repeated."""
+    """Whether each voxel is a block itself: nearer to 4 voxels of the model than to 1, and not repeated."""
     repeated = all(start is not None for start in block_starts(volume.data, FACTOR))
     return min(volume.spacing) >= 2 * spacing and not repeated
 
 
 def refine(volume: Volume) -> Volume:
-    """Each voxel repeated 4x4x4 times over its own extent: the measurement on the grid of the output."""
+    """The measurement on the grid of the output: each voxel is repeated 4x4x4 times over its own extent."""
     data = volume.data
     for axis in range(3):
         data = data.repeat(FACTOR, axis)
@@ -145,10 +145,10 @@ def refine(volume: Volume) -> Volume:
 
 
 def measured_grid(volume: Volume, spacing: float) -> tuple[Grid, int, tuple[int, ...]]:
-    """The grid of the measurement itself, and at which voxel, modulo 4, its blocks start.
+    """The grid of the measurement itself, the factor 1, and the voxel, modulo 4, at which its blocks start.
 
-    Another voxel size than the model's is not resampled: that would smear the blocks, and what was measured is worth
-    more than a familiar scale.
+    Voxels of another size than the model's are not resampled, which would smear the blocks: an exact measurement is
+    worth more than the trained scale.
     """
     if max(abs(s / spacing - 1) for s in volume.spacing) > 0.1:
         warnings.warn(
@@ -180,7 +180,7 @@ def model_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None]:
 
 
 def block_starts(data: np.ndarray, size: int) -> tuple[int | None, ...]:
-    """Per axis of `data` [X, Y, Z] the voxel, modulo `size`, at which constant blocks start; None if there are none."""
+    """The voxel, modulo `size`, at which constant blocks start along each axis of `data` [X, Y, Z]; None: no blocks."""
     starts = []
     for axis in range(3):
         jumps = np.abs(np.diff(data, axis=axis)).sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
@@ -191,7 +191,7 @@ def block_starts(data: np.ndarray, size: int) -> tuple[int | None, ...]:
 
 
 def onto(volume: Volume, reference: Volume, working: Grid, factor: int | None) -> np.ndarray:
-    """`volume` on the working grid: by block means where it shares the reference's grid, else resampled."""
+    """`volume` on the working grid: its block means if it has the reference's grid, else resampled."""
     shares = Grid(volume.affine, volume.data.shape).same_as(Grid(reference.affine, reference.data.shape))
     if shares and factor is not None:
         return coarsen(volume.data, factor)
@@ -199,7 +199,7 @@ def onto(volume: Volume, reference: Volume, working: Grid, factor: int | None) -
 
 
 def resample(data: np.ndarray, affine: np.ndarray, grid: Grid, order: int = 1) -> np.ndarray:
-    """`data` [X, Y, Z] with `affine` on another grid; smoothed first where the grid is coarser. 0 outside."""
+    """Resample `data` [X, Y, Z] with `affine` to another grid, smoothed first if that is coarser; 0 outside."""
     matrix = np.linalg.inv(affine) @ grid.affine
     ratio = np.sqrt((matrix[:3, :3] ** 2).sum(1))
     smooth = gaussian_filter(data, [max(0.0, 0.4 * (r - 1)) for r in ratio]) if ratio.max() > 1.05 else data
@@ -208,7 +208,7 @@ def resample(data: np.ndarray, affine: np.ndarray, grid: Grid, order: int = 1) -
 
 
 def find_brain(images: dict[str, np.ndarray], inputs: dict[str, Path]) -> np.ndarray:
-    """Voxels that are not background (0) in any condition; raises `VolumeError` where conditions do not overlap."""
+    """The voxels that are not background (0) in some condition; `VolumeError` where conditions do not overlap."""
     masks = {name: image != 0 for name, image in images.items()}
     for name, mask in masks.items():
         if not mask.any():
@@ -221,7 +221,7 @@ def find_brain(images: dict[str, np.ndarray], inputs: dict[str, Path]) -> np.nda
 
 
 def brain_window(brain: np.ndarray, shape, offset) -> Window:
-    """A window around the brain: of the trained shape, or larger if the brain is; it starts where a block starts."""
+    """A window around the brain that starts where a block starts, of the trained `shape`, or larger if need be."""
     start, size = [], []
     for (low, high), wanted, first in zip(bounding_box(brain), shape, offset):
         begin = _block_start(low - (wanted - (high - low)) // 2, first) if high - low <= wanted else None
@@ -240,7 +240,7 @@ def brain_window(brain: np.ndarray, shape, offset) -> Window:
 
 
 def to_input_grid(data: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """A result in the window back on the grid of the output file."""
+    """Bring a result in the window back to the grid of the output file."""
     full = prepared.window.paste(data.astype(np.float32), np.zeros(prepared.working.shape, np.float32))
     target = Grid(prepared.output.affine, prepared.output.data.shape)
     return full if prepared.working.same_as(target) else resample(full, prepared.working.affine, target)
