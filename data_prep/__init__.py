@@ -1,1 +1,1 @@
-"""Data sets of any origin to one prepared layout; see `data_prep.layout` for the layout itself."""
+"""Preparation of data sets of any origin in one layout, which `diffens_core.data.layout` describes."""

@@ -1,6 +1,6 @@
 """A random head: the template turned, scaled and deformed, with lesions, vessels and a glioma.
 
-Everything random is drawn in millimetres, so a head is the same on every grid, up to the resolution.
+All random lengths are drawn in millimetres, so a head is the same on every grid, up to the resolution.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SULCI, PATCHES, VESSELS = {25.0: 0.3}, {9.0: 0.28, 5.0: 0.21}, {11.0: 1.0}
 
 @dataclass(frozen=True)
 class Head:
-    """brain: bool [X, Y, Z]; tissues: float32 [8, N], shares of `TISSUES` in the N brain voxels; seg: uint8 [N]."""
+    """A random head. brain: bool [X, Y, Z]; tissues: float32 [8, N], shares of `TISSUES` in the N brain voxels;
+    seg: uint8 [N], their labels."""
 
     brain: np.ndarray
     tissues: np.ndarray
@@ -33,7 +34,7 @@ class Head:
 
 
 def make_head(key: tuple[int, ...], grid: Grid) -> Head:
-    """The head that the integers of `key` name, on `grid`."""
+    """The random head of the seeds `key`, on `grid`."""
     template = load_template(grid.spacing)
     rng = np.random.default_rng([*key, 0])
     affine, tumour = _pose(rng, grid, template)
@@ -58,12 +59,12 @@ def make_head(key: tuple[int, ...], grid: Grid) -> Head:
 
 
 def _field(key: tuple[int, ...], number: int, grid: Grid, octaves: dict[float, float]) -> np.ndarray:
-    """Random field `number` of this head, [X, Y, Z]."""
+    """Random field `number` of the head of `key`, [X, Y, Z]."""
     return smooth_field(np.random.default_rng([*key, number]), grid, octaves)
 
 
 def _pose(rng: np.random.Generator, grid: Grid, template: Template) -> tuple[np.ndarray, Glioma]:
-    """Head to template as a matrix [3, 3], and the tumour, in the head."""
+    """The matrix [3, 3] from head to template, and the tumour, in the head."""
     rotation = Rotation.from_euler("xyz", rng.normal(0, [3, 2, 3]), degrees=True).as_matrix()
     size = rng.normal(0.94, 0.025) * np.exp(rng.normal(0, 0.02, 3))
     box = np.abs(rotation) @ (size * template.extent) + 2 * MARGIN
@@ -74,12 +75,12 @@ def _pose(rng: np.random.Generator, grid: Grid, template: Template) -> tuple[np.
 
 
 def _lesions(tissues: np.ndarray, near: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """White matter [N] beside the ventricles that is FLAIR-bright, in caps and patches."""
+    """The share [N] of FLAIR-bright white matter, in caps beside the ventricles and in patches."""
     return np.clip(1.2 * near + patches - 0.7, 0, 0.8) * tissues[2]
 
 
 def _add_vessels(tissues: np.ndarray, crossing: list[np.ndarray], grid: Grid) -> np.ndarray:
-    """Thin tubes where two random fields are zero together, mostly in the sulci: [7, N] to [8, N].
+    """Add thin tubes where two random fields are both zero, mostly in the sulci: tissues [7, N] become [8, N].
 
     On a coarse grid a tube is wider and fainter, so that its content stays the same.
     """

@@ -31,17 +31,17 @@ LICENCE = "BraTS: CC BY 4.0 (2021 on TCIA), CC BY 3.0 (cases of TCGA origin); ot
 
 
 def find(source: str | Path) -> list[Source]:
-    """The subjects below `source`; raises `VolumeError` where there are none."""
-    found = []
+    """The subjects with files below `source`; raises `VolumeError` where there are none."""
+    listed = []
     for path in sorted(Path(source).rglob("*.nii*")):
         match = DASH.fullmatch(path.name) or UNDERSCORE.fullmatch(path.name)
         if match and path.is_file() and not path.name.startswith("."):
-            found.append((match["id"], CONTRAST.get(match["kind"], match["kind"]), path))
+            listed.append((match["id"], CONTRAST.get(match["kind"], match["kind"]), path))
         elif MISNAMED_SEG.fullmatch(path.name):
-            found.append((path.parent.name, "seg", path))
-    if not found:
+            listed.append((path.parent.name, "seg", path))
+    if not listed:
         raise VolumeError(f"{source}: no BraTS files here, such as <id>_flair.nii.gz or <id>-t2f.nii.gz")
-    return [_describe(participant, files) for participant, files in collect(found)]
+    return [_describe(participant, files) for participant, files in collect(listed)]
 
 
 def _describe(participant: str, files: dict[str, Path]) -> Source:
@@ -51,7 +51,10 @@ def _describe(participant: str, files: dict[str, Path]) -> Source:
 
 
 def patient_of(participant: str) -> str:
-    """BraTS-GLI-00001 of BraTS-GLI-00001-000, Brats18_TCIA01_201 of Brats18_TCIA01_201_1, else the participant."""
+    """The patient: the participant without the number of a visit, if it has one.
+
+    So BraTS-GLI-00001 for BraTS-GLI-00001-000, and Brats18_TCIA01_201 for Brats18_TCIA01_201_1.
+    """
     match = VISIT.fullmatch(participant)
     return (match[1] or match[2]) if match else participant
 
@@ -60,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line of this module; returns the exit status."""
     parser = make_parser("brats", __doc__, required="flair t1ce")
     parser.add_argument("--source", required=True, type=Path, help="folder of the download")
-    given = parser.parse_args(arguments)
-    return run(lambda: find(given.source), given, source="BraTS", licence=LICENCE, required=("flair", "t1ce"))
+    options = parser.parse_args(arguments)
+    return run(lambda: find(options.source), options, source="BraTS", licence=LICENCE, required=("flair", "t1ce"))
 
 
 if __name__ == "__main__":

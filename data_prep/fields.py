@@ -16,7 +16,7 @@ UNIT_STD = 0.331  # standard deviation of a cubic B-spline field in 3D whose coe
 
 @dataclass(frozen=True)
 class Grid:
-    """A window of `fov` millimetres centred on the origin, in cubic voxels of `spacing` millimetres, RAS order."""
+    """A window of `fov` millimetres centred on the origin, with cubic voxels of `spacing` millimetres, RAS order."""
 
     fov: tuple[float, float, float]
     spacing: float
@@ -49,14 +49,14 @@ def smooth_field(rng: np.random.Generator, grid: Grid, octaves: dict[float, floa
 
 
 def _evaluate(lattice: np.ndarray, bases: list[np.ndarray]) -> np.ndarray:
-    """Separable product of the lattice with one basis [voxels, knots] per axis."""
+    """The separable product of the lattice with one basis [voxels, knots] for each axis."""
     values = np.matmul(bases[1], lattice @ bases[2].T)
     return (bases[0] @ values.reshape(len(values), -1)).reshape([len(basis) for basis in bases])
 
 
 @lru_cache(maxsize=256)
 def _basis(centres: bytes, length: float, spacing: float, knots: float) -> np.ndarray:
-    """Weights [voxels, knots] of the cubic B-splines, averaged over each voxel."""
+    """The weights [voxels, knots] of the cubic B-splines, averaged over each voxel."""
     count = int(np.ceil(length / knots)) + 4
     positions = (np.arange(count) - (count - 1) / 2) * knots
     samples = int(np.ceil(2 * spacing / knots)) + 1
@@ -66,6 +66,6 @@ def _basis(centres: bytes, length: float, spacing: float, knots: float) -> np.nd
 
 
 def _cubic(d: np.ndarray) -> np.ndarray:
-    """Cubic B-spline at distance `d` >= 0, in units of the knot spacing."""
+    """The cubic B-spline at distances `d` >= 0, in units of the knot spacing."""
     near = 2 / 3 - d**2 + d**3 / 2
     return np.where(d < 1, near, np.clip(2 - d, 0, None) ** 3 / 6)

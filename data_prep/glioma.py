@@ -14,7 +14,7 @@ OUTLINE, RIM, REACH = {14.0: 1.0, 6.0: 0.5}, {9.0: 1.0, 4.5: 0.6}, {25.0: 1.0, 8
 
 @dataclass(frozen=True)
 class Glioma:
-    """center: [3], mm in the head; radius of the core, thickness of the rim and reach of the oedema, mm;
+    """A glioma in a head. center: [3], mm; radius: of the core, rim: its thickness, reach: of the oedema, all mm;
     shape: [3, 3], stretches distances from the centre."""
 
     center: np.ndarray
@@ -25,7 +25,7 @@ class Glioma:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, seeds: np.ndarray) -> Glioma:
-        """A random glioma that starts at one of `seeds` [N, 4] (mm, and depth below the surface) deep enough for it."""
+        """A random glioma around one of `seeds` [N, 4] (mm, and depth below the surface) that is deep enough."""
         rotation = Rotation.random(random_state=rng).as_matrix()
         stretch = np.diag(np.exp(rng.normal(0, 0.15, 3)))
         radius = rng.uniform(8, 18)
@@ -39,9 +39,9 @@ class Glioma:
         )
 
     def push(self, points: np.ndarray) -> np.ndarray:
-        """Where the tissue now at `points` [3, N] was before the tumour grew: closer to its centre.
+        """The positions, before the tumour grew, of the tissue that is now at `points` [3, N]: closer to its centre.
 
-        Tissue moves so that the volume of half the core is made room for, less and less with the distance.
+        The displaced volume is half that of the core near it, and less with the distance.
         """
         offset = points - self.center[:, None]
         cube = np.linalg.norm(offset, axis=0) ** 3 + 1e-3
@@ -49,7 +49,7 @@ class Glioma:
         return points + offset * (np.cbrt(np.clip(1 - grown / cube, 0.1, 1)) - 1)
 
     def invade(self, healthy: np.ndarray, points: np.ndarray, fields: list[np.ndarray], spacing: float):
-        """Fractions [6, N] (CSF, GM, WM, oedema, enhancing, necrotic) and labels [N] from the healthy fractions [3, N].
+        """Tissue shares [6, N] (CSF, GM, WM, oedema, enhancing, necrotic) and labels [N], from healthy shares [3, N].
 
         points: [3, N], mm. fields: three random fields [N], of `OUTLINE`, `RIM` and `REACH`.
         """

@@ -28,17 +28,17 @@ LICENCE = "HCP: WU-Minn HCP Consortium Open Access Data Use Terms"
 
 def find(source: str | Path) -> list[Source]:
     """The subjects below `source`; raises `VolumeError` where there are none."""
-    found: dict[Path, list[tuple[str, str, Path]]] = {}
+    by_subject: dict[Path, list[tuple[str, str, Path]]] = {}
     for folder, pattern in FOLDERS.items():
         for name, contrast in CONTRAST.items():
             for path in sorted(Path(source).glob(f"**/{folder}/{pattern.format(name)}")):
                 subject = path.parent.parent.resolve()
-                files = found.setdefault(subject, [])
+                files = by_subject.setdefault(subject, [])
                 if all(known.parent == path.parent for _, _, known in files):
                     files.append((subject.name, contrast, path))
-    if not found:
+    if not by_subject:
         raise VolumeError(f"{source}: no HCP files here, such as <subject>/T1w/T1w_acpc_dc_restore_brain.nii.gz")
-    subjects = collect(file for files in found.values() for file in files)
+    subjects = collect(file for files in by_subject.values() for file in files)
     return [Source(subject, subject, files, {}, "HCP") for subject, files in subjects]
 
 
@@ -46,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line of this module; returns the exit status."""
     parser = make_parser("hcp", __doc__, required="t1 t2", shape=SHAPE)
     parser.add_argument("--source", required=True, type=Path, help="folder of the unpacked archives")
-    given = parser.parse_args(arguments)
-    return run(lambda: find(given.source), given, source="WU-Minn HCP", licence=LICENCE, required=("t1", "t2"))
+    options = parser.parse_args(arguments)
+    return run(lambda: find(options.source), options, source="WU-Minn HCP", licence=LICENCE, required=("t1", "t2"))
 
 
 if __name__ == "__main__":

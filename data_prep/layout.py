@@ -1,6 +1,6 @@
-"""Prepared data on disk, as they are written: here alone, so that everything else can rely on it.
+"""Writing of prepared data; no other module writes them.
 
-`diffens_core.data.layout` shows the layout and reads it.
+`diffens_core.data.layout` describes the layout and reads it.
 
 A subject's folder appears whole or not at all. Only one process at a time may prepare data into a root.
 """
@@ -32,11 +32,11 @@ def write_subject(
     affine: np.ndarray,
     scales: dict[str, Scale],
 ) -> Path:
-    """Write one subject's folder, replacing one that is there, and return its path.
+    """Write one subject's folder, or replace it if it exists, and return its path.
 
     images: [X, Y, Z] by contrast, RAS, in their own unit; they are scaled to [0, 1] here, and set to 0 outside the
     brain and where they are 0 themselves. brain: bool [X, Y, Z]. seg: labels [X, Y, Z] or None. affine: [4, 4], mm.
-    scales: from the own unit, by contrast.
+    scales: of their units, by contrast.
     """
     folder = Path(root) / participant_id
     partial = Path(root) / f".{participant_id}.partial-{os.getpid()}"
@@ -66,19 +66,19 @@ def _save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
 
 
 def missing_files(root: str | Path, participant_id: str, names) -> list[str]:
-    """Which of brain, intensity.json and the volumes `names` the subject's folder lacks; all, if it is not there."""
+    """The files that a subject's folder lacks, among brain, intensity.json and the volumes `names`."""
     wanted = ["intensity.json", "brain.nii.gz", *(f"{name}.nii.gz" for name in names)]
     return [file for file in wanted if not (Path(root) / participant_id / file).is_file()]
 
 
 def remove_partials(root: str | Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove the partial files and folders that a killed run left."""
     for leftover in Path(root).glob(".*.partial-*"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def listed_participants(root: str | Path) -> pd.DataFrame:
-    """participants.tsv as `read_participants` reads it; without rows where there is none yet."""
+    """The table that `read_participants` reads; without rows where there is no participants.tsv yet."""
     if not (Path(root) / "participants.tsv").is_file():
         return pd.DataFrame(columns=list(COLUMNS), dtype=str)
     return read_participants(root)
@@ -92,15 +92,15 @@ def write_participants(root: str | Path, rows) -> None:
 
 
 def known_dataset(root: str | Path) -> dict | None:
-    """What dataset.json says, all of it; None where there is none yet."""
+    """The complete content of dataset.json; None where there is none yet."""
     return read_dataset(root, KEYS) if (Path(root) / "dataset.json").is_file() else None
 
 
 def write_dataset(root: str | Path, *, name, spacing, shape, source, licence, contrasts=CONTRASTS, **more) -> None:
-    """Write dataset.json. spacing: mm, shape: voxels, along R, A, S; source, licence: lists; more: kept as given."""
-    about = {"name": name, "contrasts": list(contrasts), "spacing": [float(s) for s in spacing]}
-    about |= {"shape": [int(n) for n in shape], "source": list(source), "licence": list(licence)} | more
-    _write_text(Path(root) / "dataset.json", json.dumps(about, indent=1) + "\n")
+    """Write dataset.json. spacing: mm, shape: voxels, along R, A, S; source, licence: lists; more: further keys."""
+    description = {"name": name, "contrasts": list(contrasts), "spacing": [float(s) for s in spacing]}
+    description |= {"shape": [int(n) for n in shape], "source": list(source), "licence": list(licence)} | more
+    _write_text(Path(root) / "dataset.json", json.dumps(description, indent=1) + "\n")
 
 
 def _write_text(path: Path, text: str) -> None:

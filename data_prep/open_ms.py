@@ -25,23 +25,23 @@ NEEDED = ("flair", "t1ce")
 
 def find(source: str | Path) -> list[Source]:
     """The patients below `source`; raises `VolumeError` where there are none."""
-    found = []
+    listed = []
     for path in sorted(Path(source).rglob("*.nii*")):
         match = NAME.fullmatch(path.name)
         if match and path.is_file():
-            found.append((path.parent.name, CONTRAST[match[1]], path))
-    if not found:
+            listed.append((path.parent.name, CONTRAST[match[1]], path))
+    if not listed:
         raise VolumeError(f"{source}: no files of open_ms here, such as patient07/FLAIR_..._regtoMNI.nii.gz")
-    return [Source(patient, patient, files, {1: 2}, "open_ms") for patient, files in collect(found)]
+    return [Source(patient, patient, files, {1: 2}, "open_ms") for patient, files in collect(listed)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line of this module; returns the exit status."""
     parser = make_parser("open_ms", __doc__, required=" ".join(NEEDED))
     parser.add_argument("--source", required=True, type=Path, help="folder of the download")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     source = "3D MR image database of MS patients (Lesjak et al. 2017)"
-    return run(lambda: find(given.source), given, source=source, licence="open_ms: CC BY", required=NEEDED)
+    return run(lambda: find(options.source), options, source=source, licence="open_ms: CC BY", required=NEEDED)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ COLUMNS = ("participant_id", *CONTRASTS, "seg", "mask", "patient", "split")
 def find(table: str | Path, contrasts=None) -> list[Source]:
     """The subjects that `table` lists; raises `VolumeError` for a table that cannot be used.
 
-    contrasts: those that must be columns; None: at least one.
+    contrasts: those that must be columns; None: any one of them.
     """
     rows, folder = read_table(table, needed=("participant_id", *(contrasts or ()))), Path(table).parent
     unknown = [column for column in rows if column not in COLUMNS]
@@ -50,15 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line of this module; returns the exit status."""
     parser = make_parser("pairs", __doc__, required="all columns of the table")
     parser.add_argument("--table", required=True, type=Path, help="table of the files")
-    given = parser.parse_args(arguments)
-    if given.split_file is None and _has_splits(given.table):
-        given.split_file = given.table
+    options = parser.parse_args(arguments)
+    if options.split_file is None and _has_splits(options.table):
+        options.split_file = options.table
     licence = "pairs: that of the files in the table"
-    return run(lambda: find(given.table, given.contrasts), given, source="pairs", licence=licence)
+    return run(lambda: find(options.table, options.contrasts), options, source="pairs", licence=licence)
 
 
 def _has_splits(table: Path) -> bool:
-    """Whether the table has a column of splits; a table that cannot be read is reported by `find`."""
+    """Whether the table has a column of splits; `find` raises the error for a table that cannot be read."""
     try:
         return "split" in read_table(table, needed=())
     except VolumeError:

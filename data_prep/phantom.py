@@ -46,7 +46,8 @@ VERSION = 1  # of the generator; a folder never mixes two
 
 @dataclass(frozen=True)
 class Phantom:
-    """images: float32 [X, Y, Z] by contrast, arbitrary units; seg: uint8; brain: bool; affine: [4, 4], RAS, mm."""
+    """A simulated subject. images: float32 [X, Y, Z] by contrast, in arbitrary units; seg: uint8; brain: bool;
+    affine: [4, 4], RAS, mm."""
 
     images: dict[str, np.ndarray]
     seg: np.ndarray
@@ -55,7 +56,7 @@ class Phantom:
 
 
 def make_phantom(seed: int, index: int, spacing: float = 1.0, shape=FIELD_OF_VIEW) -> Phantom:
-    """Subject `index` of the set `seed`, in voxels of `spacing` mm on a window of `shape` mm.
+    """Subject `index` of the set `seed`, with voxels of `spacing` mm in a window of `shape` mm.
 
     It depends on (seed, index) alone; another spacing gives the same head and tumour with other noise.
     """
@@ -67,10 +68,10 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0, shape=FIELD_OF_VIE
 
 
 def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None, progress=None) -> None:
-    """Write a set of phantoms in the prepared layout; subjects already there are kept, so a second call resumes.
+    """Write a set of phantoms in the prepared layout; finished subjects are kept, so a second call resumes.
 
-    subjects: numbers for train, val and test. only: names of the splits to make now; the others stay listed in
-    participants.tsv and are made by a later call. progress: called as (done, of, participant) for each one made.
+    subjects: numbers for train, val and test. only: names of the splits to make now; all are listed in
+    participants.tsv, and a later call makes the others. progress: called as (done, of, participant) for each one made.
     Raises `VolumeError` where `out` holds other data, or phantoms of another seed, spacing or number.
     """
     out, splits = Path(out), SPLITS if only is None else ([only] if isinstance(only, str) else list(only))
@@ -78,7 +79,7 @@ def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None
         raise VolumeError(f"{out}: phantoms need three counts, seed >= 0, spacing > 0")
     if unknown := sorted(set(splits) - set(SPLITS)):
         raise VolumeError(f"{out}: phantoms have the splits {', '.join(SPLITS)}, not '{unknown[0]}'")
-    template_file("t1")  # before anything is written
+    template_file("t1")  # raises its error before anything is written
     listed, made_with = describe(subjects, spacing, seed)
     _write_description(out, listed, made_with)
     remove_partials(out)
@@ -95,25 +96,25 @@ def name_of(index: int) -> str:
 
 
 def describe(subjects, spacing: float, seed: int) -> tuple[dict[str, str], dict]:
-    """What defines a set, without making any of it: the split of each participant, and what dataset.json says of it."""
+    """The definition of a set, without making it: the split of each participant, and its settings in dataset.json."""
     splits = [split for split, count in zip(SPLITS, subjects) for _ in range(count)]
     made_with = {"seed": int(seed), "spacing": float(spacing), "subjects": [int(n) for n in subjects]}
     return {name_of(index): split for index, split in enumerate(splits)}, made_with | {"version": VERSION}
 
 
 def _write_description(out: Path, listed: dict[str, str], made_with: dict) -> None:
-    """Write dataset.json and participants.tsv, or check that those already there are of the same set."""
-    about = known_dataset(out)
-    if about is not None:
-        found = about.get("phantom", f"the data set {about['name']}")
-        if found != made_with:
-            raise VolumeError(f"{out}: holds {found}, asked for {made_with}: choose another folder or remove this one")
+    """Write dataset.json and participants.tsv, or check that existing ones are of the same set."""
+    known = known_dataset(out)
+    if known is not None:
+        held = known.get("phantom", f"the data set {known['name']}")
+        if held != made_with:
+            raise VolumeError(f"{out}: holds {held}, asked for {made_with}: choose another folder or remove this one")
         return
     grid = Grid(FIELD_OF_VIEW, made_with["spacing"])
     rows = [{"participant_id": name, "split": split, "patient": name} for name, split in listed.items()]
     write_participants(out, [row | {"source": "phantom"} for row in rows])
-    about = {"spacing": [grid.spacing] * 3, "shape": list(grid.shape), "source": SOURCE, "licence": LICENCE}
-    write_dataset(out, name="phantom", **about, phantom=made_with)
+    details = {"spacing": [grid.spacing] * 3, "shape": list(grid.shape), "source": SOURCE, "licence": LICENCE}
+    write_dataset(out, name="phantom", **details, phantom=made_with)
 
 
 def _print_line(done: int, total: int, participant: str) -> None:
@@ -136,7 +137,7 @@ def _run(make, indices: list[int], workers: int):
             for index, _ in zip(indices, pool.map(make, indices)):
                 left.remove(index)
                 yield index
-        except BrokenProcessPool:  # a script without a main guard, or too little memory: go on without helpers
+        except BrokenProcessPool:  # a script without a main guard, or too little memory: go on in this process
             pass
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -154,10 +155,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--spacing", type=float, default=1.0, metavar="MM", help="voxel size, default 1 mm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=SPLITS, help="make these splits now, list all")
-    given = parser.parse_args(arguments)
-    counts = (given.train, given.val, given.test)
+    options = parser.parse_args(arguments)
+    counts = (options.train, options.val, options.test)
     try:
-        prepare_phantoms(given.out, subjects=counts, spacing=given.spacing, seed=given.seed, only=given.only)
+        prepare_phantoms(options.out, subjects=counts, spacing=options.spacing, seed=options.seed, only=options.only)
     except VolumeError as error:
         parser.exit(1, f"{error}\n")
 

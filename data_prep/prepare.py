@@ -1,6 +1,6 @@
-"""From the files of a data set to the prepared layout: one subject at a time, bad ones reported, good ones kept.
+"""Preparation of a data set, subject by subject: good ones are written in the prepared layout, bad ones reported.
 
-The modules beside this one only find files; what happens to them happens here, in `prepare`.
+The modules for single data sets only find files; `prepare` does all the rest.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def prepare(
     required=("flair", "t1ce"),
     onto_first=False,
 ) -> pd.DataFrame:
-    """Prepare `subjects` (of `Source`) into the folder `out`, adding to what is there; what is done already is kept.
+    """Prepare `subjects` (of `Source`) into the folder `out`; subjects that it has already are kept.
 
-    name: of a new set; one that is there keeps its own. source, licence: added to the lists in dataset.json.
-    shape: window in voxels. split: fractions of train, val, test for patients not seen before; split_file: table with
+    name: of a new set; an existing one keeps its own. source, licence: added to the lists in dataset.json.
+    shape: window in voxels. split: fractions of train, val, test for new patients; split_file: table with
     participant_id and split that decides for new participants. required: contrasts that a subject must have.
     onto_first: resample what is not on the grid of a subject's first contrast, instead of leaving the subject out.
     Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
-    a status of "left out: ..." says why. Raises `VolumeError` where nothing can be done for any subject.
+    a status of "left out: ..." says why. Raises `VolumeError` for an error that concerns all subjects.
     """
     out = Path(out)
     layout.remove_partials(out)
@@ -58,16 +58,16 @@ def prepare(
     good = [s for s in subjects if s.participant_id not in problems]
     if good:
         begun = any((out / participant).is_dir() for participant in table["participant_id"])
-        found = layout.known_dataset(out) if begun else None  # with no subject in it, nothing binds the next run
-        about = _describe(found, out, good, name, source, licence, shape, required)
+        known = layout.known_dataset(out) if begun else None  # a set without subjects does not bind the next run
+        description = _describe(known, out, good, name, source, licence, shape, required)
         asked = read_split_file(split_file) if split_file else {}
         table = extend_participants(table, _listed(good), asked, split, seed)
         splits = dict(zip(table["participant_id"], table["split"]))
         _note(asked, splits)
-        write_dataset(out, **about)
+        write_dataset(out, **description)
         write_participants(out, table)  # before the first subject, so that a killed run can be resumed
-        rows += _prepare_all(good, out, about, splits, onto_first)
-        _finish(out, about, table, rows)
+        rows += _prepare_all(good, out, description, splits, onto_first)
+        _finish(out, description, table, rows)
     summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
     _print_summary(summary)
     return summary
@@ -80,7 +80,7 @@ def _listed(subjects: list[Source]) -> pd.DataFrame:
 
 
 def _find_problems(subjects: list[Source], known: dict[str, str], required) -> dict[str, str]:
-    """One line per subject that cannot be prepared, found without reading an image."""
+    """The problem of each subject that cannot be prepared, in one line; no image is read for it."""
     problems: dict[str, str] = {}
     first: dict[str, Source] = {}
     for subject in subjects:
@@ -99,22 +99,24 @@ def _find_problems(subjects: list[Source], known: dict[str, str], required) -> d
     return problems
 
 
-def _describe(found: dict | None, out: Path, good: list[Source], name, source, licence, shape, required) -> dict:
-    """The content of dataset.json: what is there, checked, with this source added."""
-    about = found or {"name": name, "contrasts": list(CONTRASTS), "shape": list(shape), "source": [], "licence": []}
+def _describe(known: dict | None, out: Path, good: list[Source], name, source, licence, shape, required) -> dict:
+    """The content of dataset.json: the `known` one, checked, or a new one, with this source added."""
+    new = {"name": name, "contrasts": list(CONTRASTS), "shape": list(shape), "source": [], "licence": []}
+    description = known or new
     if min(shape) < 1:
         raise VolumeError(f"a window of {tuple(shape)} voxels is empty; give three positive numbers to --shape")
-    if list(about["shape"]) != list(shape):
-        kept = " ".join(map(str, about["shape"]))
+    if list(description["shape"]) != list(shape):
+        kept = " ".join(map(str, description["shape"]))
         raise VolumeError(f"{out}: holds windows of {kept} voxels; use --shape {kept} or another --out")
-    spacing = about.get("spacing") or common_spacing(good)
-    contrasts = [contrast for contrast in about["contrasts"] if contrast in required]
-    grown = {key: list(dict.fromkeys([*about[key], text])) for key, text in (("source", source), ("licence", licence))}
-    return {**about, **grown, "spacing": spacing, "contrasts": contrasts}
+    spacing = description.get("spacing") or common_spacing(good)
+    contrasts = [contrast for contrast in description["contrasts"] if contrast in required]
+    added = (("source", source), ("licence", licence))
+    grown = {key: list(dict.fromkeys([*description[key], text])) for key, text in added}
+    return {**description, **grown, "spacing": spacing, "contrasts": contrasts}
 
 
 def common_spacing(subjects: list[Source]) -> list[float]:
-    """Median voxel size, mm, along R, A, S, from the headers alone; raises `VolumeError` if none can be read."""
+    """The median voxel size in mm along R, A, S, from the headers alone; `VolumeError` if none can be read."""
     sizes = []
     for subject in subjects:
         try:
@@ -133,14 +135,16 @@ def _note(asked: dict[str, str], splits: dict[str, str]) -> None:
         print(f"note: {len(unknown)} names in the split file are not in this set, such as {unknown[0]}", flush=True)
 
 
-def _prepare_all(good: list[Source], out: Path, about: dict, splits: dict[str, str], onto_first: bool) -> list[dict]:
+def _prepare_all(
+    good: list[Source], out: Path, description: dict, splits: dict[str, str], onto_first: bool
+) -> list[dict]:
     """Prepare one after another, with a line each; returns the rows of the summary."""
     rows, begin, made = [], time.monotonic(), 0
     for number, subject in enumerate(good, start=1):
         if not layout.missing_files(out, subject.participant_id, subject.files.keys() - {"mask"}):
             row = _row(subject.participant_id, splits[subject.participant_id], _names(subject), "already there")
         else:
-            row, made = _prepare_one(subject, out, about, splits[subject.participant_id], onto_first), made + 1
+            row, made = _prepare_one(subject, out, description, splits[subject.participant_id], onto_first), made + 1
         rows.append(row)
         elapsed = time.monotonic() - begin
         left = elapsed / max(1, made) * (len(good) - number)
@@ -149,24 +153,24 @@ def _prepare_all(good: list[Source], out: Path, about: dict, splits: dict[str, s
     return rows
 
 
-def _prepare_one(subject: Source, out: Path, about: dict, split: str, onto_first: bool) -> dict:
+def _prepare_one(subject: Source, out: Path, description: dict, split: str, onto_first: bool) -> dict:
     try:
-        measured = prepare_subject(subject, out, tuple(about["shape"]), about["spacing"], onto_first)
+        measured = prepare_subject(subject, out, tuple(description["shape"]), description["spacing"], onto_first)
     except VolumeError as error:
         line = " ".join(str(error).split())
         return _row(subject.participant_id, "-", _names(subject), f"left out: {line}")
     return _row(subject.participant_id, split, _names(subject), "prepared") | measured
 
 
-def _finish(out: Path, about: dict, table: pd.DataFrame, rows: list[dict]) -> None:
-    """Take subjects that could not be prepared off the list, and note the contrasts that every subject has."""
+def _finish(out: Path, description: dict, table: pd.DataFrame, rows: list[dict]) -> None:
+    """Remove subjects that could not be prepared from the table, and write the contrasts that all subjects have."""
     failed = {row["participant"] for row in rows if row["status"].startswith("left out")}
     gone = [participant in failed and not (out / participant).is_dir() for participant in table["participant_id"]]
     table = table[~np.array(gone, bool)]
     there = [participant for participant in table["participant_id"] if (out / participant).is_dir()]
     shared = [c for c in CONTRASTS if there and all((out / p / f"{c}.nii.gz").is_file() for p in there)]
     write_participants(out, table)
-    write_dataset(out, **{**about, "contrasts": shared or about["contrasts"]})
+    write_dataset(out, **{**description, "contrasts": shared or description["contrasts"]})
 
 
 def _row(participant: str, split: str, contrasts: str, status: str) -> dict:
@@ -183,7 +187,7 @@ def _clock(seconds: float) -> str:
 
 
 def _print_summary(summary: pd.DataFrame) -> None:
-    """The table, and again one line for each subject left out."""
+    """Print the table, and one more line for each subject that was left out."""
     short = summary.assign(status=summary["status"].str.partition(":")[0])
     print(short.to_string(index=False, na_rep="-", float_format="{:.1f}".format), flush=True)
     out = summary[summary["status"].str.startswith("left out")]
@@ -194,7 +198,7 @@ def _print_summary(summary: pd.DataFrame) -> None:
 
 
 def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argparse.ArgumentParser:
-    """The options that every data set shares; the module adds where its files are."""
+    """A parser of the options that all data sets share; each module adds where its files are."""
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=f"python -m data_prep.{module}", description=doc, formatter_class=plain)
     axes, default = ("X", "Y", "Z"), " ".join(map(str, shape))
@@ -210,26 +214,26 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     return parser
 
 
-def run(find: Callable[[], list[Source]], given: argparse.Namespace, *, source, licence, required=None) -> int:
-    """Find and prepare; returns the exit status: 0, 1 if subjects were left out, 2 after an error line.
+def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source, licence, required=None) -> int:
+    """Find subjects and prepare them; returns the exit status: 0, 1 if some were left out, 2 after an error line.
 
-    required: contrasts a subject must have unless --contrasts says otherwise; None means each that any subject has.
+    required: contrasts a subject must have, unless --contrasts names others; None: each contrast that any subject has.
     """
     try:
         subjects = find()
         used = [c for c in CONTRASTS if any(c in s.files for s in subjects)]
-        wanted = given.contrasts or required or used or CONTRASTS
+        wanted = options.contrasts or required or used or CONTRASTS
         summary = prepare(
             subjects,
-            given.out,
-            name=given.name,
+            options.out,
+            name=options.name,
             source=source,
             licence=licence,
-            shape=tuple(given.shape),
-            split_file=given.split_file,
-            seed=given.seed,
+            shape=tuple(options.shape),
+            split_file=options.split_file,
+            seed=options.seed,
             required=tuple(wanted),
-            onto_first=given.resample,
+            onto_first=options.resample,
         )
     except (VolumeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

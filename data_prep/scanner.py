@@ -32,14 +32,14 @@ HETEROGENEITY = np.array([0.3, 1.2, 1.0, 1.8, 2.5, 1.5, 1.5, 1.0], np.float32)
 
 @dataclass(frozen=True)
 class Timing:
-    """Repetition, echo and inversion time, ms; an inversion time of 0 is a plain spin echo."""
+    """Repetition, echo and inversion time in ms; an inversion time of 0 means a plain spin echo."""
 
     tr: float
     te: float
     ti: float = 0.0
 
     def signal(self, t1, t2, pd) -> np.ndarray:
-        """Magnitude relative to fully relaxed water, for arrays of tissue properties."""
+        """The magnitude, relative to fully relaxed water, for arrays of tissue properties."""
         recovery = 1 - np.exp(-self.tr / t1)
         if self.ti:
             recovery = 1 - 2 * np.exp(-self.ti / t1) + np.exp(-self.tr / t1)
@@ -49,7 +49,7 @@ class Timing:
 def scan(key: tuple[int, ...], head: Head, grid: Grid) -> dict[str, np.ndarray]:
     """Images of `head` by contrast: float32 [X, Y, Z], in arbitrary units, positive in the brain and 0 outside.
 
-    Noise is that of a 1 mm image averaged over the voxel: SNR of white matter 25 to 50 at 1 mm, times spacing^1.5.
+    The noise is that of a 1 mm image averaged over the voxel: the SNR of white matter is 25 to 50 times spacing^1.5.
     """
     rng = np.random.default_rng([*key, 3])
     properties = np.array([[rng.uniform(*span) for span in PROPERTIES[tissue]] for tissue in TISSUES]).T
@@ -63,7 +63,7 @@ def scan(key: tuple[int, ...], head: Head, grid: Grid) -> dict[str, np.ndarray]:
 
 
 def _timing(rng: np.random.Generator, contrast: str, properties: np.ndarray) -> Timing:
-    """The sequence of one contrast; FLAIR's inversion time nulls CSF, not quite."""
+    """The random sequence timing of one contrast; FLAIR's inversion time almost nulls CSF."""
     if contrast == "t2":
         return Timing(tr=rng.uniform(3500, 6000), te=rng.uniform(85, 105))
     if contrast == "flair":
@@ -81,7 +81,7 @@ def _textures(key, head: Head, grid: Grid) -> np.ndarray:
 
 
 def _mix(properties, timing: Timing, agent: bool, head: Head, textures: np.ndarray) -> np.ndarray:
-    """Signal [N]: that of each tissue by its share, with its first-order response to the textures."""
+    """The signal [N]: the tissues' signals weighted by their shares, with first-order responses to the textures."""
     t1, t2, pd, dose = properties
 
     def signal(d1=0.0, d2=0.0, dp=0.0):
@@ -97,7 +97,7 @@ def _mix(properties, timing: Timing, agent: bool, head: Head, textures: np.ndarr
 
 
 def _acquire(rng: np.random.Generator, signal: np.ndarray, head: Head, grid: Grid) -> np.ndarray:
-    """Coil sensitivity, texture of this contrast alone, Rician noise, and the scanner's arbitrary unit."""
+    """The image: `signal` with coil sensitivity, a texture of this contrast alone, Rician noise and a random unit."""
     gain = np.exp(smooth_field(rng, grid, {70.0: 0.10})[head.brain] + smooth_field(rng, grid, {3.0: 0.015})[head.brain])
     unit, snr = np.exp(rng.normal(6, 0.8)), rng.uniform(25, 50) * grid.spacing**1.5
     level = float(np.median(signal[head.tissues[2] > 0.7]))

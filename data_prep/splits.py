@@ -1,4 +1,4 @@
-"""Which subjects train, validate and test: by patient, seeded, written once and never drawn again."""
+"""Splits into train, val and test: drawn by patient from a seed, written once and never drawn again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SPLITS = ("train", "val", "test")
 
 
 def assign_splits(patients, fractions, seed: int, existing: dict[str, str]) -> dict[str, str]:
-    """Split of every patient. Those in `existing` keep theirs; the new ones are divided among themselves.
+    """The split of every patient. Those in `existing` keep theirs; only the new ones are divided.
 
     patients: names, in any order, repeated or not. fractions: of train, val, test; they sum to 1. The numbers are
-    the fractions of the new patients, rounded by largest remainder; which patient goes where depends on the seed
-    and on the set of new patients alone. Raises `VolumeError` for fractions that do not sum to 1.
+    the fractions of the new patients, rounded by largest remainder; the draw depends on the seed and on the set of new
+    patients alone. Raises `VolumeError` for fractions that do not sum to 1.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise VolumeError(f"the split {tuple(fractions)} must be three fractions (train, val, test) that sum to 1")
@@ -33,7 +33,7 @@ def assign_splits(patients, fractions, seed: int, existing: dict[str, str]) -> d
 
 
 def read_split_file(path: str | Path) -> dict[str, str]:
-    """Split by participant, from a table with the columns participant_id and split; an empty split is left to chance.
+    """The split by participant, from a table with the columns participant_id and split; empty ones are drawn later.
 
     Raises `VolumeError` for an unknown split name and for a participant with two splits.
     """
@@ -50,8 +50,8 @@ def read_split_file(path: str | Path) -> dict[str, str]:
 def extend_participants(table: pd.DataFrame, new: pd.DataFrame, asked: dict[str, str], fractions, seed: int):
     """The `table` of participants.tsv with the rows of `new` (which has no column split) added.
 
-    asked: the split that a file gives to some participants; it decides for new patients. Raises `VolumeError`
-    where it contradicts `table`, or would put one patient into two splits.
+    asked: the splits that a file gives to participants; it decides for new patients. Raises `VolumeError` where it
+    contradicts `table`, or would put one patient into two splits.
     """
     new = new[~new["participant_id"].isin(table["participant_id"])]
     settled = dict(zip(table["patient"], table["split"]))

@@ -1,4 +1,4 @@
-"""One subject: read its files, check them, crop them to the window, scale them, write them."""
+"""Preparation of one subject: its files are read, checked, cropped to the window, scaled and written."""
 
 from __future__ import annotations
 
@@ -80,40 +80,40 @@ def check_grids(files: dict[str, Path], volumes: dict[str, Volume], spacing) -> 
         if not volume.grid.same_as(first.grid):
             raise VolumeError(f"{files[other]}: is not on the grid of {files[name]}; register it, then give --resample")
     if not np.allclose(first.spacing, spacing, rtol=TOLERANCE, atol=0):
-        found, wanted = (" x ".join(f"{s:.3g}" for s in sizes) for sizes in (first.spacing, spacing))
-        raise VolumeError(f"{files[name]}: has voxels of {found} mm, the set has {wanted} mm; resample it first")
+        own, wanted = (" x ".join(f"{s:.3g}" for s in sizes) for sizes in (first.spacing, spacing))
+        raise VolumeError(f"{files[name]}: has voxels of {own} mm, the set has {wanted} mm; resample it first")
 
 
 def harmonise(seg: np.ndarray, labels: dict[int, int], path: Path) -> np.ndarray:
-    """Labels [X, Y, Z] of the file to uint8 labels of the layout; raises `VolumeError` for one not in `labels`."""
+    """The uint8 labels of the layout from those of a file, [X, Y, Z]; `VolumeError` for one that is not in `labels`."""
     out, known = np.zeros(seg.shape, np.uint8), seg == 0
     for label, target in labels.items():
         here = seg == label
         out[here] = target
         known |= here
     if not known.all():
-        found = ", ".join(f"{value:g}" for value in np.unique(seg[~known])[:5])
+        unknown = ", ".join(f"{value:g}" for value in np.unique(seg[~known])[:5])
         expected = ", ".join(map(str, labels))
-        raise VolumeError(f"{path}: unknown label {found}; expected 0, {expected}: recode or remove the file")
+        raise VolumeError(f"{path}: unknown label {unknown}; expected 0, {expected}: recode or remove the file")
     return out
 
 
 def fit_window(brain: np.ndarray, shape) -> Window:
-    """The window of `shape` centred on the box of `brain` [X, Y, Z]; raises `VolumeError` where that does not fit."""
+    """The window of `shape` around the brain [X, Y, Z]; raises `VolumeError` where the brain does not fit into it."""
     window = Window.centered(center_of(brain), shape)
     if window.crop(brain).sum() < brain.sum():
         extents = [int(np.ptp(line)) + 1 for line in np.nonzero(brain)]
         wanted = " ".join(str(max(s, -(-n // 8) * 8)) for n, s in zip(extents, shape))
-        found, asked = ("x".join(map(str, sizes)) for sizes in (extents, shape))
+        spanned, asked = ("x".join(map(str, sizes)) for sizes in (extents, shape))
         raise VolumeError(
-            f"the brain (all that is not 0) spans {found} voxels, the window {asked}: use --shape {wanted}, "
+            f"the brain (all that is not 0) spans {spanned} voxels, the window {asked}: use --shape {wanted}, "
             "or strip the skull and set the background to 0"
         )
     return window
 
 
 def _fit(data: np.ndarray, path: Path) -> Scale:
-    """`fit_scale` over what is not background, with the file named in its error."""
+    """`fit_scale` of a volume without its background; an error names the file."""
     try:
         return fit_scale(data, data != 0)
     except VolumeError as error:

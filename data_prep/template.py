@@ -1,4 +1,4 @@
-"""The MNI152 average brain that nilearn ships, sharpened to the look of one person's brain."""
+"""The MNI152 average brain that nilearn ships, sharpened to look like one person's brain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from diffens_core.data.volumes import VolumeError
 
 PAD = 10  # mm of background kept around the brain
-SULCI = (3.0, 14.0)  # how much CSF is favoured: narrow and wide sulci
+SULCI = (3.0, 14.0)  # weights of CSF, for narrow and for wide sulci
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Template:
     maps: float32 [8, X, Y, Z]: depth below the surface, -8 to 8 mm; CSF, GM, WM with narrow and then with wide
         sulci, and the closeness to the ventricles, all in [0, 1].
     center: middle of the brain, voxels. extent: size of the brain, mm.
-    seeds: [N, 4] places where a glioma may start: mm from `center`, and their depth below the surface, mm.
+    seeds: [N, 4], points where a glioma may start: mm from `center`, and their depth below the surface, mm.
     """
 
     maps: np.ndarray
@@ -44,7 +44,7 @@ def load_template(spacing: float) -> Template:
     full = _full_template()
     if spacing <= 1:
         return full
-    sigma = np.sqrt((spacing**2 - 1) / 12)  # blurs as much as the mean over a voxel does
+    sigma = np.sqrt((spacing**2 - 1) / 12)  # blurs as much as averaging over a voxel
     maps = np.stack([gaussian_filter(one, sigma, truncate=3) for one in full.maps])
     return Template(maps, full.center, full.extent, full.seeds)
 
@@ -66,7 +66,7 @@ def _full_template() -> Template:
 
 
 def template_file(name: str) -> Path:
-    """Where nilearn keeps the map `name` (t1, gm, wm). Raises `VolumeError` where nilearn or the file is missing."""
+    """The file of nilearn's map `name` (t1, gm, wm). Raises `VolumeError` where nilearn or the file is missing."""
     spec = importlib.util.find_spec("nilearn")
     if spec is None or spec.origin is None:
         raise VolumeError("phantoms are made from the MNI152 template that nilearn ships: pip install nilearn")
@@ -89,10 +89,10 @@ def _crop(t1: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
 
 def _sharpen(tissues: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:
-    """From the average of many heads to the look of one: fractions [3, X, Y, Z] that sum to 1, for each of `SULCI`.
+    """Sharpen the average of many heads to look like one: fractions [3, X, Y, Z] that sum to 1, for each of `SULCI`.
 
-    The detail that averaging blurred is raised, then the likeliest tissue wins. The deep nuclei stay between
-    grey and white, as they are. Outside the brain all is CSF, so that its surface has no false edge.
+    Detail that averaging blurred is raised, then the likeliest tissue dominates. The deep nuclei stay between grey and
+    white, as they are. Outside the brain all is CSF, so that its surface has no false edge.
     """
     raised = np.stack([4 * one - 3 * gaussian_filter(one, 2.0, truncate=3) for one in tissues])
     odds = np.clip(raised, 1e-4, 1) ** 2
@@ -107,7 +107,7 @@ def _sharpen(tissues: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> list[n
 
 
 def _seeds(depth: np.ndarray, csf: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Grey or white places every 4 mm, off the midline and above the cerebellum, with their depth."""
-    found = np.argwhere((depth[::4, ::4, ::4] > 11) & (csf[::4, ::4, ::4] < 0.2)) * 4
-    seeds = np.column_stack([found - center, depth[tuple(found.T)]])
+    """Points in grey or white matter every 4 mm, off the midline and above the cerebellum, with their depth."""
+    voxels = np.argwhere((depth[::4, ::4, ::4] > 11) & (csf[::4, ::4, ::4] < 0.2)) * 4
+    seeds = np.column_stack([voxels - center, depth[tuple(voxels.T)]])
     return seeds[(np.abs(seeds[:, 0]) > 14) & (seeds[:, 2] > -8)]

@@ -1,7 +1,7 @@
 """Diff-Ensembler / Score-Fusion: volume-to-volume translation with 2D diffusion models fused in 3D.
 
-What a notebook, a course or a lab uses is here: `from diffens_core import open_experiment, METHODS`. The rest lies in
-wings, and imports run one way, from the later to the earlier: `support`, `data`, `diffusion`, `networks`, `models`,
+Names for notebooks, courses and labs are here: `from diffens_core import open_experiment, METHODS`. The modules lie in
+wings, and each imports only from the wings before it: `support`, `data`, `diffusion`, `networks`, `models`,
 `training`, `experiment`, `evaluation`, `show`; `translate` and `cli` stand on top.
 """
 

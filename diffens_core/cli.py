@@ -21,7 +21,7 @@ from .translate import GRIDS, translate_files
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; prints one line and returns 2 for input that cannot be used."""
+    """The command line; for input that cannot be used it prints one line and returns 2."""
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     args = _parser().parse_args(argv)
     try:
@@ -125,7 +125,7 @@ def _translate(args: argparse.Namespace) -> None:
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Everything that can be refused before minutes of work."""
+    """Refuse options that cannot work before minutes are spent: raises `ConfigError` or `FileExistsError`."""
     for path in filter(None, (args.out, args.std)):
         if not path.name.endswith((".nii", ".nii.gz")):
             raise ConfigError(f"{path}: name the output .nii or .nii.gz")
@@ -193,7 +193,7 @@ def _methods(args: argparse.Namespace) -> None:
     from .experiment.methods import ABLATIONS, METHODS
 
     for name, method in (METHODS | ABLATIONS).items():
-        print(f"{name:55} {' '.join(method.tasks):11} {method.about}")
+        print(f"{name:55} {' '.join(method.tasks):11} {method.summary}")
 
 
 def _runs(args: argparse.Namespace) -> None:

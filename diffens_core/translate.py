@@ -1,8 +1,8 @@
-"""From NIfTI files of any grid to a translated NIfTI on the same grid: what a lab runs on its own data.
+"""Translation of NIfTI files of any grid to a NIfTI file on the same grid, for a lab's own data.
 
 The conditions are brought to RAS and into a window around the brain. A measurement keeps its own grid, and the window
-starts where its blocks start; without one the volume is resampled to the model's voxels. The result goes all the
-way back.
+starts where one of its blocks starts; without one, volumes are resampled to the model's voxels. The result is brought
+back to the grid of the input.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FULL = 0.97  # of the voxels of a volume; heads leave more than the rest of it e
 
 @dataclass(frozen=True)
 class Prepared:
-    """Conditions `y` [C, X, Y, Z] in [-1, 1] in a window of the working grid, and the way back to `output`."""
+    """Conditions `y` [C, X, Y, Z] in [-1, 1] in a window of the `working` grid; output: the volume to write like."""
 
     y: torch.Tensor
     brain: np.ndarray
@@ -114,7 +114,7 @@ def prepare(
 
 
 def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.Tensor, Scale]:
-    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, by the rules of training (`data.scaled_pair`)."""
+    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, by the rules of training (`scaled_pair`)."""
     if task.measured:
         images = {**images, "flair_lr": measure(images["flair_lr"])}
     channels = {name: scaled(images[name]) for name in task.inputs}
@@ -122,7 +122,7 @@ def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.
 
 
 def crop_with_edge(window: Window, image: np.ndarray) -> np.ndarray:
-    """The window out of `image` [X, Y, Z]; a block that the border of the image cuts goes on with its last voxel."""
+    """The window of `image` [X, Y, Z]; a block that the image's border cuts is filled with its last voxel."""
     edge = FACTOR - 1
     return replace(window, start=tuple(s + edge for s in window.start)).crop(np.pad(image, edge, mode="edge"))
 
@@ -162,7 +162,7 @@ def measurement(volume: Volume, grid: str, path: Path, spacing: float) -> tuple[
 
 
 def refine(volume: Volume) -> Volume:
-    """Each voxel repeated 4x4x4 times over its own extent: the measurement on the grid of the output."""
+    """The measurement on the grid of the output: each voxel is repeated 4x4x4 times over its own extent."""
     data = volume.data
     for axis in range(3):
         data = data.repeat(FACTOR, axis)
@@ -267,7 +267,7 @@ def find_brain(images: dict[str, np.ndarray], inputs: dict[str, Path]) -> np.nda
 
 
 def brain_window(brain: np.ndarray, shape, offset) -> Window:
-    """A window around the brain: of the trained shape, or larger if the brain is; it starts where a block starts."""
+    """A window around the brain that starts where a block starts, of the trained `shape`, or larger if need be."""
     start, size = [], []
     for (low, high), wanted, first in zip(bounding_box(brain), shape, offset):
         begin = _block_start(low - (wanted - (high - low)) // 2, first) if high - low <= wanted else None
@@ -286,7 +286,7 @@ def brain_window(brain: np.ndarray, shape, offset) -> Window:
 
 
 def to_input_grid(data: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """A result in the window back on the grid of the output file."""
+    """Bring a result in the window back to the grid of the output file."""
     full = prepared.window.paste(data.astype(np.float32), np.zeros(prepared.working.shape, np.float32))
     target = prepared.output.grid
     return full if prepared.working.same_as(target) else resample(full, prepared.working.affine, target)

@@ -1,3 +1,4 @@
-"""Volumes and what is measured of them: grids, planes, tasks, the measurement and its projection, prepared data and
-windows of them. It imports `support` alone.
+"""Volumes: NIfTI files, planes, tasks, the measurement and its projection, prepared data and random crops of them.
+
+This wing imports `support` alone.
 """

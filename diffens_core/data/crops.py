@@ -1,4 +1,4 @@
-"""Random crops of volumes for training: where they lie, how they are mirrored and moved, and what is drawn of them."""
+"""Random crops of volumes for training, which are mirrored and moved at random too."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from .planes import fitting_box, whole_box
 
 @dataclass(frozen=True)
 class Cropping:
-    """How crops are taken. size: voxels, None for whole volumes; seed: of all that is random.
+    """How crops are taken. size: voxels, None for whole volumes; seed: of all random numbers.
 
-    around: (dim, n) adds n slices on either side along `dim`, the last slice of the volume repeated where it ends.
-    move_every: after so many steps every subject is moved anew (0: never). align: crops begin and end at multiples of
-    it.
+    around: (dim, n) adds n slices on either side along `dim`; beyond the volume, its last slice is repeated.
+    move_every: after so many steps every subject is moved anew (0: never). align: crops begin and end at its multiples.
     """
 
     size: Sequence[int] | None
@@ -26,16 +25,16 @@ class Cropping:
     move_every: int = 0
     align: int = 1
 
-    def place(self, step: int) -> int:
-        """How often subjects have been moved when `step` comes; 0: they are where they are."""
+    def moves(self, step: int) -> int:
+        """How often subjects have been moved before `step`; 0: they are not moved at all."""
         return step // self.move_every + 1 if self.move_every else 0
 
 
 @dataclass(frozen=True)
 class Crops:
-    """x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z].
+    """A batch of crops. x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z].
 
-    draws: of each sample the generator that chose its crop, for what else is random of it.
+    draws: the generator that chose the crop of each sample, for its other random numbers.
     """
 
     x0: torch.Tensor
@@ -61,16 +60,16 @@ def crop_of(
 
 
 def translated(volume: torch.Tensor, by: Sequence[int], background: float = -1.0) -> torch.Tensor:
-    """[C, X, Y, Z] with its content moved `by` so many voxels along X, Y and Z."""
+    """`volume` [C, X, Y, Z] with its content moved by `by` voxels along X, Y and Z."""
     pad = [side for n in reversed(by) for side in (max(n, 0), max(-n, 0))]
     kept = tuple(slice(max(-n, 0), max(-n, 0) + size) for n, size in zip(by, volume.shape[1:]))
     return F.pad(volume, pad, value=background)[(slice(None), *kept)]
 
 
 def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:
-    """`volume[box]` of [C, X, Y, Z] with `extra` slices more on either side along tensor dimension `dim` of a batch."""
+    """`volume[box]` of [C, X, Y, Z], with `extra` more slices on either side; dim: their axis in a batch."""
     if extra == 0:
         return volume[box]
     axis = dim - 1
-    places = torch.arange(box[axis].start - extra, box[axis].stop + extra).clamp(0, volume.shape[axis] - 1)
-    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, places)
+    positions = torch.arange(box[axis].start - extra, box[axis].stop + extra).clamp(0, volume.shape[axis] - 1)
+    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, positions)

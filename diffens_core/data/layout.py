@@ -1,11 +1,11 @@
-"""Prepared data on disk, as they are read: what a data set is, and who is in it. `data_prep.layout` writes them.
+"""The layout of prepared data on disk, and how it is read; `data_prep.layout` writes it.
 
 <root>/dataset.json                        name, contrasts that every subject has, spacing, shape, source, licence
 <root>/participants.tsv                    participant_id, split, patient, source: defines the set and its split
 <root>/<participant_id>/<contrast>.nii.gz  flair t1ce t1 t2: float32 in [0, 1], RAS, background exactly 0
 <root>/<participant_id>/seg.nii.gz         uint8: 1 necrotic, 2 oedema, 4 enhancing; not every subject has one
 <root>/<participant_id>/brain.nii.gz       uint8: 1 where any contrast is not 0
-<root>/<participant_id>/intensity.json     low and high per contrast: value * (high - low) + low is the own unit
+<root>/<participant_id>/intensity.json     low and high per contrast: value * (high - low) + low is its own unit
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..support.places import lengthen, shorten
 from .volumes import VolumeError
 
 CONTRASTS = ("flair", "t1ce", "t1", "t2")
-EVERYONE = "all"  # the subject of what is measured on a set of subjects
+EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which prepared data, at which resolution. `root` says where they lie and is no part of a run's identity."""
+    """A prepared data set at one resolution. `root`, the folder, is no part of a run's identity."""
 
     root: str
     name: str
@@ -37,23 +37,23 @@ class DataConfig:
 
     @property
     def folder(self) -> Path:
-        """Where they lie on this machine."""
+        """The folder on this machine."""
         return lengthen(self.root)
 
 
 def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
     """Identify the prepared data set at `root`, to be used at `spacing` millimetres in windows of `shape` voxels.
 
-    Raises `VolumeError` where there is none, or what is there cannot be read.
+    Raises `VolumeError` where there is none, or where it cannot be read.
     """
-    about, table = read_dataset(root), read_participants(root)
+    description, table = read_dataset(root), read_participants(root)
     listed = zip(table["participant_id"], table["split"])
-    digits = fingerprint(about["name"], listed, about.get("phantom"))
-    return DataConfig(shorten(root), about["name"], digits, float(spacing), tuple(shape))
+    digits = fingerprint(description["name"], listed, description.get("phantom"))
+    return DataConfig(shorten(root), description["name"], digits, float(spacing), tuple(shape))
 
 
 def fingerprint(name: str, listed: Iterable[tuple[str, str]], phantom: dict | None = None) -> str:
-    """Eight hexadecimal digits over a data set: its name, the split of each participant, and how phantoms are made."""
+    """Eight hexadecimal digits of a hash over a data set: its name, each participant's split, phantoms' settings."""
     content = json.dumps([name, sorted(listed), phantom], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
@@ -64,25 +64,25 @@ def data_contrasts(config: DataConfig) -> list[str]:
 
 
 def read_dataset(root: str | Path, needed: Sequence[str] = ("name",)) -> dict:
-    """What dataset.json says; raises `VolumeError` where it is not there, cannot be read or lacks a key of `needed`."""
+    """The content of dataset.json; raises `VolumeError` if it is missing, unreadable or lacks a key of `needed`."""
     path = Path(root) / "dataset.json"
     try:
-        about = json.loads(path.read_text())
+        description = json.loads(path.read_text())
     except FileNotFoundError:
         raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see diffens prepare --help") from None
     except ValueError as error:
         raise VolumeError(f"{path}: not valid JSON ({error}); restore it, or prepare into another folder") from None
-    absent = [key for key in needed if key not in about] if isinstance(about, dict) else needed
+    absent = [key for key in needed if key not in description] if isinstance(description, dict) else needed
     if absent:
         raise VolumeError(f"{path}: has no {', '.join(absent)}; restore it, or prepare into another folder")
-    return about
+    return description
 
 
 def read_participants(root: str | Path) -> pd.DataFrame:
-    """participants.tsv, which defines the data set and its split, as strings.
+    """The table participants.tsv, which defines the data set and its split, as strings.
 
-    patient defaults to the participant, source to an empty string. Raises `VolumeError` where the table is not there,
-    cannot be read, or names a participant twice, not at all, or `all`.
+    patient defaults to the participant, source to an empty string. Raises `VolumeError` where the table is missing or
+    unreadable, or has a participant that is listed twice, has no name, or is named `all`.
     """
     path = Path(root) / "participants.tsv"
     if not path.is_file():
@@ -96,9 +96,9 @@ def read_participants(root: str | Path) -> pd.DataFrame:
 
 
 def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
-    """A .csv (comma) or other (tab) table with a header, as strings, empty cells as ''.
+    """A table with a header, split at commas (.csv) or else at tabs, as strings; empty cells are ''.
 
-    Raises `VolumeError` where it is not there, is no table, or lacks a column of `needed`.
+    Raises `VolumeError` where it is missing, is no table, or lacks a column of `needed`.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,7 +106,7 @@ def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     options = {"sep": "," if path.suffix.lower() == ".csv" else "\t", "dtype": str, "keep_default_na": False}
     try:
         table = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **options)
-    except ValueError as error:  # of pandas, and of text that is none
+    except ValueError as error:  # from pandas, or from bytes that are no text
         raise VolumeError(f"{path}: cannot be read as a table ({str(error).strip()})") from None
     table = table.fillna("").rename(columns=str.strip).map(str.strip)
     absent = [column for column in needed if column not in table]

@@ -1,4 +1,4 @@
-"""Volumes to slices and back, for values and for feature maps (Eq. 4).
+"""Volumes to slices and back, for values and for feature maps (Eq. 4), and boxes in volumes.
 
 Anatomical names follow RAS order: a sagittal slice is cut at one X, a coronal at one Y, an axial at one Z.
 """
@@ -28,12 +28,12 @@ def to_slices(volume: torch.Tensor, plane: str) -> torch.Tensor:
 
 
 def from_slices(slices: torch.Tensor, plane: str, batch: int) -> torch.Tensor:
-    """[B*S, C, h, w] back to [B, C, X, Y, Z]; feature maps of any width and resolution stack likewise."""
+    """[B*S, C, h, w] back to [B, C, X, Y, Z]; feature maps may have any width and resolution."""
     return slices.unflatten(0, (batch, -1)).movedim(1, plane_dim(plane))
 
 
 def pad_to_multiple(volume: torch.Tensor, multiple: int, skip: int | None = None) -> torch.Tensor:
-    """Repeat the last voxel of each spatial axis of [B, C, X, Y, Z] up to a multiple; `skip` is left alone."""
+    """Pad the spatial axes of [B, C, X, Y, Z] to a multiple, by their last voxel; not along dimension `skip`."""
     pad = [0 if dim == skip else -volume.shape[dim] % multiple for dim in (4, 3, 2)]
     if not any(pad):
         return volume
@@ -46,27 +46,27 @@ def crop_like(volume: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def whole_box(volume: torch.Tensor) -> Box:
-    """All of [..., X, Y, Z]."""
+    """The box of a whole volume [..., X, Y, Z]."""
     return tuple(slice(0, n) for n in volume.shape[-3:])
 
 
 def coordinates(shape, device=None) -> torch.Tensor:
-    """[1, 3, X, Y, Z], each axis from -1 to 1 over the whole volume, so that a crop knows where it lies."""
+    """Coordinates [1, 3, X, Y, Z], from -1 to 1 over the whole volume: a crop of them tells where it lies."""
     axes = [torch.linspace(-1.0, 1.0, n, device=device) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
 def random_box(shape, size, multiple: int, generator: torch.Generator) -> Box:
-    """A box of `size` in `shape`, begun at multiples, so that coarse grids align; the border may cut it short."""
-    places = [min(-(-max(0, n - s) // multiple), (n - 1) // multiple) + 1 for s, n in zip(size, shape)]
-    starts = [multiple * int(torch.randint(count, (1,), generator=generator)) for count in places]
+    """A random box of `size` in `shape` that begins at multiples, so that coarse grids align; the border may cut it."""
+    choices = [min(-(-max(0, n - s) // multiple), (n - 1) // multiple) + 1 for s, n in zip(size, shape)]
+    starts = [multiple * int(torch.randint(count, (1,), generator=generator)) for count in choices]
     return tuple(slice(a, min(a + s, n)) for a, s, n in zip(starts, size, shape))
 
 
 def fitting_box(shape, size, align: int, draw: torch.Generator, inner: Box) -> Box:
     """A random box of `size` within `shape` that begins and ends at multiples of `align`.
 
-    It lies within `inner`, or around it along an axis where that is shorter. A short axis has a shorter box.
+    It lies within `inner`, or around it along an axis where `inner` is shorter. A short axis has a shorter box.
     """
     box = []
     for n, s, b in zip(shape, size, inner):

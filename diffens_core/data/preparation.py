@@ -1,4 +1,4 @@
-"""The one way from the library up to `data_prep`, which makes prepared data."""
+"""The only access of the library to `data_prep`, which makes prepared data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ SOURCES = ("brats", "open_ms", "hcp", "pairs", "phantom")
 def preparation(source: str) -> ModuleType:
     """The module `data_prep.<source>`, for one of `SOURCES`.
 
-    It is imported when it is asked for: whoever has prepared data needs none of it, and it leans on the library itself.
+    It is imported only on request: prepared data are used without it, and it imports the library itself.
     """
     return importlib.import_module(f"data_prep.{source}")

@@ -1,6 +1,6 @@
 """Prepared data at the resolution of a preset: pairs of target and conditions, and random crops of them.
 
-Intensities are scaled here once more, from what is at hand at inference time: the FLAIR by the percentiles of
+Intensities are scaled here once more, by percentiles that are known at inference time too: the FLAIR by those of
 its degraded version, a T1ce by its own.
 """
 
@@ -24,8 +24,8 @@ LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
 
 @dataclass(frozen=True)
 class Pair:
-    """One subject. x0: [1, X, Y, Z] in [-1, 1], or the labels of a tumour; y: [C, X, Y, Z] in [-1, 1], but `flair_up`
-    may overshoot a little; brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
+    """The target and conditions of one subject. x0: [1, X, Y, Z] in [-1, 1], or the labels of a tumour; y: [C, X, Y, Z]
+    in [-1, 1], but `flair_up` may overshoot a little; brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
 
     subject: str
     x0: torch.Tensor
@@ -36,7 +36,7 @@ class Pair:
 
     @property
     def seen(self) -> np.ndarray:
-        """bool [X, Y, Z]: what is not background in the first condition; elsewhere a translation is background."""
+        """bool [X, Y, Z]: not background in the first condition; elsewhere translations are background too."""
         return (self.y[0] > -1.0).numpy()
 
 
@@ -49,7 +49,7 @@ def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
 
 
 def coarsen_labels(labels: np.ndarray, factor: int) -> np.ndarray:
-    """uint8 labels [X, Y, Z]: of each block of `factor`^3 voxels the one that most of it has."""
+    """The most frequent label of each block of `factor`^3 voxels; labels: [X, Y, Z], returned as uint8."""
     values = np.unique(labels)
     shares = np.stack([coarsen((labels == value).astype(np.float32), factor) for value in values])
     return values[shares.argmax(0)].astype(np.uint8)
@@ -58,8 +58,8 @@ def coarsen_labels(labels: np.ndarray, factor: int) -> np.ndarray:
 def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):
     """Target and conditions in [-1, 1] from volumes [X, Y, Z] in their own unit, background 0.
 
-    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target, fitted on the degraded FLAIR for every task:
-    experts of different tasks have one target, and can be fused.
+    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target. It is fitted on the degraded FLAIR for every
+    task, so that experts of different tasks have the same target and can be fused.
     """
     known = measure(flair)
     scale = fit_scale(known, known != 0)
@@ -71,7 +71,7 @@ def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task)
 
 
 def scaled(image: np.ndarray) -> tuple[torch.Tensor, Scale]:
-    """`image` [X, Y, Z] by its own percentiles in [-1, 1], as [1, X, Y, Z], and its scale."""
+    """`image` [X, Y, Z] scaled to [-1, 1] by its own percentiles, as [1, X, Y, Z], and its scale."""
     scale = fit_scale(image, image != 0)
     return torch.from_numpy(scale.apply(image, image != 0))[None], scale
 
@@ -133,7 +133,7 @@ class PreparedData:
         return pair
 
     def first(self, subjects: int) -> range:
-        """The indices of the first `subjects`, or of all for 0."""
+        """The indices of the first `subjects` subjects, or of all for 0."""
         return range(min(subjects or len(self), len(self)))
 
     @property
@@ -151,7 +151,7 @@ class PreparedData:
         return all((self.root / subject / f"{name}.nii.gz").is_file() for name in names)
 
     def labels(self, subject: str) -> torch.Tensor | None:
-        """Labels of the tumour, uint8 [X, Y, Z] on the grid of the subject's pair; None where there are none.
+        """Labels of the tumour, uint8 [X, Y, Z] on the grid of the subject's pair; None for a subject without.
 
         Raises `VolumeError` for other values than `LABEL_VALUES`.
         """
@@ -161,13 +161,13 @@ class PreparedData:
         labels = self._load(subject, LABELS, brain).data
         wrong = sorted(set(np.unique(labels)) - set(LABEL_VALUES))
         if wrong:
-            where = self.root / subject / f"{LABELS}.nii.gz"
-            raise VolumeError(f"{where}: labels are 0, 1, 2 and 4, not {wrong[0]:g}; prepare this subject again")
+            path = self.root / subject / f"{LABELS}.nii.gz"
+            raise VolumeError(f"{path}: labels are 0, 1, 2 and 4, not {wrong[0]:g}; prepare this subject again")
         factor = coarsening(brain.spacing, self.config.spacing, self.root / subject)
         return torch.from_numpy(self._window(subject, brain, factor)[0].crop(coarsen_labels(labels, factor)))
 
     def _load(self, subject: str, name: str, like: Volume | None = None) -> Volume:
-        """One file of a subject; all of them lie on one grid, that of its brain mask."""
+        """Read one file of a subject; like: its brain mask, on whose grid all of its files must lie."""
         path = self.root / subject / f"{name}.nii.gz"
         volume = load_volume(path)
         if like and not volume.grid.same_as(like.grid):
@@ -175,7 +175,7 @@ class PreparedData:
         return volume
 
     def _window(self, subject: str, brain: Volume, factor: int) -> tuple[Window, np.ndarray]:
-        """The box around the brain on the grid that is `factor` times coarser than the files', and the brain on it."""
+        """The window around the brain, and the brain, on a grid `factor` times coarser than that of the files."""
         mask = coarsen(brain.data, factor) > 0.5
         if not mask.any():
             raise VolumeError(f"{self.root / subject / 'brain.nii.gz'}: empty; prepare this subject again")
@@ -197,10 +197,10 @@ class PreparedData:
         return Pair(subject, x0, y, torch.from_numpy(window.crop(mask)), affine, scale)
 
     def moved(self, index: int, draw: torch.Generator) -> Pair:
-        """A subject moved by less than a block along each axis, at random, and measured anew.
+        """A subject moved at random by less than a block along each axis, and measured anew.
 
-        Where in a head a scanner's blocks begin is chance: each of the `FACTOR`^3 places is another measurement of it,
-        and more to learn from. What leaves the window at one side is lost, what enters at the other is background.
+        It is chance where in a head a scanner's blocks begin: each of `FACTOR`^3 moves gives another measurement to
+        learn from. Content that leaves the window at one side is lost; background enters at the other.
         """
         pair = self[index]
         by = [int(torch.randint(FACTOR, (1,), generator=draw)) - FACTOR // 2 for _ in range(3)]
@@ -213,7 +213,7 @@ class PreparedData:
         return replace(pair, x0=x0, y=self.task.stack(channels))
 
     def crops(self, numbers: range, step: int, cropping: Cropping) -> Crops:
-        """Random crops of random subjects, for the given sample numbers of one training step.
+        """Random crops of random subjects, one for each of the sample `numbers` of a training step.
 
         Sample i of step s depends on (seed, s, i) and nothing else.
         """
@@ -223,15 +223,15 @@ class PreparedData:
         return Crops(*(torch.stack(parts) for parts in zip(*crops)), draws)
 
     def _placed(self, index: int, cropping: Cropping, step: int) -> Pair:
-        """A subject as it is, or, from the first place on, moved; kept while the place is the same."""
-        place = cropping.place(step)
-        if place == 0:
+        """A subject as it is, or moved if `cropping` says so; it is kept until the next move."""
+        moves = cropping.moves(step)
+        if moves == 0:
             return self[index]
-        if self._moved[0] != place:
-            self._moved = (place, {})
+        if self._moved[0] != moves:
+            self._moved = (moves, {})
         kept = self._moved[1]
         if index not in kept:
-            draw = torch.Generator().manual_seed(mix_seed(cropping.seed, index, place, "place"))
+            draw = torch.Generator().manual_seed(mix_seed(cropping.seed, index, moves, "place"))
             kept[index] = self.moved(index, draw)
         return kept[index]
 
@@ -242,7 +242,7 @@ class PreparedData:
 
 
 def coarsening(spacing, wanted: float, where) -> int:
-    """The whole factor from the voxels of a file to those of a preset; raises `VolumeError` if there is none."""
+    """The whole factor from a file's voxel sizes `spacing` to the `wanted` one; raises `VolumeError` if none fits."""
     factor = max(1, round(wanted / spacing[0]))
     if any(abs(s * factor - wanted) > 0.05 * wanted for s in spacing):
         raise VolumeError(f"{where}: voxels of {spacing} mm do not go into {wanted} mm; resample them first")
@@ -250,7 +250,7 @@ def coarsening(spacing, wanted: float, where) -> int:
 
 
 def coarse_affine(affine: np.ndarray, factor: int) -> np.ndarray:
-    """Affine of a grid whose voxels are blocks of `factor`^3 voxels: the centre of a block, not of its first voxel."""
+    """The affine of a grid whose voxels are blocks of `factor`^3 voxels; it maps to the centres of blocks."""
     coarse = affine.copy()
     coarse[:3, :3] *= factor
     coarse[:3, 3] += affine[:3, :3] @ np.full(3, (factor - 1) / 2)

@@ -1,10 +1,10 @@
-"""The tasks: which volumes condition, which is the target, what can be projected.
+"""The tasks: their conditions, their target, and the projection onto what was measured.
 
-`sr`: 4x-degraded FLAIR to FLAIR. `mt`: T1ce to FLAIR. `both`: degraded FLAIR and T1ce to FLAIR. And, to judge them,
+`sr`: 4x-degraded FLAIR to FLAIR. `mt`: T1ce to FLAIR. `both`: degraded FLAIR and T1ce to FLAIR. To judge these,
 `seg4`, `seg2`, `seg1`: tumour labels from four contrasts, from FLAIR and T1ce, from FLAIR alone.
 
-A degraded FLAIR enters twice: as measured, and interpolated. Within a block all slices of the measurement are the
-same slice, so a 2D model that reads nothing else cannot know its neighbours; the interpolation tells it.
+A degraded FLAIR enters twice: as measured, and interpolated. Within a block all slices of the measurement are equal, so
+they tell a 2D model nothing about neighbouring slices; the interpolation does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TARGET, LABELS = "flair", "seg"
 
 @dataclass(frozen=True)
 class Task:
-    """inputs: what a user gives, the degraded target `flair_lr` first where there is one; the rest are contrasts.
+    """A task. inputs: what a user gives, first the degraded target `flair_lr` if there is one, then contrasts.
 
     target: `flair`, or `seg`: the labels of a tumour.
     """
@@ -37,7 +37,7 @@ class Task:
 
     @property
     def contrasts(self) -> tuple[str, ...]:
-        """Contrasts to read besides the FLAIR, which is always read: intensities are scaled by its degraded version."""
+        """Contrasts to read besides the FLAIR, which is always read, as its degraded version gives the scale."""
         return tuple(c for c in self.inputs if c not in ("flair_lr", TARGET))
 
     @property
@@ -51,9 +51,9 @@ class Task:
         return self.conditions.index("flair_up") if self.measured else 0
 
     def channels_of(self, other: Task) -> list[int]:
-        """Where the conditions of `other` are among the channels of this task's `y`, in the order of `other`.
+        """The channels of this task's `y` that hold the conditions of `other`, in the order of `other`.
 
-        Raises `InputError` where this task does not have them.
+        Raises `InputError` where this task lacks one.
         """
         missing = [name for name in other.conditions if name not in self.conditions]
         if missing:
@@ -72,7 +72,7 @@ class Task:
 
 
 def interpolate(y_lr: torch.Tensor) -> torch.Tensor:
-    """The best that is known of the target [B, 1, X, Y, Z] without learning: cubic interpolation, then projection."""
+    """The best estimate of the target [B, 1, X, Y, Z] without learning: cubic interpolation, then projection."""
     return project(interpolate_cubic(y_lr).clamp(-1.0, 1.0), y_lr)
 
 

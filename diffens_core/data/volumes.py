@@ -1,6 +1,6 @@
-"""NIfTI in and out: RAS order, crop and pad, intensity scale, and the way back from each.
+"""NIfTI files in and out: RAS order, cropping and padding, intensity scale, and the inverse of each.
 
-Arrays here are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
+Arrays are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class VolumeError(DiffensError, ValueError):
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3D image in RAS order, with what is needed to write results on the grid it came from.
+    """A 3D image in RAS order, with what it takes to write results on the grid of its file.
 
     data: float32 [X, Y, Z], RAS order.
     affine: [4, 4] voxel-to-world of `data`, millimetres.
@@ -204,7 +204,7 @@ def foreground(data: np.ndarray) -> np.ndarray:
 
 
 def bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First voxel and the one after the last, per axis of `mask` [X, Y, Z]; raises `VolumeError` if it is empty."""
+    """The first voxel and the one after the last, for each axis of `mask` [X, Y, Z]; `VolumeError` if it is empty."""
     if not mask.any():
         raise VolumeError("the brain is empty: every voxel is background")
     lines = (np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3))
@@ -212,13 +212,13 @@ def bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def center_of(mask: np.ndarray) -> tuple[int, int, int]:
-    """Middle voxel of the bounding box of `mask` [X, Y, Z]; raises `VolumeError` if it is empty."""
+    """The middle voxel of the bounding box of `mask` [X, Y, Z]; raises `VolumeError` if it is empty."""
     return tuple((low + high) // 2 for low, high in bounding_box(mask))
 
 
 @dataclass(frozen=True)
 class Window:
-    """A box of `shape` voxels that starts at `start` in a larger or smaller grid; both directions of a crop."""
+    """A box of `shape` voxels that starts at `start` of a larger or smaller grid, to crop and to paste back."""
 
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
@@ -228,21 +228,21 @@ class Window:
         return cls(tuple(int(c) - s // 2 for c, s in zip(center, shape)), tuple(int(s) for s in shape))
 
     def crop(self, data: np.ndarray, fill: float = 0.0) -> np.ndarray:
-        """The box out of `data` [X, Y, Z]; what lies outside is `fill`."""
+        """The box cropped from `data` [X, Y, Z]; outside of `data` it is `fill`."""
         out = np.full(self.shape, fill, dtype=data.dtype)
         inside, outside = self._overlap(data.shape)
         out[inside] = data[outside]
         return out
 
     def paste(self, box: np.ndarray, into: np.ndarray) -> np.ndarray:
-        """A copy of `into` with the box written back where `crop` took it."""
+        """A copy of `into` with the content of `box` where `crop` would take it from."""
         out = into.copy()
         inside, outside = self._overlap(into.shape)
         out[outside] = box[inside]
         return out
 
     def affine(self, affine: np.ndarray) -> np.ndarray:
-        """The affine of the cropped box: same orientation, moved origin."""
+        """The affine of the cropped box, from that of the whole: the origin moves, the orientation stays."""
         moved = affine.copy()
         moved[:3, 3] = affine[:3, :3] @ np.asarray(self.start) + affine[:3, 3]
         return moved
@@ -257,9 +257,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Scale:
-    """Intensities between `low` and `high` become [-1, 1]; the background becomes exactly -1.
+    """A linear scale: intensities from `low` to `high` become [-1, 1]; the background becomes exactly -1.
 
-    Fitted by `fit_scale` on what is at hand at inference time (the condition), never on the target.
+    `fit_scale` fits it on what is known at inference time (the condition), never on the target.
     """
 
     low: float
@@ -276,7 +276,7 @@ class Scale:
         return ((scaled + 1.0) / 2.0 * (self.high - self.low) + self.low).astype(np.float32)
 
     def invert_spread(self, std: np.ndarray) -> np.ndarray:
-        """A standard deviation of values in [-1, 1] in the unit of the data."""
+        """A standard deviation of values in [-1, 1], in the unit of the data."""
         return (std / 2.0 * (self.high - self.low)).astype(np.float32)
 
 
@@ -284,7 +284,7 @@ def fit_scale(data: np.ndarray, brain: np.ndarray) -> Scale:
     """Robust scale of `data` within `brain`: zero (or a lower 0.5th percentile) to -1, 99.5th percentile to 0.6.
 
     The background of a skull-stripped volume is zero, so its edge stays continuous. The headroom above the 99.5th
-    percentile is for a target sharper, so brighter in places, than the condition that the scale comes from.
+    percentile is for a target that is sharper, and so locally brighter, than the condition that gives the scale.
     Percentiles ignore single hot voxels. Raises `VolumeError` for an empty brain or a constant image.
     """
     if not brain.any():

@@ -1,4 +1,4 @@
-"""What an objective is computed on: crops of volumes, each with noise and a noise level of its own."""
+"""Training batches: crops of volumes, each with noise and a noise level of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class Batch:
-    """x0: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; eps: as x0; t: [B] int64."""
+    """A training batch. x0, eps: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; t: [B] int64."""
 
     x0: torch.Tensor
     y: torch.Tensor
@@ -27,10 +27,10 @@ class Batch:
 
 
 def with_noise(crops: Crops, levels: int, seed: int, step: int, numbers: range) -> Batch:
-    """Noise for each of `crops`, and steps `t` below `levels` for the given sample numbers of one training step.
+    """A batch of `crops` with noise, and steps `t` below `levels`, for the sample `numbers` of one training step.
 
-    Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have drawn, and two
-    processes draw together what one would.
+    Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have drawn, and
+    several processes draw together what one would.
     """
     eps = torch.stack([torch.randn(x0.shape, generator=draw) for x0, draw in zip(crops.x0, crops.draws)])
     t = torch.tensor([spread_step(levels, seed, step, number) for number in numbers])
@@ -40,9 +40,9 @@ def with_noise(crops: Crops, levels: int, seed: int, step: int, numbers: range) 
 def spread_step(levels: int, seed: int, step: int, number: int) -> int:
     """The noise level of sample `number` of a training step: evenly spread over 0..levels-1, from a random start.
 
-    Within a step it is a golden-ratio sequence: any few samples cover the levels evenly, where as many independent
-    draws leave gaps, and the loss depends on `t` more than on anything else (low-discrepancy sampler: Kingma et al.
-    2021, Variational Diffusion Models). Each step moves all of them on by the root of two: no level is met again.
+    The loss depends on `t` more than on anything else, and independent draws would leave gaps. The samples of a step
+    follow a golden-ratio sequence, so that even a few cover the levels evenly (a low-discrepancy sampler, as in Kingma
+    et al. 2021, Variational Diffusion Models). Each step shifts all of them by the root of two, so none repeats.
     """
     start = mix_seed(seed, "t") / 2**63
     return int((start + number * GOLDEN_RATIO + step * 2**0.5) % 1.0 * levels)

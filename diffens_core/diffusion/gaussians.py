@@ -1,8 +1,8 @@
-"""Gaussian volumes, for which everything the fusion is about is known exactly: no data, no training, no sampling.
+"""Gaussian volumes, for which experts, fusion and sampler are known exactly: no data, no training, no sampling.
 
-If `x0 ~ N(0, cov)`, the best guess of the noise in `xt` is a linear map, both for one who sees the whole volume (the
-joint denoiser) and for one who sees one slice (what a perfect 2D model answers). So are their averages and gated sums,
-and DDIM around them; expected errors are traces of matrices. Voxels are numbered as `volume.flatten()`, N in all.
+If `x0 ~ N(0, cov)`, the best prediction of the noise in `xt` is a linear map, both from the whole volume (the joint
+denoiser) and from one slice (a perfect 2D model). So are averages and gated sums of such predictions, and DDIM around
+them; expected errors are traces of matrices. Voxels are numbered as in `volume.flatten()`, N in all.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class GaussianVolumes:
 
     @cached_property
     def root(self) -> torch.Tensor:
-        """[N, N], `root @ root.T == cov`."""
+        """A root [N, N] of the covariance: `root @ root.T == cov`."""
         return torch.linalg.cholesky(self.cov)
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """`x0` [count, 1, X, Y, Z] float32."""
+        """Random volumes `x0` [count, 1, X, Y, Z] float32."""
         white = torch.randn(count, len(self.cov), generator=generator, dtype=torch.float64)
         return (white @ self.root.T).float().reshape(count, 1, *self.shape)
 
     def crops(self, numbers: range, step: int, cropping: Cropping) -> Crops:
-        """Fresh whole volumes, with 0 as condition, for one step of `train`, which asks prepared data likewise."""
+        """New whole volumes, with condition 0, for one training step: the interface of `PreparedData.crops`."""
         draw = torch.Generator().manual_seed(mix_seed(cropping.seed, step, "gaussian"))
         x0 = self.draw(len(numbers), draw)
         coords = coordinates(self.shape).expand(len(x0), -1, -1, -1, -1)
@@ -51,28 +51,28 @@ class GaussianVolumes:
 def fibres(
     shape: tuple[int, int, int], tilt: float = 15.0, along: float = 4.0, across: float = 1.0, third: float = 2.0
 ) -> GaussianVolumes:
-    """Two textures of variance 1: fibres near the X axis at the posterior end of the volume, near Z at the anterior.
+    """Two textures of variance 1: fibres run near the X axis at the posterior end of the volume, near Z anteriorly.
 
-    tilt: degrees by which fibres lean out of the axis, within coronal planes; 0 puts them into the axial or sagittal
-    slices, 45 out of both. along, across, third: correlation lengths in voxels along the fibres, across them, and
-    along Y. The correlation is Matern's, `(1 + d) exp(-d)`; the textures are independent and cross-fade along Y.
+    tilt: degrees between fibres and the axis, within coronal planes; with 0 they lie in axial or sagittal slices, with
+    45 in neither. along, across, third: correlation lengths in voxels along the fibres, across them, and along Y. The
+    correlation is Matern's, `(1 + d) exp(-d)`; the textures are independent and cross-fade along Y.
     """
-    place = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))  # [N, 3]
-    turn = math.pi / 2 * torch.sigmoid(6 * (place[:, 1] * 2 / max(1, shape[1] - 1) - 1))
+    position = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))  # [N, 3]
+    turn = math.pi / 2 * torch.sigmoid(6 * (position[:, 1] * 2 / max(1, shape[1] - 1) - 1))
     cov = 0
     for degrees, strength in ((tilt, turn.cos()), (90 - tilt, turn.sin())):
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        frame = torch.tensor([[c / along, -s / across, 0], [0, 0, 1 / third], [s / along, c / across, 0]]).to(place)
-        distance = math.sqrt(3) * torch.cdist(place @ frame, place @ frame)
+        frame = torch.tensor([[c / along, -s / across, 0], [0, 0, 1 / third], [s / along, c / across, 0]]).to(position)
+        distance = math.sqrt(3) * torch.cdist(position @ frame, position @ frame)
         cov = cov + strength[:, None] * (1 + distance) * torch.exp(-distance) * strength
     return GaussianVolumes(cov, tuple(shape))
 
 
 class ExactDenoiser(Denoiser):
-    """`E[eps | what it sees]`, a denoiser without parameters.
+    """The expected noise, given the voxels that it sees: a denoiser without parameters.
 
-    planes: none: it sees the whole volume, and is the joint denoiser; one: it sees one slice of that plane at a time,
-    as a perfect 2D model that knows where its slice lies; two: one line, where slices of both planes meet.
+    planes: with none it sees the whole volume, and is the joint denoiser; with one it sees one slice of that plane at a
+    time, as a perfect 2D model that knows where its slice lies; with two, the line where slices of both planes meet.
     """
 
     def __init__(self, volumes: GaussianVolumes, planes: Sequence[str] = (), schedule: Schedule | None = None):
@@ -100,7 +100,7 @@ class ExactDenoiser(Denoiser):
         return eps.reshape(xt.shape)
 
     def matrix(self, t: int) -> torch.Tensor:
-        """[N, N] float64: the same as a matrix, `eps = matrix @ xt.flatten()`."""
+        """The denoiser at step `t` as a matrix [N, N] float64: `eps = matrix @ xt.flatten()`."""
         blocks = (self.vectors * self._shrink(self.schedule.alpha_bar[t])[:, None]) @ self.vectors.mT
         out = blocks.new_zeros(self.seen.numel(), self.seen.numel())
         out[self.seen[:, :, None], self.seen[:, None, :]] = blocks
@@ -108,7 +108,7 @@ class ExactDenoiser(Denoiser):
 
 
 class Analysis:
-    """Every way to put the exact experts of `planes` together, as matrices and expected errors."""
+    """The ways to fuse the exact experts of `planes`, as matrices and expected errors."""
 
     def __init__(self, volumes: GaussianVolumes, planes: Sequence[str], schedule: Schedule | None = None):
         self.volumes, self.planes, self.schedule = volumes, tuple(planes), schedule or Schedule()
@@ -123,14 +123,14 @@ class Analysis:
         return alpha_bar * self.volumes.cov + (1 - alpha_bar) * torch.eye(len(self.volumes.cov), dtype=torch.float64)
 
     def gram(self, t: int) -> torch.Tensor:
-        """[N, P, P]: `E[d_p d_q]` at each voxel, `d_p` = what expert p's `eps` is off the joint denoiser's."""
-        off = torch.stack([expert.matrix(t) for expert in self.experts]) - self.joint.matrix(t)
-        return torch.einsum("pij,qij->ipq", off @ self.noisy_cov(t), off)
+        """`E[d_p d_q]` at each voxel, [N, P, P]; `d_p`: expert p's `eps` minus the joint denoiser's."""
+        offsets = torch.stack([expert.matrix(t) for expert in self.experts]) - self.joint.matrix(t)
+        return torch.einsum("pij,qij->ipq", offsets @ self.noisy_cov(t), offsets)
 
     def maps(self, t: int) -> dict[str, torch.Tensor]:
-        """[N, N] from `xt` to `eps` of the joint denoiser, each plane, and each way to fuse the planes.
+        """Matrices [N, N] from `xt` to `eps`: of the joint denoiser, each plane, and each way to fuse the planes.
 
-        `sum - overlap` adds what the planes know and subtracts what is counted twice (inclusion and exclusion).
+        `sum - overlap` adds the planes and subtracts what they have in common (inclusion and exclusion).
         """
         planes = torch.stack([expert.matrix(t) for expert in self.experts])
         gram = self.gram(t)
@@ -147,8 +147,8 @@ class Analysis:
     def excess(self, t: int) -> dict[str, float]:
         """Mean squared distance of the `eps` of each plane and fusion from the joint denoiser's.
 
-        By so much its squared error exceeds the joint denoiser's own, which nobody avoids (`least`). `any gate` is a
-        bound for all gates in [0, 1], however much they read.
+        It is how much their squared error exceeds the joint denoiser's own, the unavoidable `least`. `any gate` is a
+        lower bound for all gates with weights in [0, 1], whatever they read.
         """
         cov, maps, gram = self.noisy_cov(t), self.maps(t), self.gram(t)
         joint = maps.pop("joint")
@@ -157,9 +157,9 @@ class Analysis:
         return {"least": least, **errors, "any gate": float(beyond_reach(gram)[0].mean())}
 
     def samplers(self, steps: int, rules: Mapping[str, Callable[[int], str]] | None = None) -> dict[str, torch.Tensor]:
-        """[N, N] from starting noise to sample, of DDIM (`eta = 0`) with each of `maps`: sample covariance `M M^T`.
+        """Matrices M [N, N] from starting noise to sample, of DDIM (`eta = 0`) with each of `maps`.
 
-        rules: further samplers, by name; at step t they use the map that `rule(t)` names.
+        The covariance of the samples is `M M^T`. rules: further samplers; at step t each uses the map `rule(t)` names.
         """
         out = {}
         for t, after in noise_levels(self.schedule, steps):
@@ -175,13 +175,13 @@ class Analysis:
 
 
 def best_gate(gram: torch.Tensor) -> torch.Tensor:
-    """Weights [..., P], none negative, with sum 1, that minimise `w^T gram w`; gram: [..., P, P].
+    """The weights [..., P], none negative and with sum 1, that minimise `w^T gram w`; gram: [..., P, P].
 
-    The minimum lies inside the simplex or inside one of its faces: for so few planes all are tried.
+    The minimum lies inside the simplex or inside one of its faces; as there are few planes, all are tried.
     """
     count = gram.shape[-1]
     scale = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    gram = gram + (1e-12 * scale + 1e-300) * torch.eye(count).to(gram)  # experts without error, or alike, are no case
+    gram = gram + (1e-12 * scale + 1e-300) * torch.eye(count).to(gram)  # for equal or perfect experts too
     best, least = torch.zeros_like(gram[..., 0]), torch.full_like(gram[..., 0, 0], torch.inf)
     for face in (list(f) for k in range(1, count + 1) for f in combinations(range(count), k)):
         part = gram[..., face, :][..., face]
@@ -195,10 +195,10 @@ def best_gate(gram: torch.Tensor) -> torch.Tensor:
 
 
 def beyond_reach(gram: torch.Tensor, directions: int = 4096) -> tuple[torch.Tensor, torch.Tensor]:
-    """What no weights in [0, 1] reach, though they knew the joint answer: squared distance to the experts' range.
+    """How far the joint answer lies outside the range of the experts' answers, which no weights in [0, 1] leave.
 
     gram: [N, P, P]. Returns [N] the expected squared distance, and [N] how often the joint answer lies in the range.
-    The offsets are Gaussian, so the mean over their direction suffices, over a fixed even set of directions.
+    The offsets are Gaussian, so it suffices to average over their direction: over a fixed, even set of directions.
     """
     sobol = torch.quasirandom.SobolEngine(gram.shape[-1], scramble=True, seed=0).draw(directions, dtype=gram.dtype)
     normal = torch.special.ndtri(sobol.clamp(1e-9, 1 - 1e-9))
@@ -211,7 +211,7 @@ def beyond_reach(gram: torch.Tensor, directions: int = 4096) -> tuple[torch.Tens
 
 
 def frechet(cov: torch.Tensor, other: torch.Tensor) -> float:
-    """Squared Frechet distance a voxel of two Gaussians with mean 0; both [N, N]. FID is this, of features."""
+    """Squared Frechet distance per voxel of two Gaussians with mean 0; cov, other: [N, N]. FID is that of features."""
     values, vectors = torch.linalg.eigh(cov)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
@@ -219,7 +219,7 @@ def frechet(cov: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def correlation_by_lag(cov: torch.Tensor, shape: Sequence[int], plane: str) -> list[float]:
-    """Mean correlation of voxels that lie 0, 1, ... slices of `plane` apart and are else at the same place."""
+    """Mean correlation of voxels at the same position in slices of `plane` that lie 0, 1, ... apart; cov: [N, N]."""
     dim = plane_dim(plane) - 2
     std = cov.diagonal().sqrt()
     pairs = (cov / std[:, None] / std).reshape(*shape, *shape).movedim((dim, dim + 3), (0, 1))

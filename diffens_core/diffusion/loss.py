@@ -1,4 +1,4 @@
-"""The training loss of a denoiser, whatever its network predicts."""
+"""The training loss of a denoiser, for any quantity that its network predicts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .batch import Batch
 
 
 class LossConfig(Protocol):
-    """What a training's settings say of the loss. loss: `eps`, `v` or `x0`; norm: `l2` or `l1`."""
+    """The settings of a training that the loss reads. loss: `eps`, `v` or `x0`; norm: `l2` or `l1`."""
 
     loss: str
     norm: str
 
 
 def denoising_loss(denoiser, batch: Batch, config: LossConfig, box: Box | None = None) -> torch.Tensor:
-    """Mean squared error at random steps (Eqs. 2, 3 and 5) of the quantity `config.loss`; float32.
+    """Mean squared (or absolute) error of the quantity `config.loss` at random steps (Eqs. 2, 3 and 5); float32.
 
-    A denoiser answers with noise, for the sampler's sake; the noise is turned into the quantity that is compared.
-    With a `box`, the denoiser answers for what lies in it.
+    A denoiser predicts noise, as the sampler needs it; here the noise is turned into the quantity that is compared.
+    With a `box`, the loss is taken within it.
     """
     schedule = denoiser.schedule
     xt, eps = schedule.add_noise(batch.x0, batch.eps, batch.t), batch.eps

@@ -1,7 +1,7 @@
-"""The contract: what a model offers to the sampler, to the training loop and to a fusion.
+"""The contract of models: what they offer to the sampler, to the training loop and to a fusion.
 
 Everything that translates is a `Translator`, everything that a run trains is `Trainable`, and a model that predicts
-noise is a `Denoiser`, which is both. Nothing else is ever asked what it is.
+noise is a `Denoiser`, which is both. No other types are distinguished.
 
 Shapes, throughout: `x0`, `xt`, `eps` are [B, 1, X, Y, Z], the target in [-1, 1]; conditions `y` are [B, C, X, Y, Z];
 steps `t` are int64 [B]; `coords` are [B, 3, X, Y, Z], or None for whole volumes.
@@ -22,7 +22,7 @@ from .loss import LossConfig, denoising_loss
 from .sampler import Projection, Step, ddim
 from .schedule import Schedule
 
-# The loss of a batch under a training's settings; with a box, of what lies in it.
+# The loss of a batch under a training's settings; with a box, within it.
 Objective = Callable[[Batch, LossConfig, Box | None], torch.Tensor]
 
 
@@ -35,21 +35,21 @@ class Translator(ABC):
     def trajectory(
         self, y, noise, steps: int, *, project: Projection | None = None, generator: torch.Generator | None = None
     ) -> Iterator[Step]:
-        """The way from `noise` [B, 1, X, Y, Z] to a sample, the `x0_hat` of the last step, by the model's own rule.
+        """The steps from `noise` [B, 1, X, Y, Z] to a sample, which is the `x0_hat` of the last one.
 
-        steps: how many to take; project: corrects every clean estimate to what was measured; generator: of whatever
-        else is random.
+        steps: how many to take; project: corrects every clean estimate to what was measured; generator: of all other
+        random numbers.
         """
 
 
 class Trainable(ABC):
-    """Has parameters that a run trains. Those of the runs that it builds on lie in its `experts`, and stay as is."""
+    """Has parameters that a run trains. The models that it builds on are its `experts`, which stay fixed."""
 
-    neighbours = (2, 0)  # (dim, n): it reads n slices on either side, along `dim`, of what it answers for
+    neighbours = (2, 0)  # (dim, n): for a slice it also reads n slices on either side along `dim`
 
     @abstractmethod
     def objectives(self) -> Mapping[str, Objective]:
-        """By the beginning of parameters' names, the loss that those parameters minimise, each with an optimiser."""
+        """The losses, by the prefix of the parameters that minimise them; each has an optimiser of its own."""
 
 
 class Denoiser(nn.Module, Translator, Trainable):
@@ -59,16 +59,16 @@ class Denoiser(nn.Module, Translator, Trainable):
 
     @abstractmethod
     def forward(self, xt, y, t, coords=None) -> torch.Tensor:
-        """`eps` for a noisy target `xt` at steps `t`, given `y`."""
+        """The predicted noise `eps` for a noisy target `xt` at steps `t` and conditions `y`."""
 
     def within(self, box: Box, xt, y, t, coords=None) -> torch.Tensor:
-        """`eps` for what lies in `box`, from whole volumes; one that can spare the rest does so."""
+        """`eps` within `box`, from whole volumes; subclasses may skip the work outside of it."""
         return self(xt, y, t, coords)[..., *box]
 
     def trajectory(self, y, noise, steps: int, *, project: Projection | None = None, generator=None) -> Iterator[Step]:
-        """Deterministic DDIM."""
+        """The steps of deterministic DDIM."""
         return ddim(self, y, noise, steps, project=project)
 
     def objectives(self) -> Mapping[str, Objective]:
-        """One: the denoising loss of all parameters."""
+        """One objective for all parameters: the denoising loss."""
         return {"": partial(denoising_loss, self)}

@@ -1,6 +1,6 @@
-"""DDIM as one generator around any denoiser, with an optional projection of every clean estimate.
+"""DDIM as a generator of steps with any denoiser, and an optional projection of every clean estimate.
 
-A denoiser is anything with `eps = denoiser(xt, y, t)` on volumes and a `schedule` (`model.py` has all of the contract).
+A denoiser is anything with `eps = denoiser(xt, y, t)` on volumes and a `schedule` (`model.py` has the full contract).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Projection = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """State after one step: `t` just left, `x0_hat` estimated there, `xt` the sample at the next noise level."""
+    """The state after one step. t: the step taken; x0_hat: the clean estimate at t; xt: at the next noise level."""
 
     index: int
     t: int
@@ -29,7 +29,10 @@ class Step:
 
 
 def timesteps(schedule: Schedule, steps: int) -> list[int]:
-    """`steps` times from T-1 down, evenly spaced ("trailing": it starts at pure noise, 999 of 1000)."""
+    """`steps` evenly spaced times from T-1 down ("trailing": they start at pure noise, 999 of 1000).
+
+    Raises `InputError` for `steps` that are not from 1 to T.
+    """
     if not 1 <= steps <= schedule.steps:
         raise InputError(f"steps must lie between 1 and {schedule.steps}, not {steps}")
     return [round(schedule.steps - i * schedule.steps / steps) - 1 for i in range(steps)]
@@ -50,7 +53,7 @@ def ddim(
 
     Each step predicts `eps`, estimates `x0_hat`, clamps it to [-1, 1], projects it onto the measured data with
     `project(x0_hat, y)`, recomputes `eps` from it, and moves to the next noise level. The last `x0_hat`, which
-    is never clamped after its projection, is the sample. `eta` scales the fresh noise (0 none, 1 DDPM's), which
+    is not clamped after its projection, is the sample. eta: scale of the fresh noise (0: none, 1: DDPM's), which
     is drawn from `generator`.
     """
     xt = noise
@@ -71,8 +74,8 @@ def average_of_samples(
 ) -> Iterator[Step]:
     """MADM's own sampling: every denoiser takes its own ancestral step, with its own noise; the samples are averaged.
 
-    The fresh noise of P samples averages to 1 / P of its variance, less than the next noise level has: that is how
-    MADM samples, and one reason why its results are smooth.
+    Averaging P samples leaves 1 / P of the fresh noise's variance, less than the next noise level has. MADM does the
+    same, and it is one reason why its results are smooth.
     """
     schedule, xt = denoisers[0].schedule, noise
     for index, (t, after) in enumerate(noise_levels(schedule, steps)):
@@ -82,13 +85,13 @@ def average_of_samples(
 
 
 def noise_levels(schedule: Schedule, steps: int | Sequence[int]) -> list[tuple[int, float]]:
-    """For every sampling step its `t` and the `alpha_bar` that it leads to, 1 at the end; steps: a number, or times."""
+    """For every sampling step its `t` and the `alpha_bar` after it, 1 at the end; steps: their number, or times."""
     times = timesteps(schedule, steps) if isinstance(steps, int) else list(steps)
     return list(zip(times, [*(schedule.alpha_bar[t].item() for t in times[1:]), 1.0]))
 
 
 def clean_estimate(denoiser, xt, y, t: int, project: Projection | None, clamp: bool = True) -> torch.Tensor:
-    """`x0_hat` [B, 1, X, Y, Z] at step `t`: clamped to [-1, 1], then projected."""
+    """The clean estimate `x0_hat` [B, 1, X, Y, Z] at step `t`: clamped to [-1, 1], then projected."""
     step = torch.full((len(xt),), t, dtype=torch.int64, device=xt.device)
     x0_hat = denoiser.schedule.x0_from_eps(denoiser(xt, y, step), xt, step)
     if clamp:
@@ -99,7 +102,7 @@ def clean_estimate(denoiser, xt, y, t: int, project: Projection | None, clamp: b
 def ddim_step(
     schedule: Schedule, xt, x0_hat, t: int, after: float, eta: float, generator: torch.Generator | None
 ) -> torch.Tensor:
-    """From `xt` at step `t` to the noise level `alpha_bar = after`, by the noise that `x0_hat` implies."""
+    """Move `xt` from step `t` to the noise level `alpha_bar = after`, with the noise that `x0_hat` implies."""
     eps = schedule.eps_from_x0(x0_hat, xt, torch.full((len(xt),), t, dtype=torch.int64, device=xt.device))
     before = schedule.alpha_bar[t].item()
     sigma = eta * np.sqrt((1 - after) / (1 - before) * (1 - before / after))

@@ -1,7 +1,7 @@
-"""One noise schedule for every network: beta to alpha_bar, and what a network may predict.
+"""The noise schedule of all networks, from beta to alpha_bar, and the quantities that a network may predict.
 
 `alpha_bar` is computed once, in float64, and every model of a run reads this one table, so that a 2D and a
-3D network can never be told different noise levels.
+3D network always agree on the noise levels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREDICTIONS = ("v", "eps", "x0")
 
 
 class Schedule:
-    """`beta` over `steps` steps: linear (paper, Eq. 1 and Table 7), or `cosine` (Nichol and Dhariwal 2021, s = 0.008).
+    """A noise schedule. kind: `linear` (paper, Eq. 1, Table 7) or `cosine` (Nichol and Dhariwal 2021, s = 0.008).
 
     alpha_bar: [T] float64, cumulative product of `1 - beta`. Steps `t` are int64 [B] in 0..T-1.
     """
@@ -42,7 +42,7 @@ class Schedule:
         return signal.to(like.device), noise.to(like.device)
 
     def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Eq. 1: `xt`, the target `x0` [B, ...] in [-1, 1] at step `t`."""
+        """`xt` of Eq. 1: the target `x0` [B, ...] in [-1, 1] with the noise of step `t`."""
         signal, noise = self.signal_and_noise(t, x0)
         return signal * x0 + noise * eps
 
@@ -57,7 +57,7 @@ class Schedule:
         return (xt - signal * x0) / noise
 
     def eps_from(self, prediction: str, out: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Noise from a network's output; `v = signal eps - noise x0` (Salimans and Ho 2022).
+        """The noise from a network's output; `v = signal eps - noise x0` (Salimans and Ho 2022).
 
         Raises `InputError` for a prediction that is not one of `PREDICTIONS`.
         """
@@ -72,7 +72,7 @@ class Schedule:
         raise unknown(prediction)
 
     def prediction_from(self, prediction: str, eps: torch.Tensor, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """The inverse of `eps_from`: what a network should have put out to mean `eps`; raises as it does."""
+        """The inverse of `eps_from`: the output of a network that predicts `eps`; raises the same error."""
         signal, noise = self.signal_and_noise(t, xt)
         match prediction:
             case "eps":
@@ -84,19 +84,19 @@ class Schedule:
         raise unknown(prediction)
 
     def eps_per_output(self, prediction: str, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """d eps / d output, [B, 1, ...]: what one unit of a residual in the predicted quantity adds to `eps`."""
+        """d eps / d output, [B, 1, ...]: the change of `eps` by a unit of residual in the predicted quantity."""
         signal, noise = self.signal_and_noise(t, xt)
         return {"eps": torch.ones_like(signal), "v": signal, "x0": -signal / noise}[prediction]
 
 
 def unknown(prediction: str) -> InputError:
-    """What to raise for a prediction that is not one of `PREDICTIONS`."""
+    """The error for a prediction that is not one of `PREDICTIONS`."""
     return InputError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{prediction}'")
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Noise schedule shared by every network of a run; kind: `linear` beta, or `cosine` (which has no use for beta)."""
+    """The noise schedule of all networks of a run; kind: `linear` in beta, or `cosine`, which ignores beta."""
 
     steps: int = 1000
     beta_start: float = 1e-4
@@ -111,5 +111,5 @@ class DiffusionConfig:
 
     @property
     def schedule(self) -> Schedule:
-        """The table of noise levels that these settings mean."""
+        """The table of noise levels with these settings."""
         return Schedule(self.steps, self.beta_start, self.beta_end, self.kind)

@@ -1,3 +1,4 @@
-"""What translations are worth: metrics, uncertainty, distances between sets, segmentation, statistics. It imports
-`experiment` and what stands before it.
+"""Measuring translations: image metrics, uncertainty, distances between sets, segmentation, statistics.
+
+This wing imports `experiment` and the wings before it.
 """

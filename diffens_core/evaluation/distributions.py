@@ -1,7 +1,7 @@
 """How near a set of volumes is to a set of true ones: maximum mean discrepancies and Frechet distances.
 
-Each number says by its name what it is computed on. None of them is exact for few volumes: `small_sample_curve` shows
-what the very same data give for fewer of them, and `too_few` says so where results are shown.
+The name of each number says what it is computed on. All are biased or noisy for few volumes: `small_sample_curve`
+shows what the same data give for smaller sets, and `too_few` is the warning that stands beside such results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENOUGH = 50  # volumes; with fewer, distances between covariances say more about
 
 
 def too_few(count: int) -> str:
-    """What a reader of distances between sets of `count` volumes must be told; empty where there are enough."""
+    """The warning that belongs to distances between sets of `count` volumes; empty where there are enough."""
     if count >= ENOUGH:
         return ""
     return f"distances between sets of {count} volumes are biased or noisy (below {ENOUGH}): compare equal numbers only"
@@ -26,21 +26,21 @@ def too_few(count: int) -> str:
 class VoxelMeans:
     """`mmd_linear_voxels`, the authors' "MMD": `|| mean X - mean Y ||^2` over all voxels, with a linear kernel.
 
-    One mean volume is all that is kept, however many subjects there are. It is biased: it grows with the noise of both
-    means, and two methods with equal means are equal to it. The values are those of volumes in [0, 1].
+    Only one mean volume is kept in memory, however many subjects there are. The estimate is biased: it grows with the
+    noise of both means. It cannot tell two methods with equal means apart. Values are those of volumes in [0, 1].
     """
 
     def __init__(self):
         self.count, self.difference = 0, 0.0
 
     def add(self, prediction: torch.Tensor, target: torch.Tensor) -> None:
-        """One subject: both [1, X, Y, Z] in [-1, 1]."""
+        """Add one subject: both volumes are [1, X, Y, Z] in [-1, 1]."""
         self.count += 1
         self.difference = self.difference + (prediction.double() - target.double()) / 2
 
     @property
     def value(self) -> float:
-        """Raises `InputError` before the first subject."""
+        """The distance over all subjects so far. Raises `InputError` before the first one."""
         if not self.count:
             raise InputError("mmd_linear_voxels needs at least one subject")
         return float(((self.difference / self.count) ** 2).sum())
@@ -49,13 +49,13 @@ class VoxelMeans:
 def mmd_rbf(x: torch.Tensor, y: torch.Tensor, paired: bool = False) -> tuple[float, float]:
     """Unbiased squared MMD with a Gaussian kernel (Gretton et al. 2012, Lemma 6), and the kernel's bandwidth.
 
-    x: features [N, F]; y: those of the truth [M, F]. The bandwidth is the median distance between any two of the truth:
-    all methods are measured with one kernel. Unbiased: it may be negative where the sets are alike.
+    x: features [N, F]; y: those of the truth [M, F]. The bandwidth is the median distance between two true volumes, so
+    all methods are measured with one kernel. As it is unbiased, it may be negative where the sets are alike.
 
-    paired: x[i] and y[i] are of one subject, so not independent; such pairs are left out (the lemma's second form), or
-    a set of perfect translations would be nearer to the truth than another set of true volumes.
+    paired: x[i] and y[i] are of one subject, so they are not independent. Such pairs are left out (the lemma's second
+    form); with them, perfect translations would be nearer to the truth than another set of true volumes.
 
-    Raises `InputError` for less than two of either, pairs that are none, or true features that are mostly equal.
+    Raises `InputError` for less than two of either, pairs of unequal number, or true features that are mostly equal.
     """
     _check(x, y)
     n, m = len(x), len(y)
@@ -76,9 +76,9 @@ def mmd_rbf(x: torch.Tensor, y: torch.Tensor, paired: bool = False) -> tuple[flo
 def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     """Frechet distance of two Gaussians fitted to the features x [N, F] and y [M, F] (Heusel et al. 2017, FID).
 
-    `|| m_x - m_y ||^2 + tr(S_x) + tr(S_y) - 2 tr((S_x S_y)^(1/2))`; the last trace is the sum of the singular values of
-    `A B'` for centred features `A`, `B` over sqrt(N - 1), sqrt(M - 1): exact, where N < F makes the matrices singular.
-    Both are made triangular first, which keeps the singular values and does not grow with N.
+    `|| m_x - m_y ||^2 + tr(S_x) + tr(S_y) - 2 tr((S_x S_y)^(1/2))`. The last trace is the sum of the singular values of
+    `A B'` for centred features `A`, `B` over sqrt(N - 1), sqrt(M - 1); this is exact even where N < F makes covariances
+    singular. Both are made triangular first, which keeps the singular values, in a size that does not grow with N.
     Raises `InputError` for less than two of either.
     """
     _check(x, y)
@@ -95,10 +95,10 @@ def small_sample_curve(
     draws: int = 20,
     seed: int = 0,
 ) -> dict[int, np.ndarray]:
-    """`metric` of two disjoint random sets of so many volumes each, `draws` values a size.
+    """`metric` between two disjoint random subsets of `features` [N, F], by their size: `draws` values each.
 
-    Both are of one distribution, features [N, F]: what differs from 0 is bias, what differs between draws is spread.
-    Raises `InputError` for a size of more than half of them.
+    Both are of one distribution: a mean other than 0 is bias, and differences between draws are noise.
+    Raises `InputError` for a size of more than half of N.
     """
     if max(sizes) > len(features) // 2:
         raise InputError(f"two sets of {max(sizes)} cannot be drawn from {len(features)} volumes")

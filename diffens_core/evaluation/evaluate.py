@@ -1,4 +1,4 @@
-"""One method, evaluated: what it scores on a split, what its translations are good for, and what it costs."""
+"""The evaluation of one method on a split: its metrics, the segmentation of its translations, and its cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream 
 
 
 def evaluation_name(method: str, task: str, seed: int, steps: int = 0, split: str = "test") -> str:
-    """The folder of one evaluation, below `Experiment.out`; steps: where they are not the preset's."""
+    """The name of an evaluation's folder below `Experiment.out`; steps: sampling steps, 0 for the preset's."""
     special = (f"-steps{steps}" if steps else "") + (f"-{split}" if split != "test" else "")
     return f"{method}-{task}-seed{seed}{special}"
 
@@ -40,16 +40,16 @@ def evaluate(
     out: Path,
     judges: Judges | None = None,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Translate the first `subjects` of a split (0: all) and measure: `metrics.csv` and `cost.json` in `out`.
+    """Translate the first `subjects` of a split (0: all), measure, and write `metrics.csv` and `cost.json` to `out`.
 
-    What is not trained or not drawn yet is made now; what there is is read, so a second call goes on where the first
-    was stopped. One subject at a time is in memory. The method `truth` is what a perfect one would answer: only its
+    Missing trainings and samples are made now. Existing ones are read, so a second call goes on where the first was
+    stopped. One subject at a time is in memory. The method `truth` stands for perfect translations: only their
     segmentation is measured.
 
-    With several samples, their mean and standard deviation are written there too: `<subject>_mean.nii.gz`, `_std`.
+    Of several samples, the mean and standard deviation are written to `out` too: `<subject>_mean.nii.gz`, `_std`.
 
-    Returns the metrics as a table; and the cost as in `cost_of`, with `sampling` and `core_sampling`, seconds a sample,
-    what was measured: `data`, `split`, `subjects`, `samples`, which networks judged; and on which `device`.
+    Returns the metrics as a table, and the cost: that of `cost_of`; `sampling` and `core_sampling`, seconds a sample;
+    `method`, `task`, `data`, `split`, `subjects`, `samples`; the digests of the `judges`; and the `device`.
     """
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
@@ -68,21 +68,21 @@ def evaluate(
             save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair)
             save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
         if tumours and labels is not None:
-            _, found = judges.segment(tumours.pair(pair.subject), volumes[0])
-            tables.append(rows(method, task, pair.subject, {"0": found}))
+            _, scores = judges.segment(tumours.pair(pair.subject), volumes[0])
+            tables.append(rows(method, task, pair.subject, {"0": scores}))
         bar.update(index + 1, pair.subject)
     if drawn:
         tables.append(rows(method, task, SET, {"0": sets.values()}))
     metrics = pd.concat(tables or [rows(method, task, SET, {})], ignore_index=True)
     cost = (cost_of(experiment.runs_of(method, task), experiment.runs) | drawn.cost) if drawn else {}
-    about = {
+    context = {
         "method": method,
         "task": task,
         "data": f"{experiment.translated.name} {experiment.translated.fingerprint}",
         "split": split,
         "device": device_name(pick_device()),
     }
-    cost |= about | {"subjects": count, "samples": samples, "judges": judges.digests}
+    cost |= context | {"subjects": count, "samples": samples, "judges": judges.digests}
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
     write_atomically(out / "cost.json", json.dumps(cost).encode())
@@ -90,9 +90,10 @@ def evaluate(
 
 
 def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
-    """Over a method's runs and those that they build on: time and parameters in all, and the largest memory (GiB).
+    """The cost of a method's runs and of those that they build on: total time and parameters, largest memory (GiB).
 
-    Only what is known of all of them; of runs that several kinds of device trained, parameters alone.
+    A quantity that is not known of every run is left out; after trainings on several kinds of device, parameters alone
+    are comparable.
     """
     costs = [read_cost(find(run, folder)) for run in {run.folder: run for run in with_experts(runs)}.values()]
     devices = {cost.get("device", "CPU").split(",")[0] for cost in costs}  # "CPU, x86_64"
@@ -103,14 +104,14 @@ def cost_of(runs: Iterable[RunConfig], folder: Path) -> dict[str, float]:
 
 
 def with_experts(runs: Iterable[RunConfig]) -> Iterable[RunConfig]:
-    """Every run, and every run below it."""
+    """Every run, followed by the runs that it builds on."""
     for run in runs:
         yield run
         yield from with_experts(run.experts)
 
 
 def read_reports(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Metrics of several reports as one table; and their costs, a row per (method, task)."""
+    """Metrics of several evaluations as one table; and their costs, a row per (method, task)."""
     metrics = [pd.read_csv(folder / "metrics.csv", dtype={"sample": str}) for folder in folders]
     costs = [json.loads((folder / "cost.json").read_text()) for folder in folders]
     return pd.concat(metrics, ignore_index=True), pd.DataFrame(costs).set_index(["method", "task"])

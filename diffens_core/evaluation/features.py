@@ -1,7 +1,7 @@
 """Feature vectors of volumes, for distances between sets of them: MedicalNet's, or those of a segmenter trained here.
 
-Numbers on features of different networks cannot be compared, so every extractor has a `name` and the `digest` of its
-weights, and both go with every result.
+Distances between features of different networks cannot be compared, so every extractor has a `name` and the `digest`
+of its weights, and both are kept with every result.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ REPOSITORY, FILE = "TencentMedicalNet/MedicalNet-Resnet50", "resnet_50_23dataset
 class MedicalNet:
     """MedicalNet's 3D ResNet-50 (Chen et al. 2019; a ResNet-10 too), its last maps averaged over space, for FID.
 
-    path: a file of huggingface.co/TencentMedicalNet, or `download` to fetch `resnet_50_23dataset.pth` once. It is
-    MONAI's network: without the dilation of the original. Raises `ConfigError` for another file.
+    path: a file of huggingface.co/TencentMedicalNet, or `download` to fetch `resnet_50_23dataset.pth` once. The network
+    is MONAI's, which lacks the dilation of the original. Raises `ConfigError` for another file.
     """
 
     def __init__(self, path: str | Path):
@@ -47,13 +47,13 @@ class MedicalNet:
 
     @torch.inference_mode()
     def __call__(self, volume: torch.Tensor) -> torch.Tensor:
-        """[F] of one volume [1, X, Y, Z] in [-1, 1]."""
+        """The features [F] of one volume [1, X, Y, Z] in [-1, 1]."""
         device = next(self.net.parameters()).device
         return self.net(volume[None].to(device))[0].float().cpu()
 
 
 class SegmenterFeatures:
-    """The deepest features of a segmenter of this repository that reads the FLAIR alone; `digest`: its run's."""
+    """The deepest features of a segmenter, trained here, that reads the FLAIR alone; digest: its run's identity."""
 
     name = "segmenter"
 
@@ -61,7 +61,7 @@ class SegmenterFeatures:
         self.segmenter, self.digest = segmenter, digest
 
     def __call__(self, volume: torch.Tensor) -> torch.Tensor:
-        """[F] of one volume [1, X, Y, Z] in [-1, 1]."""
+        """The features [F] of one volume [1, X, Y, Z] in [-1, 1]."""
         return self.segmenter.features(volume)
 
 

@@ -1,4 +1,4 @@
-"""Networks that look at translations: a segmenter, and extractors of features for distances between sets."""
+"""Networks that judge translations: a tumour segmenter, and feature extractors for distances between sets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Judges:
-    """segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`.
+    """The networks that judge translations; by default none.
 
-    digests: what identifies the weights of each of them, by name.
+    segmenter: of tumours; contrasts: the task whose contrasts it reads; features: extractors of `features.py`.
+    digests: what identifies the weights of each of these networks, by name.
     """
 
     segmenter: Segmenter | None = None
@@ -35,23 +36,24 @@ class Judges:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def segment(self, contrasts: Pair, flair: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """What the segmenter finds with a FLAIR [1, X, Y, Z] in place of the true one, bool [3, X, Y, Z]; its scores.
+        """Segment with a FLAIR [1, X, Y, Z] in place of the true one: bool [3, X, Y, Z], and its scores.
 
-        contrasts: the subject's, with its labels.
+        contrasts: all of the subject's, with its labels.
         """
         with autocast(pick_device()):
-            found = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]), contrasts.brain)
+            regions = self.segmenter.segment(torch.cat([flair, contrasts.y[1:]]), contrasts.brain)
         spacing = voxel_sizes(contrasts.affine)
-        return found, segmentation_metrics(found, regions_of(contrasts.x0[0]), spacing)
+        return regions, segmentation_metrics(regions, regions_of(contrasts.x0[0]), spacing)
 
 
 def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "", sets: bool = True) -> Judges:
-    """segmenter: `own`, one trained here (now, if need be), or a file of a published one, for 1 mm and four contrasts.
-    medicalnet: a file of MedicalNet's weights, or `download`. Empty: none of them.
+    """Open the networks that an evaluation asks for; those that are empty are left out.
 
-    The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce. With it comes another, of
-    FLAIR alone, whose features are compared, unless `sets` of volumes are not to be. Raises `ConfigError` for files
-    that are not what they should be.
+    segmenter: `own`, one trained here (now, if need be), or a file of a published one, for 1 mm and four contrasts.
+    medicalnet: a file of MedicalNet's weights, or `download`. sets: whether sets of volumes are compared.
+
+    The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce. For `sets`, a second one
+    that reads the FLAIR alone gives features. Raises `ConfigError` for a file that is not of such a network.
     """
     features, digests = [], {}
     if medicalnet:
@@ -73,32 +75,33 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
 
 
 def segmentation_task(experiment: Experiment) -> str:
-    """`seg4` where all four contrasts are there, else `seg2`, of FLAIR and T1ce."""
+    """`seg4` where the data have all four contrasts, else `seg2`, which reads FLAIR and T1ce."""
     return "seg4" if set(SEGMENTATIONS["seg4"].inputs) <= experiment.contrasts else "seg2"
 
 
 class SetMetrics:
-    """Distances between all translations and all true volumes, from what is kept of each subject."""
+    """Distances between the set of translations and the set of true volumes, gathered subject by subject."""
 
     def __init__(self, extractors: Sequence[Callable]):
         self.voxels = VoxelMeans()
         self.features = {extractor: ([], []) for extractor in extractors}
 
     def add(self, volume: torch.Tensor, target: torch.Tensor) -> None:
-        """One subject: both [1, X, Y, Z] in [-1, 1]."""
+        """Add one subject: both volumes are [1, X, Y, Z] in [-1, 1]."""
         self.voxels.add(volume, target)
         for extractor, (made, true) in self.features.items():
             made.append(extractor(volume))
             true.append(extractor(target))
 
     def values(self) -> dict[str, float]:
-        """By name: `mmd_linear_voxels`; per extractor the Frechet distance, which is called `fid` on MedicalNet's
-        features alone, the MMD, and its kernel's bandwidth. Distances of features need two subjects."""
-        found = {"mmd_linear_voxels": self.voxels.value}
+        """The distances by name: `mmd_linear_voxels`; per extractor the Frechet distance, which is called `fid` on
+        MedicalNet's features alone, the MMD, and its kernel's bandwidth. Distances of features need two subjects."""
+        distances = {"mmd_linear_voxels": self.voxels.value}
         for extractor, sides in self.features.items():
             if self.voxels.count > 1:
                 made, true = (torch.stack(side) for side in sides)
                 name = extractor.name
-                found[f"{'fid' if name.startswith('medicalnet') else 'frechet'}_{name}"] = frechet_distance(made, true)
-                found[f"mmd_rbf_{name}"], found[f"mmd_bandwidth_{name}"] = mmd_rbf(made, true, paired=True)
-        return found
+                kind = "fid" if name.startswith("medicalnet") else "frechet"
+                distances[f"{kind}_{name}"] = frechet_distance(made, true)
+                distances[f"mmd_rbf_{name}"], distances[f"mmd_bandwidth_{name}"] = mmd_rbf(made, true, paired=True)
+        return distances

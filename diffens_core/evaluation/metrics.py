@@ -1,7 +1,7 @@
 """How near a volume is to the truth: PSNR, SSIM and absolute error, by region and by plane, and jitter between slices.
 
 All of them take the target's own range (maximum minus minimum) as their unit, as the paper does. Targets of prepared
-data are scaled to [-1, 1] and clipped there (`data.scaled_pair`): what is brighter counts as 1, where the range ends.
+data are scaled to [-1, 1] and clipped there (`scaled_pair` in `data/prepared.py`): brighter voxels count as 1.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ def image_metrics(prediction, target, brain, tumour=None) -> dict[str, float]:
 
     prediction, target: [X, Y, Z], arrays or tensors, same unit; brain, tumour: bool [X, Y, Z].
 
-    `psnr` (decibels), `ssim`, `mae` (a fraction of the target's range): whole volume. With `_brain`, `_tumour`: within
-    these; a tumour without voxels has none. `psnr_brain_fitted`: within the brain, after the best change of brightness
-    and contrast (`fitted`): what it would be if a head's scale were known. With `_sagittal`, `_coronal`, `_axial`: the
-    mean over the slices of this plane, each within the brain, SSIM in 2D; without slices of less than `LEAST_SECTION`
-    of the largest section of the brain. `jitter_<plane>`: see `jitter`, in per cent of the range.
+    `psnr` (decibels), `ssim`, `mae` (a fraction of the target's range): of the whole volume. With `_brain`, `_tumour`:
+    within these; a tumour without voxels has no metrics. `psnr_brain_fitted`: within the brain, after the best change
+    of brightness and contrast (`fitted`), as if the head's scale were known. With `_sagittal`, `_coronal`, `_axial`:
+    the mean over the slices of this plane, each within the brain, SSIM in 2D; slices that hold less than
+    `LEAST_SECTION` of the brain's largest section are left out. `jitter_<plane>`: `jitter` in per cent of the range.
 
-    SSIM: Gaussian window of 11 voxels, sigma 1.5; over the whole volume without a border of 5 voxels, as usual. Raises
-    `InputError` for shapes that differ, values that are not finite, an empty brain, a constant target, or less than 11
-    voxels along an axis.
+    SSIM has a Gaussian window of 11 voxels, sigma 1.5; that of the whole volume leaves out a border of 5 voxels, as
+    usual. Raises `InputError` for shapes that differ, values that are not finite, an empty brain, a constant target, or
+    less than 11 voxels along an axis.
     """
     x, y, regions = _checked(prediction, target, {"brain": brain, "tumour": tumour})
     error, local = x - y, ssim_map(x, y)
     inner = (slice(RADIUS, -RADIUS),) * 3
-    found = {"psnr": _psnr(error), "ssim": _mean(local[inner]), "mae": _mean(error.abs())}
+    metrics = {"psnr": _psnr(error), "ssim": _mean(local[inner]), "mae": _mean(error.abs())}
     for name, mask in regions.items():
-        found |= {
+        metrics |= {
             f"psnr_{name}": _psnr(error[mask]),
             f"ssim_{name}": _mean(local[mask]),
             f"mae_{name}": _mean(error[mask].abs()),
         }
-    found["psnr_brain_fitted"] = _psnr(fitted(x[regions["brain"]], y[regions["brain"]]) - y[regions["brain"]])
+    metrics["psnr_brain_fitted"] = _psnr(fitted(x[regions["brain"]], y[regions["brain"]]) - y[regions["brain"]])
     for axis, plane in enumerate(PLANES):
         similarity = ssim_map(x, y, [a for a in range(3) if a != axis])
         slices = list(_sections(error, similarity, regions["brain"], axis))
-        found |= {f"{name}_{plane}": float(np.mean([s[name] for s in slices])) for name in slices[0]}
-        found[f"jitter_{plane}"] = 100 * jitter(error, regions["brain"], axis)
-    return found
+        metrics |= {f"{name}_{plane}": float(np.mean([s[name] for s in slices])) for name in slices[0]}
+        metrics[f"jitter_{plane}"] = 100 * jitter(error, regions["brain"], axis)
+    return metrics
 
 
 def fitted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """`a x + b` with those `a` and `b` that bring it nearest to `y`, by least squares; both [N]."""
+    """`a x + b` with the `a` and `b` that bring it nearest to `y` by least squares; x, y: [N]."""
     x, y = x.double(), y.double()
     centred = x - x.mean()
     spread = centred.square().sum()
@@ -63,12 +63,12 @@ def fitted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def jitter(error: torch.Tensor, brain: torch.Tensor, axis: int) -> float:
-    """How much neighbouring slices disagree about what the truth says: the unit of `error` [X, Y, Z], 0 for the truth.
+    """How much the error [X, Y, Z] jumps between neighbouring slices, in its own unit; 0 for the truth.
 
-    The error is averaged within each slice over a Gaussian neighbourhood in the brain, which leaves what a slice has in
-    common; then the root mean square of second differences from slice to slice along `axis`, over sqrt(6). Slices that
-    are each off by an independent constant of standard deviation s have jitter s; an error that is the same in all
-    slices, or that changes steadily along the axis, has none. NaN where no three slices of brain are neighbours.
+    The error is averaged within each slice over a Gaussian neighbourhood in the brain, which leaves what the slice has
+    in common. Jitter is the root mean square of its second differences from slice to slice along `axis`, over sqrt(6).
+    Slices that are each off by an independent constant of standard deviation s have jitter s; an error that is the same
+    in all slices, or changes steadily along the axis, has none. NaN where no three slices of brain are neighbours.
     """
     inplane = [a for a in range(3) if a != axis]
     inside = brain.to(error)
@@ -79,13 +79,13 @@ def jitter(error: torch.Tensor, brain: torch.Tensor, axis: int) -> float:
 
 
 def roughness(volume: np.ndarray, brain: np.ndarray) -> list[float]:
-    """Mean absolute difference of neighbours within `brain`, along X, Y and Z; both [X, Y, Z]."""
+    """Mean absolute difference of neighbouring voxels within `brain`, along X, Y and Z; both are [X, Y, Z]."""
     return [float(np.abs(volume - np.roll(volume, 1, axis))[brain].mean()) for axis in range(3)]
 
 
 def _checked(prediction, target, masks) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Both volumes in units of the target's range, from 0; and the masks that hold something."""
-    # in double precision before anything is subtracted: whole numbers overflow, and half precision has no room
+    """Both volumes in units of the target's range, the target from 0 to 1; and the masks that are not empty."""
+    # Double precision before anything is subtracted: integers overflow, and half precision is too coarse.
     x, y = (_tensor(volume).double() for volume in (prediction, target))
     masks = {name: _tensor(mask) for name, mask in masks.items() if mask is not None}
     if not all(torch.isfinite(mask).all() for mask in masks.values()):
@@ -108,21 +108,21 @@ def _tensor(volume) -> torch.Tensor:
     if isinstance(volume, torch.Tensor):
         return volume
     array = np.asarray(volume)
-    wide = array.dtype.kind in "uif" and array.dtype.itemsize > 1  # torch knows not all of these
+    wide = array.dtype.kind in "uif" and array.dtype.itemsize > 1  # torch lacks some of these types
     return torch.from_numpy(np.ascontiguousarray(array, np.float64 if wide else None))
 
 
 def _sections(error, similarity, brain, axis: int) -> Iterator[dict[str, float]]:
-    """The metrics of each slice along `axis` that cuts enough of the brain, within the brain."""
+    """The metrics, within the brain, of each slice along `axis` that holds enough of it."""
     area = brain.sum([a for a in range(3) if a != axis])
     for index in torch.nonzero(area >= LEAST_SECTION * area.max()).flatten().tolist():
         mask = brain.select(axis, index)
-        off = error.select(axis, index)[mask]
-        yield {"psnr": _psnr(off), "ssim": _mean(similarity.select(axis, index)[mask]), "mae": _mean(off.abs())}
+        inside = error.select(axis, index)[mask]
+        yield {"psnr": _psnr(inside), "ssim": _mean(similarity.select(axis, index)[mask]), "mae": _mean(inside.abs())}
 
 
 def _psnr(error: torch.Tensor) -> float:
-    """In decibels, for an error in units of the range; infinite where there is none."""
+    """PSNR in decibels, for an error in units of the range; infinite where there is no error."""
     squared = _mean(error * error)
     return float(-10 * np.log10(squared)) if squared > 0 else float("inf")
 

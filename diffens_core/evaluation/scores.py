@@ -1,7 +1,7 @@
 """Tables of metrics: scores of samples against the truth, and means over subjects.
 
-`metrics.csv` has one row per subject, sample and metric. A sample is a number, `mean` for the mean of all samples, or
-`all` for what is measured on all of them together; the subject `all` stands for what is measured on a set of subjects.
+`metrics.csv` has one row per subject, sample and metric. The sample is a number, `mean` for the mean of all samples, or
+`all` for metrics of all samples together; the subject `all` stands for metrics of the whole set of subjects.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ METRICS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
 def score(
     volumes: torch.Tensor, pair: Pair, method: str, task: str, tumour: torch.Tensor | None = None
 ) -> pd.DataFrame:
-    """Metrics of each of `volumes` [K, 1, X, Y, Z], of their mean, and of what they say together, where K > 1.
+    """Metrics of each of `volumes` [K, 1, X, Y, Z]; where K > 1 also of their mean, and of their uncertainty.
 
-    tumour: bool [X, Y, Z]. `measurement_error` is the largest difference between the block means of any sample and what
-    was measured, in the unit of volumes in [-1, 1].
+    tumour: bool [X, Y, Z]. `measurement_error` is the largest difference between the block means of any sample and the
+    measured ones, in the unit of volumes in [-1, 1].
     """
     device = pick_device()
     candidates = {str(k): volume for k, volume in enumerate(volumes)}
     if len(volumes) > 1:
         candidates["mean"] = volumes.mean(0)
     target, brain = pair.x0[0].to(device), pair.brain
-    found = {name: image_metrics(v[0].to(device), target, brain, tumour) for name, v in candidates.items()}
+    scores = {name: image_metrics(v[0].to(device), target, brain, tumour) for name, v in candidates.items()}
     together = {}
     if task_named(task).measured:
         together["measurement_error"] = max(float((block_average(v[None]) - pair.y[:1]).abs().max()) for v in volumes)
     if len(volumes) > 1:
-        single = [found[str(k)] for k in range(len(volumes))]
+        single = [scores[str(k)] for k in range(len(volumes))]
         together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in METRICS}
         together |= uncertainty_metrics(uncertainty(volumes[:, 0].to(device), target), brain.to(device))
-    return rows(method, task, pair.subject, found | ({SET: together} if together else {}))
+    return rows(method, task, pair.subject, scores | ({SET: together} if together else {}))
 
 
 def compare(
     experiment: Experiment, names: Sequence[str], task: str, pairs: Sequence[Pair], samples: int
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], torch.Tensor]]:
-    """Every method on every pair, measured on the files of its samples, as `evaluate` does; what is missing is made.
+    """Score every method on every pair from the files of its samples, as `evaluate` does; missing samples are drawn.
 
     Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
     """
@@ -69,16 +69,16 @@ def compare(
     return pd.concat(tables[1:] or tables, ignore_index=True), volumes
 
 
-def rows(method: str, task: str, subject: str, found: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """A table of `COLUMNS` from metrics by sample."""
-    lines = [(method, task, subject, sample, m, v) for sample, metrics in found.items() for m, v in metrics.items()]
+def rows(method: str, task: str, subject: str, scores: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """A table with `COLUMNS` from the scores of a subject: for each sample, metrics by name."""
+    lines = [(method, task, subject, sample, m, v) for sample, metrics in scores.items() for m, v in metrics.items()]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def subject_means(metrics: pd.DataFrame) -> pd.Series:
     """Mean over the samples of each subject, by (method, task, kind, metric, subject).
 
-    kind is `single sample`, `mean of samples` for the metrics of the samples' mean, or `all samples`.
+    The kind is `single sample`, `mean of samples` for the metrics of the samples' mean, or `all samples`.
     """
     kinds = {"mean": "mean of samples", SET: "all samples"}
     kind = metrics["sample"].map(kinds).fillna("single sample")
@@ -86,7 +86,10 @@ def subject_means(metrics: pd.DataFrame) -> pd.Series:
 
 
 def by_subject(metrics: pd.DataFrame, metric: str, methods: Sequence[str], kind: str = "single sample") -> pd.DataFrame:
-    """One metric of one task: a row per subject, a column for each of `methods` that has it. kind: as above."""
+    """One metric of one task: a row per subject, a column for each of `methods` that has it.
+
+    kind: as in `subject_means`.
+    """
     means = subject_means(metrics[metrics["metric"] == metric])
     if kind not in means.index.get_level_values("kind"):
         return pd.DataFrame()
@@ -97,7 +100,7 @@ def by_subject(metrics: pd.DataFrame, metric: str, methods: Sequence[str], kind:
 def summary(metrics: pd.DataFrame) -> pd.DataFrame:
     """Mean over subjects of every metric of one method: a row per metric, a column per kind of sample.
 
-    `subjects`: how many of them a metric has; one without labels, or without a tumour, has none within the tumour.
+    `subjects` counts those that have the metric: a subject without labels or tumour has none within the tumour.
     """
     values = subject_means(metrics)
     means = values.groupby(["metric", "kind"]).mean().unstack("kind")
@@ -107,7 +110,7 @@ def summary(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def results_table(metrics: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
-    """Mean over subjects: a row per method in `order`; for single samples and for the mean of samples `METRICS`.
+    """Means over subjects of `METRICS`, of single samples and of the mean of samples: a row per method in `order`.
 
     The metrics of single samples are averaged over the samples of a subject first. A method with one sample, such
     as interpolation, has no mean of samples.

@@ -1,6 +1,6 @@
 """Structural similarity of volumes or of their slices (Wang et al. 2004), on any device.
 
-Smoothing along an axis is a product with a banded matrix: as fast as a matrix product, exact at the borders.
+Smoothing along an axis is a product with a banded matrix, which is fast and exact at the borders.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SIGMA, RADIUS = 1.5, 5  # a window of 11 voxels, as in the paper's reference and
 
 
 def ssim_map(prediction: torch.Tensor, target: torch.Tensor, axes: Sequence[int] = (0, 1, 2)) -> torch.Tensor:
-    """Local similarity of two volumes [X, Y, Z] whose target ranges over 1, at every voxel.
+    """Local similarity, at every voxel, of two volumes [X, Y, Z]; the target's range must be 1.
 
-    axes: those along which the window reaches: all three (3D), or the two of a plane (2D, slice by slice). Population
-    covariances; K1 = 0.01, K2 = 0.03. Raises `InputError` where the window is larger than the volume.
+    axes: those along which the window reaches: all three (3D), or the two of a plane (2D, slice by slice). Covariances
+    are those of a population; K1 = 0.01, K2 = 0.03. Raises `InputError` where the window is larger than the volume.
     """
     if min(target.shape[axis] for axis in axes) < 2 * RADIUS + 1:
         raise InputError(f"SSIM needs at least {2 * RADIUS + 1} voxels along each axis, not {tuple(target.shape)}")
@@ -34,7 +34,7 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, axes: Sequence[int]
 
 
 def smooth(volume: torch.Tensor, sigma: float, axes: Sequence[int], radius: int | None = None) -> torch.Tensor:
-    """Gaussian means of [X, Y, Z] along `axes`; sigma in voxels; the volume is mirrored at its borders."""
+    """Gaussian means of a volume [X, Y, Z] along `axes`, mirrored at its borders; sigma: in voxels."""
     radius = radius or int(4 * sigma + 0.5)
     for axis in axes:
         matrix, shape = _band(volume.shape[axis], sigma, radius).to(volume), volume.shape
@@ -44,11 +44,11 @@ def smooth(volume: torch.Tensor, sigma: float, axes: Sequence[int], radius: int 
 
 
 def _band(length: int, sigma: float, radius: int) -> torch.Tensor:
-    """[length, length]: row k holds the weights of the Gaussian mean at k; what lies outside is mirrored."""
+    """[length, length]: row k holds the weights of the Gaussian mean at k; positions outside are mirrored."""
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
-    places = (torch.arange(length)[:, None] + offsets) % (2 * length)
-    places = torch.where(places < length, places, 2 * length - 1 - places)
+    positions = (torch.arange(length)[:, None] + offsets) % (2 * length)
+    positions = torch.where(positions < length, positions, 2 * length - 1 - positions)
     matrix = torch.zeros(length, length, dtype=torch.float64)
-    rows = torch.arange(length)[:, None].expand_as(places)
-    return matrix.index_put((rows, places), (weights / weights.sum()).expand_as(places), accumulate=True)
+    rows = torch.arange(length)[:, None].expand_as(positions)
+    return matrix.index_put((rows, positions), (weights / weights.sum()).expand_as(positions), accumulate=True)

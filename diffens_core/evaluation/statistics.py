@@ -1,7 +1,7 @@
-"""What a difference between methods is worth: intervals, paired tests, effect sizes, and how many subjects it takes.
+"""Statistics of differences between methods: intervals, paired tests, effect sizes, and how many subjects it takes.
 
 The unit is the subject. Tests are paired: every method translated the same subjects. A test over six subjects cannot
-reach p < 0.03, whatever they say; the tables print p and the number of subjects beside every claim.
+reach p < 0.03, whatever their values; the tables print p and the number of subjects beside every claim.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MOST = 100_000  # subjects
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (bias-corrected and accelerated) at 95 % of the mean of [N] subjects.
+    """95 % bootstrap interval (bias-corrected and accelerated) of the mean over subjects [N].
 
-    Few subjects know little of their own spread: of normal values the intervals hold the true mean 73 % of the time for
-    three subjects, 86 % for six, 94 % for 25. NaN for less than three subjects; the value itself where all are equal.
+    Few subjects tell little of their spread: for normal values the interval covers the true mean 73 % of the time with
+    three subjects, 86 % with six, 94 % with 25. NaN for less than three subjects; the value itself where all are equal.
     Raises `InputError` for NaN or infinity.
     """
     values = np.asarray(values, float)
@@ -37,17 +37,17 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
         return float(values[0]), float(values[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        bounds = stats.bootstrap(
             (values,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, rng=np.random.default_rng(seed)
         ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(bounds.low), float(bounds.high)
 
 
 def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float, float]:
-    """`recovery` of the same subjects [N], and its 95 % bootstrap interval: subjects are drawn, with all three scores.
+    """`recovery` over subjects [N] and its 95 % bootstrap interval: subjects are drawn, each with its three scores.
 
-    A draw in which degrading costs nothing has no Recovery; the interval is NaN where that is so for more draws than
-    lie outside of an interval, and for less than three subjects. Raises `InputError` for none.
+    A draw in which degrading costs nothing has no Recovery. The interval is NaN where that happens in more than
+    2.5 % of the draws, and for less than three subjects. Raises `InputError` for no subject.
     """
     scores = np.stack([np.asarray(values, float) for values in (dice, degraded, true)])
     if scores.shape[1] == 0:
@@ -65,15 +65,15 @@ def recovery_interval(dice, degraded, true, seed: int = 0) -> tuple[float, float
 def recovery_lead(dice, rival, degraded, true, seed: int = 0) -> tuple[float, float, float]:
     """By how many points the `recovery` of `dice` exceeds that of `rival`, with the interval of this paired difference.
 
-    It is what the two differ by as a share of what is lost; how hard the subjects are to segment cancels.
+    This is the difference of the two as a share of the loss; how hard the subjects are to segment cancels.
     """
     return recovery_interval(np.asarray(degraded) + np.asarray(dice) - np.asarray(rival), degraded, true, seed)
 
 
 def wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:
-    """p of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal, NaN for no pair.
+    """The p value of the two-sided signed-rank test of pairs a, b [N]; 1 where all are equal, NaN for no pair.
 
-    Exact for up to 50 pairs without equal differences, up to 13 with; by the normal approximation else.
+    It is exact for up to 50 pairs without equal differences, or 13 with them; else it is a normal approximation.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
     if len(difference) == 0:
@@ -82,9 +82,10 @@ def wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """p values [N] adjusted for N comparisons (Holm 1979): at most `ALPHA` false alarms in all where below it.
+    """p values [N] adjusted for N comparisons (Holm 1979).
 
-    NaN is no comparison, and stays.
+    If all below `ALPHA` are called different, the probability of any false alarm is at most `ALPHA`. NaN counts as no
+    comparison and stays NaN.
     """
     p = np.asarray(p, float)
     count = int((~np.isnan(p)).sum())
@@ -107,9 +108,9 @@ def rank_biserial(a: Sequence[float], b: Sequence[float]) -> float:
 def subjects_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) -> float:
     """How many subjects a paired t test would need to see the mean difference of the pairs a, b [N] at p < 0.05.
 
-    From the mean and the standard deviation found here, so as uncertain as they are; of a single test of this kind: a
-    rank test of few subjects, or one of many tests, needs more. Infinite for equal means, or for more than `MOST`; NaN
-    for less than two pairs. Raises `InputError` for NaN or infinity.
+    The answer is as uncertain as the mean and the standard deviation of these pairs. A rank test of few subjects, or
+    one test among many, needs more. Infinite for equal means, or for more than `MOST`; NaN for less than two pairs.
+    Raises `InputError` for NaN or infinity.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
     if not np.isfinite(difference).all():
@@ -129,7 +130,7 @@ def subjects_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) 
 
 
 def comparisons(table: pd.DataFrame, rivals: Mapping[str, str]) -> pd.DataFrame:
-    """Each method of `rivals` against its rival, over the subjects that both have; p adjusted for all of these tests.
+    """Compare each method with its rival over the subjects that both have; p is adjusted for all of these tests.
 
     table: values of one metric, a row per subject, a column per method. Returns a row per method: rival, mean,
     rival_mean, subjects, difference, low, high (its 95 % interval), ahead (subjects with a larger value), p, effect
@@ -145,12 +146,12 @@ def comparisons(table: pd.DataFrame, rivals: Mapping[str, str]) -> pd.DataFrame:
         line |= {"difference": mean - rival_mean, "low": low, "high": high}
         line |= {"ahead": int((a > b).sum()), "p": wilcoxon(a, b), "effect": rank_biserial(a, b)}
         lines[method] = line | {"needed": subjects_needed(a, b)}
-    found = pd.DataFrame.from_dict(lines, orient="index")
-    return found.assign(p=holm(found["p"])) if len(found) else found
+    compared = pd.DataFrame.from_dict(lines, orient="index")
+    return compared.assign(p=holm(compared["p"])) if len(compared) else compared
 
 
 def with_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
-    """`mean [low, high]` of each column over the subjects that it has, as text."""
+    """The text `mean [low, high]` for each column, over the subjects that have a value there."""
     cells = {}
     for name, values in table.items():
         values = values.dropna().to_numpy()

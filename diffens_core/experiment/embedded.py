@@ -1,4 +1,4 @@
-"""Embedded data: phantoms that are described without a file, and made when somebody reads them."""
+"""Embedded data: phantoms that are described without any file, and made when they are first read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..support.progress import Progress
 
 @dataclass(frozen=True)
 class Phantoms:
-    """A set of phantoms. name: of its folder in `data` at home; counts: of train, val and test; spacing: mm."""
+    """A set of phantoms. name: of its folder below `home() / "data"`; counts: train, val, test; spacing: mm."""
 
     name: str
     counts: tuple[int, int, int]
@@ -26,21 +26,21 @@ class Phantoms:
 
     @property
     def root(self) -> Path:
-        """Where they lie once they are made."""
+        """The folder that holds them once they are made."""
         return home() / "data" / self.name
 
     def describe(self, shape) -> DataConfig:
-        """What `describe_data` will say of them, in windows of `shape` voxels."""
+        """The description that `describe_data` will give of them, in windows of `shape` voxels."""
         listed, made_with = preparation("phantom").describe(self.counts, self.spacing, self.seed)
         digits = fingerprint("phantom", listed.items(), made_with)
         return DataConfig(shorten(self.root), "phantom", digits, self.spacing, tuple(shape))
 
     def make(self, splits: Iterable[str]) -> None:
-        """Make what is missing of some splits; whoever else makes them is waited for."""
+        """Make the missing phantoms of some splits; wait for another process that makes them."""
         self.root.parent.mkdir(parents=True, exist_ok=True)
         bar = Progress("making phantoms", 0)
-        # Two notebooks may ask at once. A worker does not wait: what waits for it may hold the lock, in a script
-        # without a main guard.
+        # Two notebooks may ask at once. A worker process does not wait: in a script without a main guard, its parent
+        # may hold the lock and wait for the worker.
         patience = -1 if multiprocessing.parent_process() is None else 0
         with FileLock(self.root.parent / f".{self.root.name}.lock", timeout=patience):
             options = {"subjects": self.counts, "spacing": self.spacing, "seed": self.seed, "progress": bar.count}

@@ -1,4 +1,4 @@
-"""What a notebook opens: a preset, its data and its runs, from a handful of flat parameters."""
+"""The experiment that a notebook opens: a preset, its data and its runs, from a few flat parameters."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .setting import Setting
 class Experiment:
     """One preset on one data set; methods, runs and subjects are asked of it by name.
 
-    data: what models are trained on; second: another data set, whose subjects are translated in place of theirs.
-    phantoms: which of these are embedded, by `root`; they are made when somebody reads them.
+    data: what models are trained on; second: another data set, whose subjects are translated instead.
+    phantoms: those of these data sets that are embedded, by `root`; they are made when they are first read.
     """
 
     preset: Preset
@@ -46,26 +46,26 @@ class Experiment:
 
     @property
     def out(self) -> Path:
-        """Where its results go: `figures/out/<preset>`, or with the data set's name behind it if it is not embedded."""
+        """The folder of its results, `figures/out/<preset>`, with the name of data that are not embedded."""
         own = self.data.root in self.phantoms and self.second is None
-        place = self.preset.name + ("" if own else f"-{self.translated.name}-{self.translated.fingerprint}")
-        return home() / "figures" / "out" / place
+        name = self.preset.name + ("" if own else f"-{self.translated.name}-{self.translated.fingerprint}")
+        return home() / "figures" / "out" / name
 
     def setting(self, task: str) -> Setting:
-        """What the runs of every method share in a task."""
+        """The setting that the runs of all methods share in a task."""
         return Setting(self.preset, task, self.data, self.seed)
 
     def model(self, method: str, task: str) -> nn.Module:
-        """The trained model of a method on the best device; what is not trained yet is trained now."""
+        """The trained model of a method on the best device; missing runs are trained now."""
         self._make_training_data(self.runs_of(method, task))
         return model_of(method, self.setting(task), self.runs).to(pick_device())
 
     def segmenter_run(self, task: str) -> RunConfig:
-        """The training of the judge of tumours, `seg4`, `seg2` or `seg1`: one for all seeds."""
+        """The training of the tumour segmenter for `seg4`, `seg2` or `seg1`; all seeds share it."""
         return Setting(self.preset, task, self.data).segmenter()
 
     def segmenter(self, task: str) -> Segmenter:
-        """The trained judge of tumours on the best device; trained now where it is not yet."""
+        """The trained tumour segmenter on the best device; it is trained now where it is missing."""
         run = self.segmenter_run(task)
         self._make_training_data([run])
         return load_or_train(run, self.runs).to(pick_device())
@@ -87,20 +87,20 @@ class Experiment:
         return pd.read_csv(find(run, self.runs) / "log.csv")
 
     def subjects(self, split: str, task: str, keep: bool = False) -> PreparedData:
-        """The pairs of a split for a task; embedded ones are made now. With `keep` they stay in memory once read."""
+        """The pairs of a split for a task; phantoms are made now. With `keep`, pairs stay in memory once read."""
         self._make(self.translated, split)
         return PreparedData(self.translated, split, task_named(task), keep)
 
     @property
     def contrasts(self) -> set[str]:
-        """Those that every subject has, of what is trained on and of what is translated."""
+        """The contrasts that all subjects have, those to train on and those to translate."""
         known = [CONTRASTS if d.root in self.phantoms else data_contrasts(d) for d in (self.data, self.translated)]
         return set.intersection(*map(set, known))
 
     def translate(self, method: str, task: str, pair: Pair, samples: int = 1, model: nn.Module | None = None, first=0):
-        """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: `samples` of them, or one if all would be the same.
+        """Translations [K, 1, X, Y, Z] in [-1, 1] of one subject: K = `samples`, or 1 if all would be the same.
 
-        model: the method's, if it is at hand. first: the number of the first sample.
+        model: the method's, if it is loaded already. first: the number of the first sample.
         """
         return sample(
             model or self.model(method, task),
@@ -123,9 +123,9 @@ def open_experiment(
     second: str | Phantoms = "",
     steps: int = 0,
 ) -> Experiment:
-    """Open prepared data at `data`, or else the preset's embedded phantoms; nothing is made, written or waited for.
+    """Open prepared data at `data`, or else the preset's embedded phantoms; nothing is made or written yet.
 
-    second: other data, whose subjects are translated by models that are trained on the first: a folder, or phantoms.
+    second: a folder of other data, or other phantoms, that are translated by the models trained on the first.
     runs: where trainings are kept (default: DIFFENS_RUNS or `runs`). steps: of sampling, in place of the preset's.
 
     Raises `ConfigError` for an unknown preset and `VolumeError` for data that are not there.
@@ -139,5 +139,5 @@ def open_experiment(
         else describe_data(source, chosen.spacing, chosen.shape)
         for source in sources
     ]
-    phantoms = {about.root: source for about, source in zip(described, sources) if isinstance(source, Phantoms)}
+    phantoms = {config.root: source for config, source in zip(described, sources) if isinstance(source, Phantoms)}
     return Experiment(chosen, described[0], Path(runs) if runs else default_runs(), seed, phantoms, *described[1:])

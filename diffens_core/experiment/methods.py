@@ -1,4 +1,4 @@
-"""Methods by name: which runs each one needs, and the model that they make.
+"""Methods by name: the trainings that each one needs, and the model that is assembled from them.
 
 A new method is one more entry of `METHODS`. Runs are found by the hash of their configuration, so methods share the
 experts that they have in common, and nothing is trained twice.
@@ -27,7 +27,6 @@ from .setting import Setting
 THREE_PLANES = ("axial", "sagittal", "coronal")
 SLAB = 2  # neighbours on either side of a 2.5D slice
 
-
 Experts = Callable[[Setting], Sequence[RunConfig]]
 
 
@@ -44,22 +43,22 @@ def volumetric(s: Setting) -> RunConfig:
 
 @dataclass(frozen=True)
 class Method:
-    """about: what it is, in one sentence; runs: the trainings it needs, experts within their fusion.
+    """A method: the trainings that it needs, and how its model is assembled from them.
 
-    assemble: the model made of them, for sampling; project: whether its samples are corrected to what was measured;
-    tasks: those that it can do.
+    summary: what it is, in one sentence; runs: its trainings, experts within their fusion; assemble: makes the model
+    to sample from the trained ones; project: whether samples are corrected to what was measured; tasks: that it can do.
     """
 
-    about: str
+    summary: str
     runs: Experts
     assemble: Callable[[list[nn.Module], Setting], nn.Module] = lambda models, setting: models[0]
     project: bool = True
     tasks: tuple[str, ...] = tuple(TASKS)
 
 
-def untrained(about: str, kind: str, project: bool = False) -> Method:
+def untrained(summary: str, kind: str, project: bool = False) -> Method:
     """Interpolation, for tasks with a degraded FLAIR."""
-    return Method(about, lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
+    return Method(summary, lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
 
 
 def palette(plane: str, slab: int = 0) -> Method:
@@ -68,13 +67,13 @@ def palette(plane: str, slab: int = 0) -> Method:
     return Method(f"One 2D diffusion model, on {what} slices (Palette).", lambda s: (s.expert(plane, slab),))
 
 
-def baseline(about: str, name: str, stage: str, plane: str | None = None, **options) -> Method:
-    """One network of another kind."""
-    return Method(about, lambda s: (s.baseline(name, stage, plane, **options),))
+def baseline(summary: str, name: str, stage: str, plane: str | None = None, **options) -> Method:
+    """One network of another kind than a 2D diffusion model; options: of `Setting.baseline`."""
+    return Method(summary, lambda s: (s.baseline(name, stage, plane, **options),))
 
 
 def averaged(
-    about: str, experts: Experts, combine: Callable[[list[nn.Module], Setting], nn.Module] | None = None
+    summary: str, experts: Experts, combine: Callable[[list[nn.Module], Setting], nn.Module] | None = None
 ) -> Method:
     """Experts combined by a rule, by default their average."""
 
@@ -82,31 +81,31 @@ def averaged(
         read_own_conditions(models, experts(setting), setting.task)
         return combine(models, setting) if combine else Average(models)
 
-    return Method(about, experts, assemble)
+    return Method(summary, experts, assemble)
 
 
-def fused(about: str, name: str, experts: Experts, changes: Callable[[Setting], dict] = lambda s: {}) -> Method:
+def fused(summary: str, name: str, experts: Experts, changes: Callable[[Setting], dict] = lambda s: {}) -> Method:
     """Diff-Ensembler on these experts, with `changes` to `Setting.fusion`'s settings."""
-    return Method(about, lambda s: (s.fusion(name, experts(s), **changes(s)),))
+    return Method(summary, lambda s: (s.fusion(name, experts(s), **changes(s)),))
 
 
 def two_planes(s: Setting) -> list[RunConfig]:
-    """TPDM's experts: the preset's planes."""
+    """TPDM's experts: one for each of the preset's planes."""
     return [s.expert(plane) for plane in s.preset.planes]
 
 
 def three_planes(s: Setting) -> list[RunConfig]:
-    """TOSM's experts."""
+    """TOSM's experts: one for each of three planes."""
     return [s.expert(plane) for plane in THREE_PLANES]
 
 
 def three_slabs(s: Setting) -> list[RunConfig]:
-    """MADM's experts."""
+    """MADM's experts: 2.5D models of three planes."""
     return [s.expert(plane, SLAB) for plane in THREE_PLANES]
 
 
 def two_planes_all_time(s: Setting) -> list[RunConfig]:
-    """TPDM's experts, given also the time that a fusion takes."""
+    """TPDM's experts, trained also for the time that the fusion takes."""
     return [s.expert(plane, all_time=True) for plane in s.preset.planes]
 
 
@@ -123,21 +122,21 @@ def small(s: Setting) -> dict:
 def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
     """The paper's own stage 2: Eqs. 5 and 6 on true images with noise, first on patches, then on whole volumes.
 
-    It has the time that ours has.
+    It takes the time that ours takes.
     """
     train = s.preset.paper_training(tuple(phases or s.preset.paper_train))
     return {"linear": False, "keep_contrast": False, "prediction": "eps", "train": train}
 
 
 def patches_only(s: Setting) -> dict:
-    """The paper's, without its last phase, fine-tuning on whole volumes."""
+    """The paper's training without its last phase, the fine-tuning on whole volumes."""
     return paper(s, [phase for phase in s.preset.paper_train if phase.patch])
 
 
 def volumes_only(s: Setting) -> dict:
-    """The paper's on whole volumes from the start, at the learning rate that a start has.
+    """The paper's training on whole volumes from the start, at the learning rate of its first phase.
 
-    The 3D network sees as many voxels as in all phases together.
+    The 3D network sees as many voxels as in all of the paper's phases together.
     """
     whole = [phase for phase in s.preset.paper_train if not phase.patch][-1]
     parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in s.preset.paper_train if p.patch]
@@ -146,18 +145,18 @@ def volumes_only(s: Setting) -> dict:
 
 
 def patches_only_without_features(s: Setting) -> dict:
-    """Two changes at once, as the paper's Table 4 has them."""
+    """Patches only, and no feature maps: two changes at once, as in the paper's Table 4."""
     return patches_only(s) | {"features": False}
 
 
 def true_states(s: Setting) -> dict:
-    """Ours but for what it learns from: the true image with noise, at the same levels, and never its own estimates."""
+    """Ours, trained on the true image with noise at the same levels, never on its own estimates."""
     train = s.preset.fusion_training()
     return {"train": replace(train, states=train.states and replace(train.states, true=True))}
 
 
 def never_alone(s: Setting) -> dict:
-    """Ours but for its beginning: the 3D network hears the experts from the first step on, for as many steps."""
+    """Ours, with the experts' predictions from the first training step on, for as many steps."""
     train = s.preset.fusion_training()
     times = train.steps / (train.steps - train.steps_alone)
     phases = shortened([phase for phase in train.phases if not phase.alone], times)
@@ -166,13 +165,13 @@ def never_alone(s: Setting) -> dict:
 
 
 def no_context(s: Setting) -> dict:
-    """A correction voxel by voxel, from the planes' finest feature maps on average: what 3D context adds to."""
+    """A voxel-wise correction from the average of the planes' finest feature maps: the control for 3D context."""
     return {"context": False, "unet": replace(s.preset.fusion, mult=(1,), blocks=2, kernel=1)}
 
 
-def ablation(about: str, name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
-    """Ours-TPDM with something changed in its training."""
-    return fused(about, f"ours-tpdm+{name}", experts, changes)
+def ablation(summary: str, name: str, changes: Callable[[Setting], dict], experts: Experts = two_planes) -> Method:
+    """`ours-tpdm` with `changes` to the settings or the training of its fusion."""
+    return fused(summary, f"ours-tpdm+{name}", experts, changes)
 
 
 INTERPOLATIONS = {
@@ -220,8 +219,8 @@ METHODS: dict[str, Method] = {
     ),
 }
 
-# What others reach in the time of `ours-tpdm`; Table 4, and what is worth knowing besides; `ours-small` and `ours-tosm`
-# (a third plane) belong to it too.
+# Other methods with the training time of `ours-tpdm`; the paper's Table 4; and further ablations. `ours-small` and
+# `ours-tosm` (a third plane), above, are ablations too.
 ABLATIONS: dict[str, Method] = {
     "tpdm+all-time": averaged("`tpdm` of models that were given all the time of `ours-tpdm`.", two_planes_all_time),
     "unet-2d+all-time": baseline(
@@ -230,9 +229,11 @@ ABLATIONS: dict[str, Method] = {
     "unet-3d+all-time": baseline("`unet-3d` with all the time of `ours-tpdm`.", "unet-3d", "regression", all_time=True),
     "ours-tpdm+all-time": fused("`tpdm+all-time`, fused.", "ours-tpdm+all-time", two_planes_all_time),
     "make-a-volume+slice-wise": Method("Make-A-Volume before its volumetric layers.", lambda s: (latent(s),)),
-    "tpdm+no-projection": replace(METHODS["tpdm"], about="`tpdm`, never corrected to the measurement.", project=False),
+    "tpdm+no-projection": replace(
+        METHODS["tpdm"], summary="`tpdm`, never corrected to the measurement.", project=False
+    ),
     "ours-tpdm+no-projection": replace(
-        METHODS["ours-tpdm"], about="`ours-tpdm`, never corrected to the measurement.", project=False
+        METHODS["ours-tpdm"], summary="`ours-tpdm`, never corrected to the measurement.", project=False
     ),
     "ours-tpdm+paper": ablation("Trained by the paper's own stage 2, for as long.", "paper", paper),
     "ours-tpdm+paper+patches-only": ablation(
@@ -267,7 +268,7 @@ ABLATIONS: dict[str, Method] = {
 }
 ABLATIONS["ours-tpdm+paper+patches-only+no-features+no-projection"] = replace(
     ABLATIONS["ours-tpdm+paper+patches-only+no-features"],
-    about="The paper's, on patches, without feature maps and never corrected to the measurement.",
+    summary="The paper's, on patches, without feature maps and never corrected to the measurement.",
     project=False,
 )
 
@@ -283,7 +284,7 @@ def method_named(name: str, task: str) -> Method:
 
 
 def model_of(name: str, setting: Setting, folder: Path, **options) -> nn.Module:
-    """The trained model of a method; trains what is missing below `folder` (`options` of `load_or_train`)."""
+    """The trained model of a method; missing runs are trained below `folder`; options: of `load_or_train`."""
     method = method_named(name, setting.task)
     models = [load_or_train(run, folder, **options) for run in method.runs(setting)]
     return method.assemble(models, setting)

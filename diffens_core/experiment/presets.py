@@ -1,4 +1,4 @@
-"""Four sizes of the same experiment. A preset changes data and sizes, never code paths."""
+"""Presets: four sizes of the same experiment, which differ in data, sizes and trainings, never in code paths."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from .recipes import DEMO_RECIPES, GPU_RECIPES, OBJECTIVES, PAPER_RECIPES, SMOKE
 
 @dataclass(frozen=True)
 class Preset:
-    """Data, sizes and trainings; figures/results.md says what the choices of `demo` were measured to be worth.
+    """Data, sizes and trainings of one preset; `figures/results.md` holds the measurements behind those of `demo`.
 
     spacing: millimetres; shape: voxels of the brain-centred window; phantoms: embedded subjects per split.
 
     expert, fusion, small, volume: the networks of 2D models, of the fusion, of its small variant, and of 3D models on
-    their own, with their trainings. states: what a fusion is trained on; None: the paper's own stage 2, which is
-    `paper_train` long, and takes as long as `fusion_train`. recipes: baselines that have a network or a training of
-    their own.
-    autoencoder: what Make-A-Volume's latents are made by; segmenter: what judges the tumours of translations.
-    steps: DDIM steps; samples: repeated inferences whose mean is reported too.
-    all_time: how many times longer a training is that is given all the time of `ours-tpdm`, two experts and a
-    fusion: that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
+    their own; `..._train` are their trainings. states: the sampler's states that a fusion is trained on; None: the
+    paper's own stage 2. paper_train: the phases of that, which take as long as `fusion_train`. recipes: baselines that
+    have a network or a training of their own. autoencoder: of Make-A-Volume; segmenter: of tumours, for evaluation.
+    steps: DDIM steps; samples: how many are drawn of a subject, whose mean is evaluated too.
+    all_time: how many times longer a training is that may take all the time of `ours-tpdm`, two experts and a fusion:
+    that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
 
     name: str
@@ -63,17 +62,17 @@ class Preset:
         return TrainConfig(phases, **self.train | changes)
 
     def fusion_training(self) -> TrainConfig:
-        """The training of a fusion: on the states that its sampler meets, or, without `states`, the paper's own."""
+        """The training of a fusion: on the states that its sampler visits or, without `states`, the paper's own."""
         if not self.states:
             return self.paper_training(self.paper_train)
         return self.training(self.fusion_train, states=self.states)
 
     def paper_training(self, phases: tuple[Phase, ...]) -> TrainConfig:
-        """The paper's own stage 2 (Eq. 5): the error of the noise, for true images with noise."""
+        """The paper's own stage 2 (Eq. 5): the error of the predicted noise on true images with noise."""
         return self.training(phases, loss="eps")
 
     def recipe(self, method: str, plane: str | None) -> Recipe:
-        """How a baseline is trained: as the preset's 2D models (with a `plane`) or 3D models, or by its own recipe."""
+        """The recipe of a baseline: its own, or that of the preset's 2D models (with a `plane`) or 3D models."""
         if method in self.recipes:
             return self.recipes[method]
         unet, phases = (self.volume, self.volume_train) if plane is None else (self.expert, self.expert_train)
@@ -81,12 +80,12 @@ class Preset:
 
     @property
     def times(self) -> list[int]:
-        """The steps `t` of its sampling."""
+        """The time steps `t` of its sampling."""
         return timesteps(self.diffusion.schedule, self.steps)
 
 
 def shortened(phases: Sequence[Phase], share: float) -> tuple[Phase, ...]:
-    """A `share` of the steps of each phase; more than all of them for one above 1."""
+    """The phases with `share` times as many steps each; a share above 1 makes them longer."""
     return tuple(replace(phase, steps=round(share * phase.steps)) for phase in phases)
 
 

@@ -1,4 +1,4 @@
-"""Baselines whose network or training is not that of our own 2D or 3D models, and the segmenter, by preset and name."""
+"""Networks and trainings of the segmenter and of baselines that have their own, by preset and name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..training.loop import Phase, TrainConfig
 class Recipe:
     """Network and training of one baseline, of one of the three stages of Make-A-Volume, or of the segmenter.
 
-    unet: None for autoencoder and segmenter, which are described by the preset, and for the volumetric layers.
+    unet: None for autoencoder and segmenter, which the preset describes, and for the volumetric layers.
     """
 
     unet: UNetConfig | None
@@ -22,7 +22,7 @@ class Recipe:
     prediction: str = "v"
 
 
-# What belongs to a method's objective and not to its size: pix2pix has no moving average and a nimble Adam.
+# Settings of a method's objective, not of its size: pix2pix has no moving average, and an Adam with less momentum.
 PIX2PIX = {"ema": 0.0, "beta1": 0.5, "decay": "tail", "optimizer": "adam"}
 OBJECTIVES = {"pix2pix-2d": PIX2PIX, "pix2pix-3d": PIX2PIX}
 
@@ -40,7 +40,7 @@ SMOKE_RECIPES = {
     ),
 }
 
-# Generator and discriminator take turns: as many steps as the others' time allows.
+# A step of pix2pix trains generator and discriminator: it has as many steps as fit into the others' time.
 DEMO_RECIPES = {
     "segmenter": Recipe(
         None, TrainConfig((Phase(1600, 1, 2e-3, crop=(64, 64, 64)),), warmup=20, save_every=20, **SHORT)
@@ -78,7 +78,7 @@ GPU_RECIPES = {
     ),
 }
 
-# The papers' own: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb).
+# The settings of the papers: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb).
 # The segmenter has the network, rate and crop of SwinUNETR on BraTS 2021 (Hatamizadeh et al.), with our loop around
 # them: Adam, mirrored heads, moving average.
 # Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one.

@@ -1,4 +1,4 @@
-"""Samples of a model, and the files that keep them: what was drawn once is read ever after."""
+"""Samples of a model, and the files that keep them: each sample is drawn once and then read."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def sample(
 ) -> torch.Tensor:
     """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
 
-    A denoiser is sampled by deterministic DDIM from random noise, another model by its own `trajectory`; one that is
-    `deterministic` answers once. What was measured is projected onto in every step, unless `project` is off. What is
-    background in the first condition is background, -1, in every sample.
+    A denoiser is sampled by deterministic DDIM from random noise, any other model by its own `trajectory`; one that is
+    `deterministic` gives one sample. Every step projects its estimate onto the measurement, unless `project` is off.
+    Voxels that are background in the first condition are background, -1, in every sample.
 
-    Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; `first`: the
-    number to begin with. `show(done)` is called after each of the K * steps steps.
+    Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; first: the number
+    to begin with. `show(done)` is called after each of the K * steps steps.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
@@ -67,20 +67,20 @@ def sample(
             options = {"project": task.project if project else None, "generator": generator}
             for state in model.trajectory(y, noise, steps, **options):
                 show(index * steps + state.index + 1)
-        show((index + 1) * steps)  # some take fewer steps
+        show((index + 1) * steps)  # some models take fewer steps
         volumes.append(torch.where(y[:, :1] > -1.0, state.x0_hat, -1.0).cpu())
     return torch.cat(volumes)
 
 
 def different_samples(model: Translator, samples: int) -> int:
-    """How many of `samples` a model gives: one, if all would be the same."""
+    """The number of samples that a model gives when asked for `samples`: 1 if all would be the same."""
     return 1 if model.deterministic else samples
 
 
 def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:
     """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data.
 
-    Its header tells which conditions it is a translation of. Raises `VolumeError` for values that are not finite.
+    Its header identifies the conditions that were translated. Raises `VolumeError` for values that are not finite.
     """
     if not torch.isfinite(volume).all():
         raise VolumeError(f"{path}: the translation of {pair.subject} holds values that are not finite")
@@ -91,12 +91,12 @@ def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None
 
 
 def save_spread(path: str | Path, std: torch.Tensor, pair: Pair) -> None:
-    """Write a standard deviation [1, X, Y, Z] over samples likewise."""
+    """Write the standard deviation [1, X, Y, Z] of samples of `pair` as NIfTI, in the unit of its data."""
     save_image(path, nib.Nifti1Image(pair.scale.invert_spread(std[0].numpy()), pair.affine))
 
 
 def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
-    """What `save_translation` wrote, [1, X, Y, Z] in [-1, 1]; raises `VolumeError` where it is of other conditions."""
+    """Read what `save_translation` wrote: [1, X, Y, Z] in [-1, 1]; `VolumeError` where it is of other conditions."""
     try:
         volume = load_volume(path)
     except VolumeError as error:
@@ -107,7 +107,7 @@ def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
 
 
 def _conditions(pair: Pair) -> bytes:
-    """Digits that identify the conditions and the scale of a subject."""
+    """Sixteen hexadecimal digits that identify the conditions and the scale of a subject."""
     content = pair.y.numpy().tobytes() + repr(pair.scale).encode()
     return hashlib.sha256(content).hexdigest()[:16].encode()
 
@@ -115,17 +115,17 @@ def _conditions(pair: Pair) -> bytes:
 class Samples:
     """The translations of one method: `<runs>/<preset>/samples-<task>-<method>-<hash8>/<subject>-<k>.nii.gz`.
 
-    The hash is over the trained weights, the data and the settings of the sampling. A sample that is not there is
-    drawn, so an evaluation that was interrupted goes on, and one with more samples or subjects adds to what is there.
-    Everything that measures a method reads these files, and so measures what a user would get.
+    The hash is over the trained weights, the data and the settings of the sampling. A missing sample is drawn, so an
+    interrupted evaluation goes on, and one with more samples or subjects adds to the existing ones. Everything that
+    measures a method reads these files, and so measures what a user would get.
     """
 
     def __init__(self, experiment: Experiment, method: str, task: str):
         self.experiment, self.method, self.task = experiment, method, task
 
     @cached_property
-    def about(self) -> dict:
-        """What the hash is over. Weights are part of it, so what is not trained yet is trained now."""
+    def description(self) -> dict:
+        """The settings that the hash is over. Weights are among them, so missing runs are trained now."""
         runs, data = self.experiment.runs_of(self.method, self.task), self.experiment.translated
         if not all(find(run, self.experiment.runs) for run in runs):
             _ = self.model
@@ -140,18 +140,18 @@ class Samples:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the files lie, or will lie."""
-        hash8 = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:8]
+        """The folder of the files; it may not exist yet."""
+        hash8 = hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:8]
         name = f"samples-{self.task}-{self.method}-{hash8}"
         return self.experiment.runs / self.experiment.preset.name / name
 
     @cached_property
     def model(self) -> nn.Module:
-        """The trained model: loaded only where something is drawn."""
+        """The trained model; it is loaded only where a sample is drawn."""
         return self.experiment.model(self.method, self.task)
 
     def of(self, pair: Pair, count: int) -> torch.Tensor:
-        """The first `count` translations of a subject [K, 1, X, Y, Z] in [-1, 1]; one, if all would be the same."""
+        """The first `count` translations of a subject [K, 1, X, Y, Z] in [-1, 1]; one if all would be the same."""
         volumes = []
         for number in range(count):
             path = self.path(pair.subject, number)
@@ -171,12 +171,12 @@ class Samples:
 
     @property
     def cost(self) -> dict[str, float]:
-        """Means over the samples drawn so far: `sampling` seconds on the clock and `core_sampling` seconds of cores."""
+        """Mean seconds of the samples drawn so far: `sampling` on the clock, `core_sampling` over all cores."""
         path = self.folder / "cost.csv"
         return pd.read_csv(path)[["sampling", "core_sampling"]].mean().round(2).to_dict() if path.is_file() else {}
 
     def _draw(self, pair: Pair, number: int, path: Path) -> None:
-        write_atomically(self.folder / "config.json", json.dumps(self.about, indent=2).encode())
+        write_atomically(self.folder / "config.json", json.dumps(self.description, indent=2).encode())
         before = Spent.now()
         (volume,) = self.experiment.translate(self.method, self.task, pair, model=self.model, first=number)
         spent = Spent.now() - before
@@ -189,7 +189,7 @@ class Samples:
 
 
 def draw(drawn: Samples, split: str, subjects: int, samples: int) -> pd.DataFrame:
-    """Draw what is missing for the first `subjects` of a split (0: all): a row per file, with its voxels' digest."""
+    """Draw the missing samples of the first `subjects` of a split (0: all); a row per file, with a digest of voxels."""
     data, rows = drawn.experiment.subjects(split, drawn.task), []
     bar = Progress(f"sampling {drawn.method} ({drawn.task})", len(data.first(subjects)))
     for index in data.first(subjects):

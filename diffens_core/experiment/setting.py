@@ -1,4 +1,4 @@
-"""The runs that methods are made of, for one preset, task, data set and seed."""
+"""Run configurations of the trainings behind methods, for one preset, task, data set and seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .presets import Preset, shortened
 
 @dataclass(frozen=True)
 class Setting:
-    """What every run of a method shares, and the runs that can be made of it."""
+    """Preset, task, data and seed that all runs of a method share, and the runs that can be made of them."""
 
     preset: Preset
     task: str
@@ -26,7 +26,7 @@ class Setting:
     def expert(self, plane: str, slab: int = 0, task: str | None = None, all_time: bool = False) -> RunConfig:
         """A 2D diffusion model on the slices of `plane`, or on slabs of 2 slab + 1 of them.
 
-        all_time: with half of the time of `ours-tpdm`.
+        all_time: train it for half of the time of `ours-tpdm`.
         """
         name = f"{plane}-2.5d" if slab else plane
         train = self.preset.training(self._sliced(self.preset.expert_train, plane))
@@ -44,9 +44,10 @@ class Setting:
         train: TrainConfig | None = None,
         **changes,
     ) -> RunConfig:
-        """The 3D network that fuses `experts`; train: another training than the preset's; `changes` to its settings.
+        """The 3D network that fuses `experts`; train: another training than the preset's; changes: to its settings.
 
-        On the sampler's states a task without a measurement keeps the average's contrast, unless `changes` say no.
+        If it is trained on the sampler's states, a task without a measurement keeps the average's contrast, unless
+        `changes` say otherwise.
         """
         unmeasured = not task_named(self.task).measured
         own = {"keep_contrast": unmeasured and self.preset.states is not None}
@@ -57,7 +58,7 @@ class Setting:
     def baseline(self, name: str, stage: str, plane: str | None = None, all_time: bool = False, **options) -> RunConfig:
         """A method of one network, by the preset's recipe for it; 2D on the slices of `plane`, else 3D.
 
-        all_time: with the time of `ours-tpdm`.
+        all_time: train it for all the time of `ours-tpdm`.
         """
         recipe = self.preset.recipe(name, plane)
         train = replace(recipe.train, phases=self._sliced(recipe.train.phases, plane))
@@ -67,7 +68,7 @@ class Setting:
         return replace(run, diffusion=recipe.diffusion, prediction=recipe.prediction)
 
     def segmenter(self) -> RunConfig:
-        """The network that segments the tumour, where the task is to do that."""
+        """The network that segments the tumour, for a segmentation task."""
         train = self.preset.recipe("segmenter", None).train
         return self._run("segmentation", "segmenter", None, train, segmenter=self.preset.segmenter)
 
@@ -79,11 +80,11 @@ class Setting:
         )
 
     def _given_time(self, kind: str, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
-        """Name and training of a model that is given all the time of its `kind` (`Preset.all_time`)."""
+        """Name and training of a model that may take all the time of its `kind` (`Preset.all_time`)."""
         return f"{name}-all-time", replace(train, phases=shortened(train.phases, self.preset.all_time[kind]))
 
     def _sliced(self, phases: Sequence[Phase], plane: str | None) -> tuple[Phase, ...]:
-        """Whole slices for a 2D model whose phases name no crop."""
+        """The phases; those of a 2D model that name no crop see whole slices."""
         if plane is None:
             return tuple(phases)
         thick = tuple(1 if p == plane else n for p, n in zip(PLANES, self.preset.shape))

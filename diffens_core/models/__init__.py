@@ -1,3 +1,4 @@
-"""What translates or judges: experts, averages, the fusion, and every method that they are compared with, each a
-network with a purpose. It imports `networks` and what stands before it.
+"""Models that translate, and the segmenter: experts, averages, the fusion, and the methods that they are compared with.
+
+This wing imports `networks` and the wings before it.
 """

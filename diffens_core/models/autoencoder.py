@@ -2,8 +2,8 @@
 
 The network is MONAI's `AutoencoderKL` (Rombach et al. 2022, Latent Diffusion Models): convolutional, with a normal
 distribution over latents as its bottleneck. One network serves all contrasts, each as one grey channel. It is trained
-on the squared error plus a small Kullback-Leibler term. The perceptual and adversarial terms of the original are left
-out, so what it cannot keep becomes smooth, and so is its attention in the middle.
+on the squared error plus a small Kullback-Leibler term. The attention in the middle of the original is left out, and so
+are its perceptual and adversarial terms; without these, details that the latents cannot hold become smooth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STATISTICS_RATE = 0.02  # the running mean and deviation of the latents remember
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """channels: widths of the levels, each half as fine as the one before; kl: weight of the KL divergence."""
+    """An autoencoder. channels: widths of its levels, each half as fine as the last; kl: weight of the divergence."""
 
     channels: tuple[int, ...] = (128, 256, 512, 512)
     blocks: int = 2
@@ -51,10 +51,10 @@ class AutoencoderConfig:
 
 
 class SliceAutoencoder(nn.Module, Trainable):
-    """Encode and decode the slices of `plane`.
+    """Encodes and decodes the slices of `plane`.
 
     contrasts: how many of the conditions, the last ones, are images as sharp as the target. It is trained on these and
-    the target: who can draw them can draw degraded ones, which only take training time.
+    the target only: it can then encode degraded images too, and training on those would only take time.
 
     Latents have `latent_channels` channels, 1 / `factor` of the in-plane size and all slices. They are standardised:
     `latent_mean` and `latent_std` [z] are running estimates over the training, so that every channel enters the
@@ -88,7 +88,7 @@ class SliceAutoencoder(nn.Module, Trainable):
     def encode(self, volume: torch.Tensor) -> torch.Tensor:
         """Standardised latents [B, C * z, X / f, Y / f, Z] (f: not along the slices) of `volume` [B, C, X, Y, Z].
 
-        The mean of the posterior, channel after channel. In-plane sizes are padded to multiples of f first.
+        They are the means of the posterior, channel after channel. In-plane sizes are first padded to multiples of f.
         """
         slices = to_slices(pad_to_multiple(volume, self.factor, skip=self.dim), self.plane)
         images = slices.flatten(0, 1)[:, None]
@@ -97,13 +97,13 @@ class SliceAutoencoder(nn.Module, Trainable):
         return from_slices(latents.unflatten(0, slices.shape[:2]).flatten(1, 2), self.plane, len(volume))
 
     def decode(self, latents: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Volume [B, 1, X, Y, Z] from the latents [B, z, ...] of one channel, cut to the spatial size of `like`."""
+        """The volume [B, 1, X, Y, Z] of one channel's latents [B, z, ...], cut to the spatial size of `like`."""
         slices = to_slices(latents, self.plane) * _per_channel(self.latent_std) + _per_channel(self.latent_mean)
         images = torch.cat([self.net.decode(part).float() for part in slices.split(CPU_SLICES)])
         return crop_like(from_slices(images, self.plane, len(latents)), like)
 
     def objectives(self) -> dict:
-        """One: reconstruction with a little regularisation."""
+        """One objective: the reconstruction error with a little regularisation."""
         return {"": self.loss}
 
     def loss(self, batch, train, box) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Brightness and contrast of a head, where nothing that was measured tells them.
+"""Brightness and contrast of a head in a task without a measurement.
 
-How a head's tissues look in the target is then mostly chance: a network can only learn it by heart, for training heads.
-A fusion of such a task leaves it, in each step, as the average of its experts has it, and corrects what lies where.
+There, how bright a head's tissues are in the target is mostly chance: a network can only learn it by heart for training
+heads. In each step a fusion keeps brightness and contrast of the average of its experts, and corrects structure alone.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import torch
 
 
 def with_contrast_of(average: torch.Tensor, x: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """`x`, without what an affine change of `average`, fitted volume by volume, explains of the difference of the two.
+    """`x` with brightness and contrast of `average`: minus the affine function of `average` that fits their difference.
 
-    What is left of the difference has mean zero and no correlation with `average`: least squares finds nothing to
-    change in the latter's brightness and contrast. Both are [B, 1, X, Y, Z]; inside: where the head is, the same shape,
-    bool; elsewhere `x` stays.
+    The fit is by least squares, volume by volume; the remaining difference has mean zero and no correlation with
+    `average`. x, average: [B, 1, X, Y, Z]; inside: bool of the same shape, where the head is; elsewhere `x` stays.
     """
     count = inside.sum(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1)
 

@@ -1,4 +1,4 @@
-"""2D diffusion models lifted to volumes, and the rules that average several: TPDM, TOSM, MADM.
+"""2D diffusion models applied to volumes, and the rules that average several of them: TPDM, TOSM, MADM.
 
 All are denoisers: `eps = denoiser(xt, y, t)` on volumes.
 """
@@ -27,8 +27,8 @@ def channels_in(conditions: int, slab: int = 0) -> int:
 class SliceExpert(SliceNet, Denoiser):
     """A 2D diffusion model that runs over all slices of its plane (Palette).
 
-    net: takes [N, channels_in, h, w]; prediction: `v`, `eps` or `x0`, what it puts out.
-    slab: neighbours on either side whose conditions it reads too (2.5D). reads: which channels of `y` it was trained
+    net: takes [N, channels_in, h, w]; prediction: `v`, `eps` or `x0`, the quantity that it predicts.
+    slab: neighbours on either side whose conditions it reads too (2.5D). reads: the channels of `y` that it was trained
     on, in its own order, where it works beside experts with other conditions (Sec. 3.4); None: all.
     """
 
@@ -52,7 +52,7 @@ class SliceExpert(SliceNet, Denoiser):
         return self.schedule.eps_from(self.prediction, out, xt if box is None else xt[..., *box], t)
 
     def within(self, box: Box, xt, y, t, coords=None) -> torch.Tensor:
-        """Runs only the slices through `box`."""
+        """The noise prediction within `box`; only the slices through it are run."""
         return self(xt, y, t, coords, box)
 
     def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
@@ -83,8 +83,8 @@ def combine(eps_planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 class Average(Denoiser):
     """Denoisers combined by a rule: TPDM for two planes, TOSM for three, MADM for three of 2.5D slabs.
 
-    rule: the P weights at step `t`, summing to 1. An expert of weight 0 is not run. Raises `InputError` where the rule
-    is for another number of experts.
+    rule: gives the P weights at step `t`, with sum 1. An expert of weight 0 is not run. Raises `InputError` where the
+    rule is for another number of experts.
     """
 
     def __init__(self, experts: Sequence[nn.Module], rule: Callable[[int], Sequence[float]] | None = None):
@@ -94,7 +94,7 @@ class Average(Denoiser):
         self.rule = rule or average(len(experts))
 
     def forward(self, xt, y, t, coords=None) -> torch.Tensor:
-        """`eps` [B, 1, X, Y, Z]; all of `t` [B] must be the same step, as they are in sampling."""
+        """`eps` [B, 1, X, Y, Z]; all of `t` [B] must be the same step, as in sampling, else it raises `InputError`."""
         if (t != t[0]).any():
             raise InputError("a rule weighs experts by the sampling step: all steps of a batch must be the same")
         weights = self.rule(int(t[0]))
@@ -114,12 +114,12 @@ class SampleAverage(nn.Module, Translator):
         self.schedule = same_schedule(experts)
 
     def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
-        """See `sampler.average_of_samples`."""
+        """The steps of `average_of_samples` in `diffusion/sampler.py`."""
         return average_of_samples(self.experts, y, noise, steps, project=project, generator=generator)
 
 
 class RandomPlane(nn.Module, Translator):
-    """Two experts of which one, at random, speaks in each step of each sample (`random`); `p`: how often the second."""
+    """Two experts of which one is drawn in each step of each sample; p: the probability of the second one."""
 
     def __init__(self, experts: Sequence[nn.Module], p: float):
         super().__init__()
@@ -135,7 +135,7 @@ class RandomPlane(nn.Module, Translator):
 
 
 def average(planes: int) -> Callable[[int], Sequence[float]]:
-    """All experts alike in every step."""
+    """The rule that weighs all experts alike in every step."""
     return lambda t: [1.0 / planes] * planes
 
 
@@ -143,7 +143,7 @@ def alternate(every: int, times: Sequence[int]) -> Callable[[int], Sequence[floa
     """TPDM's rule for two experts: the second one in every `every`-th of the sampling `times`, else the first."""
     if every < 2:
         raise InputError(f"alternate(every) needs at least 2, not {every}: with 1 the first expert is never used")
-    order = list(times)  # `index` names the step that is not among them
+    order = list(times)  # unlike a set, a list's `index` raises an error for a step that is not among them
     return lambda t: [0.0, 1.0] if order.index(t) % every == every - 1 else [1.0, 0.0]
 
 

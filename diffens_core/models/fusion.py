@@ -5,10 +5,10 @@ its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p ep
 in the unit of what the network predicts (`v`: `r` enters `eps` times `sqrt(alpha_bar)`), and is 0 where the first
 condition shows background.
 
-With a linear start (`FusionConfig.linear`) the residual is a correction found by least squares plus the network's, and
-the network reads what the sampler will make of the experts: the estimate that is clamped, and projected onto what was
-measured. Where nothing was, a whole head's answer has brightness and contrast of the average besides
-(`FusionConfig.keep_contrast`). How it is trained on the states that the sampler meets is in `states.py`.
+With a linear start (`FusionConfig.linear`) the residual is the sum of a least-squares correction and the network's, and
+the network reads the experts' estimate as the sampler will use it: clamped, and projected onto what was measured. In a
+task without a measurement, the prediction for a whole head can keep brightness and contrast of the experts' average
+(`FusionConfig.keep_contrast`). `training/states.py` trains the fusion on the states that the sampler visits.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ from .contrast import with_contrast_of
 from .experts import SliceExpert, channels_in, combine, same_schedule
 from .linear import LinearCorrection
 
-# What the average leaves to correct is small. In this unit the first steps of the zero-initialised last layer are too;
-# in units of 1 they overshoot by far, and the training is spent on the way back.
+# Corrections of the average are small. In this unit so are the first steps of the zero-initialised last layer; in units
+# of 1 they overshoot by far, and the training is spent on the way back.
 RESIDUAL_UNIT = 0.03
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average: all that is learnt is residual).
+    """Settings of a fusion.
 
-    lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: tell
-    the 3D network where in the head it is; linear: start from a least-squares correction of the average, and read the
-    estimate that the sampler makes of it; context: off, a control: no neighbours, and the finest feature maps averaged
-    over planes (with a network that is as blind, `UNetConfig.kernel`); keep_contrast: in each step brightness and
-    contrast of a head stay those of the experts' average (`contrast.py`).
+    gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average, so that only the residual is learnt);
+    lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: give
+    the 3D network the position in the head; linear: start from a least-squares correction of the average, and read the
+    estimate that the sampler makes of it; context: off is a control that sees no neighbours, and the finest feature
+    maps averaged over planes (with a voxel-wise network, `UNetConfig.kernel`); keep_contrast: in each step brightness
+    and contrast of a head stay those of the experts' average (`contrast.py`).
     """
 
     gate: str = "softmax"
@@ -71,7 +72,7 @@ class FusionConfig:
 class Fused:
     """One fused prediction. eps, resid: [B, 1, X, Y, Z]; gate: [B, P, X, Y, Z]; eps_planes: [P, B, 1, X, Y, Z].
 
-    `eps` is Eq. 6 of the rest; of a whole head, if the fusion keeps contrast, it is that with the average's contrast.
+    `eps` is Eq. 6 of the other three; for a whole head, a fusion that keeps contrast changes it to the average's.
     """
 
     eps: torch.Tensor
@@ -82,7 +83,7 @@ class Fused:
 
 @dataclass(frozen=True)
 class Lifted:
-    """What the frozen experts say of one state. eps_planes: [P, B, 1, X, Y, Z]; feats[p][k]: level k of expert p.
+    """The frozen experts' outputs for a state. eps_planes: [P, B, 1, X, Y, Z]; feats[p][k]: level k of expert p.
 
     start: the linear correction [B, 1, X, Y, Z], in the unit of what the fusion predicts; None without one.
     """
@@ -92,13 +93,13 @@ class Lifted:
     start: torch.Tensor | None = None
 
     def map(self, change: Callable, of_features: Callable | None = None) -> Lifted:
-        """`change(v)` of every volume v; of every feature map f `of_features(f, p, k)`, or `change(f)`."""
+        """Replace every volume v by `change(v)`, every feature map f by `of_features(f, p, k)`, or else `change(f)`."""
         of_features = of_features or (lambda f, p, k: change(f))
         feats = [[of_features(f, p, k) for k, f in enumerate(maps)] for p, maps in enumerate(self.feats)]
         return Lifted(change(self.eps_planes), feats, None if self.start is None else change(self.start))
 
     def cut(self, fusion: Fusion, box: Box) -> Lifted:
-        """The part within a box that begins at multiples of the coarsest grids, and ends at one or with the volume."""
+        """The part within a box that begins at multiples of the coarsest grid, and ends at one or with the volume."""
 
         def part(f: torch.Tensor, p: int, k: int) -> torch.Tensor:
             return f[..., *slices_in(box, fusion.experts[p].dim, k, fusion.net.multiple)]
@@ -107,18 +108,18 @@ class Lifted:
 
 
 def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:
-    """`box` on the grid of feature maps of `level`: finer along `dim`, where slices are, than in plane.
+    """`box` on the grid of feature maps of `level`, which is full along `dim`, the slices' axis, and coarser in plane.
 
-    In plane they cover multiples of `multiple` voxels.
+    In plane the maps cover multiples of `multiple` voxels.
     """
     coarse = (slice(b.start >> level, -(-b.stop // multiple) * multiple >> level) for b in box)
     return tuple(b if d == dim else c for d, b, c in zip((2, 3, 4), box, coarse))
 
 
 class FeatureAdapters(nn.Module):
-    """Bring one expert's feature maps onto the grid of the 3D encoder, level by level.
+    """Brings one expert's feature maps onto the grid of the 3D encoder, level by level.
 
-    One zero-initialised Conv3d a level; kernel and stride are 2^k along the slice axis only and 1 in plane.
+    Each level has a zero-initialised Conv3d; kernel and stride are 2^k along the slice axis and 1 in plane.
     """
 
     def __init__(self, dim: int, widths_2d: Sequence[int], widths_3d: Sequence[int]):
@@ -131,13 +132,13 @@ class FeatureAdapters(nn.Module):
             self.convs.append(zero_init(nn.Conv3d(wide_2d, wide_3d, tuple(size), stride=tuple(size))))
 
     def forward(self, feats: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Every level k of the padded 3D grid, from feats[k] [B, F, ..n..] with n slices along the plane's axis."""
+        """Maps on every level k of the padded 3D grid, from feats[k] [B, F, ..n..] with n slices along their axis."""
         multiple = 2 ** (len(self.convs) - 1)
         return [conv(pad_slices(f, self.dim, multiple)) for conv, f in zip(self.convs, feats)]
 
 
 def pad_slices(feats: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
-    """Repeat the last slice along `dim` up to a multiple."""
+    """Repeat the last slice along `dim` until their number is a multiple of `multiple`."""
     missing = -feats.shape[dim] % multiple
     if not missing:
         return feats
@@ -161,11 +162,11 @@ def check_levels(expert: nn.Module, net: UNet) -> None:
 
 
 class Fusion(Denoiser):
-    """The fusion of frozen experts; itself a denoiser.
+    """The fusion of frozen experts, which is a denoiser itself.
 
     experts: P denoisers, frozen here and always in evaluation mode: `SliceExpert`s, or, without feature maps, anything
-    with `eps = expert(xt, y, t, coords)` and a `schedule`. project: what the sampler does to clean estimates; only a
-    fusion with a linear start asks. Trainable parameters are those of `net` and `adapters`.
+    with `eps = expert(xt, y, t, coords)` and a `schedule`. project: the sampler's projection of clean estimates, which
+    only a linear start uses. Trainable parameters are those of `net` and `adapters`.
     At initialisation the output is exactly the uniform average of the experts.
 
     Raises `InputError` where the experts' feature maps do not fit the levels of the 3D network.
@@ -185,7 +186,7 @@ class Fusion(Denoiser):
         self.config, self.prediction, self.project = config, config.prediction, project
         channels = channels_in(conditions) + len(experts) + config.linear
         self.net = UNet(3, channels, len(experts) + 1, unet)
-        # Volumes may be cut at multiples of it: coarse grids and blocks of the measurement stay whole.
+        # Volumes may be cut at multiples of `align`: coarse grids and blocks of the measurement stay whole.
         self.align = math.lcm(self.net.multiple, FACTOR)
         self.adapters = nn.ModuleList()
         read = (experts if config.context else experts[:1]) if config.features else []
@@ -202,7 +203,7 @@ class Fusion(Denoiser):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
-        """Training mode for the 3D part only: an expert with active dropout would be another expert."""
+        """Set the training mode of the 3D part only: active dropout would change the experts."""
         super().train(mode)
         self.experts.eval()
         return self
@@ -210,17 +211,17 @@ class Fusion(Denoiser):
     def forward(self, xt, y, t, coords=None, box: Box | None = None) -> torch.Tensor:
         """`eps_hat` [B, 1, X, Y, Z] for `xt` [B, 1, X, Y, Z], conditions `y` [B, C, X, Y, Z] and step `t` [B].
 
-        With a `box`, begun at multiples of `net.multiple`, only what lies in it is fused and answered. The experts
-        see whole slices all the same: in a patch their normalisation layers would make them other experts.
+        With a `box`, which must begin at multiples of `net.multiple`, the answer is the part within it. The experts
+        still see whole slices, as their normalisation layers would answer otherwise for patches.
         """
         return self.fuse(xt, y, t, coords, box).eps
 
     def within(self, box: Box, xt, y, t, coords=None) -> torch.Tensor:
-        """Fuses only what lies in `box`."""
+        """The fused noise prediction within `box`."""
         return self(xt, y, t, coords, box)
 
     def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
-        """Eq. 6 with its parts: for gate maps and ablations."""
+        """Eq. 6 with all of its parts, for gate maps and ablations."""
         if coords is None:
             coords = coordinates(xt.shape[2:], xt.device)
         lifted = self.lift(xt, y, t, coords, box)
@@ -229,7 +230,7 @@ class Fusion(Denoiser):
         return self.refine(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
 
     def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Lifted:
-        """Run the frozen experts, each once, and the linear correction: all of a state that no training changes."""
+        """Run the frozen experts, each once, and the linear correction: all that training the 3D part leaves fixed."""
         box = box or whole_box(xt)
         if not self.config.features:
             eps_planes = torch.stack([expert.within(box, xt, y, t, coords) for expert in self.experts])
@@ -247,7 +248,7 @@ class Fusion(Denoiser):
         return replace(lifted, start=start * (brain_channel(y) > 0))
 
     def linear_inputs(self, lifted: Lifted, xt, y, t) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """What a `LinearCorrection` reads at a voxel, and around it."""
+        """The channels that a `LinearCorrection` reads at a voxel alone, and those that it reads around it too."""
         planes = self._outputs(lifted.eps_planes, xt, t)
         average = planes.mean(1, keepdim=True)
         points = [planes, y, xt, *(crop_like(feats[0], xt) for feats in lifted.feats)]
@@ -255,23 +256,23 @@ class Fusion(Denoiser):
         return points, around if self.config.context else around[:, :0]
 
     def estimate(self, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """What the sampler makes of a clean estimate `x0` [B, 1, X, Y, Z]."""
+        """A clean estimate `x0` [B, 1, X, Y, Z] as the sampler uses it: clamped, and projected if the fusion can."""
         x0 = x0.clamp(-1.0, 1.0)
         return x0 if self.project is None else self.project(x0, y)
 
     def with_kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """A truth `x0` to learn from, with brightness and contrast of an `average` if the fusion keeps these."""
+        """The truth `x0` to train on, with brightness and contrast of the `average` if the fusion keeps them."""
         return with_contrast_of(average, x0, brain_channel(y) > 0) if self.config.keep_contrast else x0
 
     def average_x0(self, lifted: Lifted, xt, t) -> torch.Tensor:
-        """The clean volume [B, 1, X, Y, Z], clamped, that the average of the experts stands for."""
+        """The clean volume [B, 1, X, Y, Z], clamped, that the average of the experts predicts."""
         return self.schedule.x0_from_eps(lifted.eps_planes.mean(0), xt, t).clamp(-1.0, 1.0)
 
     def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
-        """The 3D network's part on whole volumes: it works in the box around the heads, and leaves the average outside.
+        """Run the 3D network on whole volumes: in the box around the heads; outside it, the average stays.
 
-        There it has nothing to tell, and a third of its time would go. Only here, where a head is seen whole, is the
-        average's contrast kept; `refine` answers for patches as the network has it, and learns from such truths.
+        Background outside the box would take a third of the time. The average's contrast is only kept here, where the
+        whole head is seen; for patches `refine` returns the network's own, which was trained on such truths.
         """
         box = brain_box(y, self.align)
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
@@ -286,7 +287,7 @@ class Fusion(Denoiser):
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
-        """The 3D network's part on what it is given: volumes or patches of them, all arguments cut alike."""
+        """Run the 3D network on volumes or on patches of them; all arguments are cut alike."""
         planes, brain = self._outputs(lifted.eps_planes, xt, t), brain_channel(y)
         inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
         if self.linear is not None:
@@ -302,11 +303,11 @@ class Fusion(Denoiser):
         return Fused(eps, gate, resid, lifted.eps_planes)
 
     def _outputs(self, eps_planes, xt, t) -> torch.Tensor:
-        """[B, P, X, Y, Z]: the experts' answers in the quantity that the fusion predicts."""
+        """The experts' predictions [B, P, X, Y, Z], in the quantity that the fusion predicts."""
         return torch.cat([self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes], dim=1)
 
     def _gate(self, logits: torch.Tensor) -> torch.Tensor:
-        """[B, P, X, Y, Z], summing to 1 over P; `affine` is the authors' unbounded form."""
+        """The weights [B, P, X, Y, Z], with sum 1 over P; `affine` is the authors' unbounded form."""
         if self.config.gate == "uniform":
             logits = torch.zeros_like(logits)
         if self.config.gate != "affine":
@@ -314,7 +315,7 @@ class Fusion(Denoiser):
         return 1.0 / logits.shape[1] + logits - logits.mean(dim=1, keepdim=True)
 
     def _features(self, expert: SliceExpert, xt, y, t, coords, box: Box):
-        """An expert's `eps` [B, 1, ...] within `box`, and its feature maps of every level, chunks put together."""
+        """An expert's `eps` [B, 1, ...] within `box`, and its feature maps of every level, joined from chunks."""
         outs, chunks = zip(*expert.lift(xt, y, t, coords, box))
         eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
         return eps, [torch.cat(maps, dim=expert.dim) for maps in zip(*chunks)]

@@ -1,7 +1,7 @@
 """I2SB: a diffusion bridge that starts at the degraded image instead of noise (Liu et al. 2023).
 
-Between the target `x0` and the start `x1` the state at step t is Gaussian, with mean and variance from the noise that
-has been gathered since `x0` (`sigma`) and that is left until `x1` (`sigma_bar`), Eq. 11 there. The network learns
+Between the target `x0` and the start `x1` the state at step t is Gaussian. Its mean and variance follow from the noise
+gathered since `x0` (`sigma`) and the noise left until `x1` (`sigma_bar`), their Eq. 11. The network learns
 `(xt - x0) / sigma`. `ot-ode` leaves all noise out, in training and in sampling.
 """
 
@@ -24,7 +24,7 @@ BETA_FIRST, BETA_MAX = 1e-4, 0.3  # of 1000 steps: the root of beta would rise e
 
 
 class BridgeSchedule:
-    """Symmetric noise between two ends. sigma, sigma_bar: [T] float64, gathered since `x0` and left until `x1`."""
+    """A noise schedule that is symmetric in time. sigma, sigma_bar: [T] float64, since `x0` and until `x1`."""
 
     def __init__(self, steps: int = 1000):
         rising = torch.linspace(BETA_FIRST**0.5, (BETA_MAX / 1000) ** 0.5, steps, dtype=torch.float64) ** 2
@@ -35,11 +35,11 @@ class BridgeSchedule:
         self.sigma_bar = beta.flip(0).cumsum(0).flip(0).sqrt()
 
     def between(self, x0, x1, t: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
-        """`xt ~ q(xt | x0, x1)`, its mean if there is no `noise`; all [B, 1, X, Y, Z], `t` [B] int64."""
+        """A draw `xt ~ q(xt | x0, x1)`, or its mean without `noise`; all are [B, 1, X, Y, Z], `t` is [B] int64."""
         return gaussian_product(x0, x1, self.of(self.sigma, t, x0), self.of(self.sigma_bar, t, x0), noise)
 
     def back(self, xt, x0, t: int, before: int, noise: torch.Tensor | None) -> torch.Tensor:
-        """The posterior of the state at step `before` < `t`, given `xt` and an estimate of `x0` (Eq. 4)."""
+        """A draw of the state at step `before` < `t` from its posterior for `xt` and an estimate of `x0` (Eq. 4)."""
         near = self.sigma[before].to(xt)
         far = (self.sigma[t] ** 2 - self.sigma[before] ** 2).sqrt().to(xt)
         return gaussian_product(x0, xt, near, far, noise)
@@ -74,11 +74,11 @@ class Bridge(nn.Module, Translator, Trainable):
         return xt - self.schedule.of(self.schedule.sigma, t, xt) * out
 
     def objectives(self) -> dict:
-        """One: the squared error of `x0_hat`, or (`loss = "eps"`, the paper's) of it in units of `sigma`."""
+        """One objective: the squared error of `x0_hat`, in units of `sigma` for the paper's `loss = "eps"`."""
         return {"": self.loss}
 
     def loss(self, batch, train, box) -> torch.Tensor:
-        """At random steps between the two ends of each pair."""
+        """The error at a random step `batch.t` between the two ends of each pair."""
         x1 = batch.y[:, self.start : self.start + 1]
         xt = self.schedule.between(batch.x0, x1, batch.t, batch.eps if self.stochastic else None)
         unit = self.schedule.of(self.schedule.sigma, batch.t, xt) if train.loss == "eps" else 1.0
@@ -87,7 +87,7 @@ class Bridge(nn.Module, Translator, Trainable):
     def trajectory(
         self, y, noise, steps: int, *, project: Projection | None = None, generator: torch.Generator | None = None
     ) -> Iterator[Step]:
-        """From `x1` to the target in `steps` steps; the starting `noise` of other methods has no use here."""
+        """Steps from `x1` to the target, `steps` of them; the starting `noise` of other methods is not used."""
         if not 1 <= steps < self.schedule.steps:
             raise InputError(f"steps must lie between 1 and {self.schedule.steps - 1}, not {steps}")
         last = self.schedule.steps - 1

@@ -10,7 +10,7 @@ from ..diffusion.sampler import Step
 
 
 class Interpolation(nn.Module, Translator):
-    """kind: `nearest` leaves `y`'s first channel as it is, `cubic` puts a spline through its block means."""
+    """Interpolation of the degraded FLAIR; kind: `nearest` leaves it as it is, `cubic` fits splines to block means."""
 
     deterministic = True
 
@@ -19,7 +19,7 @@ class Interpolation(nn.Module, Translator):
         self.kind = kind
 
     def trajectory(self, y, noise, steps, *, project=None, generator=None):
-        """One step; y: [B, C, X, Y, Z], the degraded FLAIR first."""
+        """The interpolation, as a single step; y: [B, C, X, Y, Z], the degraded FLAIR first."""
         measured = y[:, :1]
         x0 = measured if self.kind == "nearest" else interpolate_cubic(measured).clamp(-1.0, 1.0)
         x0 = x0 if project is None else project(x0, y)

@@ -1,7 +1,7 @@
-"""What least squares says that the average of the experts leaves: a correction that is linear in what they see.
+"""A linear correction of the experts' average, fitted by least squares.
 
-It has weights of its own for each noise level, and it costs no optimiser step: the normal equations are gathered along
-the sampler's own trajectories and solved at once. The 3D network then starts from it, and learns what is not linear.
+Its weights depend on the noise level, and it takes no optimiser steps: its normal equations are gathered along the
+sampler's own trajectories and solved at once. The 3D network then starts from it, and learns what is not linear.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RIDGE, SMOOTH = 1e-5, 1e-3  # towards zero, and towards the next knot: shares of
 class LinearCorrection(nn.Module):
     """`sum_d weights[t, d] row[d]` at every voxel, `weights` linear in `t` between knots; zero until it is fitted.
 
-    A row holds: 1, what can be read at the voxel itself (`points`), and the 3x3x3 neighbourhood of each of `around`.
+    A row holds 1, the channels of `points` at the voxel itself, and the 3x3x3 neighbourhood in those of `around`.
     points, around: how many channels of each; steps: of the noise schedule.
     """
 
@@ -31,7 +31,7 @@ class LinearCorrection(nn.Module):
         self.register_buffer("weights", torch.zeros(KNOTS, 1 + points + len(REACH) * around))
 
     def forward(self, points: Sequence[torch.Tensor], around: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """[B, 1, X, Y, Z] float32. points: [B, *, X, Y, Z] each; around: [B, A, X, Y, Z]; t: [B] int64."""
+        """The correction [B, 1, X, Y, Z] float32. points: [B, *, X, Y, Z]; around: [B, A, X, Y, Z]; t: [B] int64."""
         with torch.autocast(around.device.type, enabled=False):  # sums of many small terms
             bias, *own, kernels = (self.hats(t) @ self.weights).split(
                 [1, *(part.shape[1] for part in points), len(REACH) * self.around], dim=1
@@ -46,24 +46,24 @@ class LinearCorrection(nn.Module):
             return total + torch.cat([F.conv3d(p[None], k[None]) for p, k in zip(padded, kernels)])
 
     def rows(self, points: Sequence[torch.Tensor], around: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """[N, D] float64: the rows of the voxels `where`, indices [N] into one flattened volume (B = 1)."""
+        """The rows [N, D] float64 of the voxels `where`, indices [N] into one flattened volume (B = 1)."""
         shape = around.shape[2:]
         padded = F.pad(around, [1] * 6, mode="replicate")[0] if self.around else []
-        found = [torch.ones(1, len(where), device=around.device)]
-        found += [part[0].flatten(1)[:, where] for part in points]
+        columns = [torch.ones(1, len(where), device=around.device)]
+        columns += [part[0].flatten(1)[:, where] for part in points]
         for volume in padded:
             views = (volume[tuple(slice(a, a + n) for a, n in zip(start, shape))] for start in REACH)
-            found.append(torch.stack([view.flatten()[where] for view in views]))
-        return torch.cat([part.double() for part in found]).T
+            columns.append(torch.stack([view.flatten()[where] for view in views]))
+        return torch.cat([part.double() for part in columns]).T
 
     def hats(self, t: torch.Tensor) -> torch.Tensor:
-        """[B, KNOTS]: how much each knot's weights count at steps `t` [B]; two of them do."""
-        place = t.float() / (self.steps - 1) * (KNOTS - 1)
-        return (1 - (place[:, None] - torch.arange(KNOTS, device=t.device)).abs()).clamp(min=0)
+        """The shares [B, KNOTS] of the knots' weights at steps `t` [B]; the two nearest knots count."""
+        position = t.float() / (self.steps - 1) * (KNOTS - 1)
+        return (1 - (position[:, None] - torch.arange(KNOTS, device=t.device)).abs()).clamp(min=0)
 
 
 class NormalEquations:
-    """Gathers what a least-squares fit of a `LinearCorrection` needs, state by state; solves it."""
+    """The normal equations of a `LinearCorrection`: they are gathered state by state and then solved."""
 
     def __init__(self, linear: LinearCorrection):
         self.linear = linear
@@ -72,14 +72,14 @@ class NormalEquations:
         self.right = torch.zeros(KNOTS, size, dtype=torch.float64)
 
     def add(self, rows: torch.Tensor, left: torch.Tensor, t: torch.Tensor) -> None:
-        """rows: [N, D] at step `t` [1]; left: [N], what the correction should be."""
+        """Add a state. rows: [N, D] at step `t` [1]; left: [N], the values that the correction should have."""
         hats = self.linear.hats(t)[0].double().cpu()
         gram, right = (rows.T @ rows).cpu(), (rows.T @ left.double()).cpu()
         self.gram += torch.einsum("j,k,ab->jkab", hats, hats, gram)
         self.right += torch.einsum("k,a->ka", hats, right)
 
     def solve(self) -> None:
-        """Set the weights. Those of neighbouring knots are held together, so that levels never visited have some."""
+        """Set the weights. Neighbouring knots are pulled together, so that noise levels never visited have weights."""
         knots, size = self.right.shape
         scale = self.gram.diagonal(dim1=2, dim2=3).diagonal(dim1=0, dim2=1).sum(1) / knots
         bend = torch.zeros(knots, knots, dtype=torch.float64)
@@ -88,5 +88,5 @@ class NormalEquations:
         hold = RIDGE * torch.eye(knots, dtype=torch.float64) + SMOOTH * bend
         total = self.gram + torch.einsum("jk,a,ab->jkab", hold, scale + 1e-9, torch.eye(size, dtype=torch.float64))
         matrix = total.permute(0, 2, 1, 3).reshape(knots * size, knots * size)
-        found = torch.linalg.solve(matrix, self.right.flatten()).reshape(knots, size)
-        self.linear.weights.copy_(found)
+        weights = torch.linalg.solve(matrix, self.right.flatten()).reshape(knots, size)
+        self.linear.weights.copy_(weights)

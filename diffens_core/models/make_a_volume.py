@@ -1,8 +1,8 @@
 """Make-A-Volume: a 2D latent diffusion model becomes a volumetric one (Zhu et al. 2023).
 
-Three trainings build on one another: a slice-wise autoencoder (autoencoder.py); a 2D diffusion model of its latents
-(`LatentDiffusion`); and volumetric layers between the layers of that model, which alone are tuned, on stacks of
-slices (`VolumetricDiffusion`). Both models are denoisers of latent volumes [B, z, X / f, Y / f, Z].
+Three trainings build on one another: a slice-wise autoencoder (`autoencoder.py`); a 2D diffusion model of its latents
+(`LatentDiffusion`); and volumetric layers between the frozen layers of that model, trained on stacks of slices
+(`VolumetricDiffusion`). Both models are denoisers of latent volumes [B, z, X / f, Y / f, Z].
 
 The authors released no code. Details follow GEM-3D by the same first author, "a modified version of Make-A-Volume".
 Unlike there, the step of a stack is drawn uniformly, and every channel of the latents is standardised.
@@ -33,9 +33,9 @@ OVERLAP = 4  # slices that neighbouring windows of a longer volume share, or mor
 
 
 class LatentDenoiser(Denoiser):
-    """Training and sampling on the latents of `autoencoder`; subclasses say which, and answer with noise.
+    """Training and sampling on the latents of `autoencoder`; subclasses have it, and predict the noise.
 
-    builds_on: the model of the run before, frozen here and always in evaluation mode.
+    builds_on: the model of the training before, frozen here and always in evaluation mode.
     """
 
     autoencoder: SliceAutoencoder
@@ -47,25 +47,25 @@ class LatentDenoiser(Denoiser):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> LatentDenoiser:
-        """Training mode for what this run trains, and nothing else."""
+        """Set the training mode of the layers that this run trains, and of nothing else."""
         super().train(mode)
         self.experts.eval()
         return self
 
     def objectives(self) -> dict:
-        """One: the denoising loss on latents."""
+        """One objective: the denoising loss on latents."""
         return {"": lambda batch, train, box: denoising_loss(self, self.encoded(batch), train)}
 
     @torch.no_grad()
     def encoded(self, batch: Batch) -> Batch:
-        """The same batch with latents in place of target and conditions, and as much noise as latents need."""
+        """The batch with latents in place of target and conditions, and noise of their shape."""
         x0 = self.autoencoder.encode(batch.x0)
         return replace(batch, x0=x0, y=self.autoencoder.encode(batch.y), eps=self.latent_noise(batch.eps, x0))
 
     def latent_noise(self, noise: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Standard normal noise for latents, [B, z, ...] with the spatial size of `like`, out of that for volumes.
+        """Noise for latents, [B, z, ...] with the spatial size of `like`, from the noise [B, 1, X, Y, Z] of volumes.
 
-        A slice has more voxels than its latents have numbers: the first of `noise` [B, 1, X, Y, Z] are taken.
+        A slice has more voxels than its latents have numbers; the first of its values are taken.
         """
         plane, channels = self.autoencoder.plane, self.autoencoder.latent_channels
         size = (channels, *to_slices(like, plane).shape[2:])
@@ -85,7 +85,7 @@ class LatentDenoiser(Denoiser):
 class LatentDiffusion(LatentDenoiser):
     """The slice-wise model: a 2D U-Net on noisy latents, with the latents of all conditions concatenated.
 
-    net: takes [N, z (1 + C), h, w]; prediction: `v`, `eps` or `x0`, what it puts out.
+    net: takes [N, z (1 + C), h, w]; prediction: `v`, `eps` or `x0`, the quantity that it predicts.
     """
 
     def __init__(self, autoencoder: SliceAutoencoder, net: UNet, schedule: Schedule, prediction: str):
@@ -102,7 +102,7 @@ class LatentDiffusion(LatentDenoiser):
 
 
 class SliceConv(nn.Conv1d):
-    """A convolution over three neighbouring slices; at first it hands on the middle one (Dirac weight, no bias)."""
+    """A convolution over three neighbouring slices, initialised to return the middle one (Dirac weight, zero bias)."""
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, padding=1)
@@ -111,19 +111,18 @@ class SliceConv(nn.Conv1d):
 
 
 class VolumetricDiffusion(LatentDenoiser):
-    """The slice-wise model with volumetric layers, which alone are trained; at first it answers just like that model.
+    """The frozen slice-wise model with trained volumetric layers; before the training it equals that model.
 
     Every 2D convolution is followed by a `SliceConv`, and every 2D attention by an attention along the slices whose
-    output is zero at first. A volume of more than `window` slices is worked on in windows that overlap by `overlap`
-    slices or more; where they do, their predictions are averaged, in every step of the diffusion, so that the
-    windows make one sample.
+    output is zero at first. A volume of more than `window` slices is processed in windows that overlap by at least
+    `overlap` slices; there, predictions are averaged in every diffusion step, so that the windows make one sample.
     """
 
     def __init__(self, latent: LatentDiffusion, window: int = WINDOW, overlap: int = OVERLAP):
         super().__init__(latent, latent.schedule, latent.prediction)
         self.window, self.overlap = window, overlap
         self.layers = nn.ModuleList(volumetric_layer(module) for module in insertion_points(self.net))
-        self.net.checkpointing = False  # blocks would be computed again when the volumetric layers are out
+        self.net.checkpointing = False  # blocks would be recomputed after the layers' hooks are gone
 
     @property
     def autoencoder(self) -> SliceAutoencoder:
@@ -156,7 +155,7 @@ class VolumetricDiffusion(LatentDenoiser):
 
     @contextmanager
     def _inserted(self, slices: int):
-        """Put each volumetric layer behind its 2D layer, by a hook on its output, for stacks of so many slices."""
+        """Within this context each 2D layer is followed by its volumetric layer, for stacks of `slices` slices."""
         hooks = [
             module.register_forward_hook(lambda _, __, out, layer=layer: across_slices(layer, out, slices))
             for module, layer in zip(insertion_points(self.net), self.layers, strict=True)
@@ -169,7 +168,7 @@ class VolumetricDiffusion(LatentDenoiser):
 
 
 def insertion_points(net: nn.Module) -> Iterator[nn.Conv2d | Attention]:
-    """The 2D convolutions and attentions of `net`; what is within an attention belongs to it."""
+    """The 2D convolutions and attentions of `net`, without the convolutions within attentions."""
     for module in net.children():
         if isinstance(module, (nn.Conv2d, Attention)):
             yield module
@@ -178,7 +177,7 @@ def insertion_points(net: nn.Module) -> Iterator[nn.Conv2d | Attention]:
 
 
 def volumetric_layer(module: nn.Conv2d | Attention) -> nn.Module:
-    """What follows it: a layer over sequences [N, C, n] of n slices that changes nothing at first."""
+    """The layer behind `module`: it works on sequences [N, C, n] of n slices and changes nothing at first."""
     return SliceConv(module.out_channels) if isinstance(module, nn.Conv2d) else Attention(1, module.norm.num_channels)
 
 
@@ -193,8 +192,8 @@ def across_slices(layer: nn.Module, maps: torch.Tensor, slices: int) -> torch.Te
 def window_starts(depth: int, window: int, overlap: int) -> list[int]:
     """First slices of the windows over `depth` slices; the last window ends with the last slice.
 
-    Neighbouring windows share `overlap` slices or more. A volume that is no longer than a window is one. Raises
-    `InputError` for an overlap that leaves no way forward.
+    Neighbouring windows share at least `overlap` slices. A volume that is no longer than a window has one. Raises
+    `InputError` for an overlap that is not from 0 to below `window`.
     """
     if not 0 <= overlap < window:
         raise InputError(f"windows of {window} slices cannot overlap by {overlap}: it takes 0 to {window - 1}")

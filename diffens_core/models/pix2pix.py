@@ -18,7 +18,7 @@ L1_WEIGHT = 100.0
 class Pix2pix(nn.Module, Translator, Trainable):
     """`x0 = generator(y)`, and a discriminator that sees `y` with a true or a generated `x0`.
 
-    The generator is the U-Net of the other methods. Its dropout is off when it translates, so its answer is one.
+    The generator is the U-Net of the other methods. Its dropout is off when it translates, so it is deterministic.
     """
 
     deterministic = True
@@ -43,9 +43,9 @@ class Pix2pix(nn.Module, Translator, Trainable):
         return self.generator(y, coords)
 
     def judge(self, y: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-        """The discriminator's logits, one a patch: above 0 says that `x0` is a true target of `y`.
+        """The discriminator's logits, one for each patch: above 0, it takes `x0` for a true target of `y`.
 
-        Raises `InputError` for slices or crops that are smaller than it can judge.
+        Raises `InputError` for slices or crops that are too small for the discriminator.
         """
         pair = torch.cat([y, x0], dim=1)
         seen, least = (pair, 12) if self.plane is None else (to_slices(pair, self.plane), 24)
@@ -57,11 +57,11 @@ class Pix2pix(nn.Module, Translator, Trainable):
             return self.discriminator(seen)[-1].float()
 
     def objectives(self) -> dict:
-        """Two players, each with its own optimiser: first the generator, then the discriminator."""
+        """Two objectives, each with its own optimiser: first the generator's, then the discriminator's."""
         return {"generator.": self.generator_loss, "discriminator.": self.discriminator_loss}
 
     def generator_loss(self, batch, train, box) -> torch.Tensor:
-        """`-log D(G(y))` and 100 times the L1 error."""
+        """`-log D(G(y))` plus 100 times the L1 error."""
         fake = self(batch.y, batch.coords)
         logits = self.judge(batch.y, fake)
         return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits)) + L1_WEIGHT * F.l1_loss(
@@ -79,5 +79,5 @@ class Pix2pix(nn.Module, Translator, Trainable):
         )
 
     def trajectory(self, y, noise, steps, *, project=None, generator=None):
-        """The generator's one answer."""
+        """The generator's translation, as a single step."""
         return self.generator.trajectory(y, noise, steps, project=project)

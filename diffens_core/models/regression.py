@@ -1,6 +1,6 @@
-"""U-Net baselines, 2D and 3D: one network that answers with the target at once, trained by its squared error.
+"""U-Net baselines, 2D and 3D: one network that predicts the target directly, trained by its squared error.
 
-The answer is near the mean of all plausible targets: high in PSNR, smooth to the eye.
+The prediction is near the mean of all plausible targets: high in PSNR, smooth to the eye.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..networks.lifting import SliceNet, VolumeNet
 
 
 class Regression(nn.Module, Translator, Trainable):
-    """`x0 = model(y)` by a U-Net over slices or volumes; its time embedding is told step 0 always."""
+    """`x0 = model(y)` by a U-Net over slices or volumes; its time embedding always gets step 0."""
 
     deterministic = True
 
@@ -37,11 +37,11 @@ class Regression(nn.Module, Translator, Trainable):
         return self.body.run(network_inputs(None, y, coords), t)
 
     def objectives(self) -> dict:
-        """One: the squared error of all parameters."""
+        """One objective for all parameters: the squared error."""
         return {"": lambda batch, train, box: F.mse_loss(self(batch.y, batch.coords), batch.x0)}
 
     def trajectory(self, y, noise, steps, *, project: Projection | None = None, generator=None) -> Iterator[Step]:
-        """The one answer, clamped and projected, as a single step; nothing is random."""
+        """The prediction, clamped and projected, as a single step; nothing is random."""
         x0 = self(y).clamp(-1.0, 1.0)
         x0 = x0 if project is None else project(x0, y)
         yield Step(0, 0, x0, x0)

@@ -1,4 +1,4 @@
-"""Tumour segmentation, the question asked of a generated FLAIR: MONAI's SwinUNETR, Dice, Hausdorff distance, Recovery.
+"""Tumour segmentation, to judge a generated FLAIR: MONAI's SwinUNETR, Dice, Hausdorff distance, Recovery.
 
 Regions as in BraTS: TC (tumour core: necrotic and enhancing), WT (whole tumour), ET (enhancing tumour); labels 1
 necrotic, 2 oedema, 4 enhancing.
@@ -23,7 +23,7 @@ from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least
 
 REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
-STRIDE = 32  # the network halves its input five times, and normalises what is left: more than one voxel
+STRIDE = 32  # the network halves its input five times, and must normalise more than one voxel then
 SMALL_PARTS = ("encoder4", "encoder10", "decoder5")  # work on maps 16 and 32 times smaller than the input
 WINDOWS = {"overlap": 0.5, "mode": "gaussian", "padding_mode": "replicate"}
 WORST_HD95 = 373.13  # mm, BraTS' penalty for a region that only one side has: the diagonal of its volumes
@@ -31,7 +31,7 @@ LEAST_GAP = 1e-3  # of Dice between true and degraded FLAIR, for Recovery to mea
 
 
 class Float32(nn.Module):
-    """A part of a network whose maps are so small that oneDNN's bf16 convolution fails on a CPU (torch 2.13)."""
+    """A part of a network, in float32 on a CPU: oneDNN's bf16 convolution fails on its small maps (torch 2.13)."""
 
     def __init__(self, part: nn.Module):
         super().__init__()
@@ -44,8 +44,8 @@ class Float32(nn.Module):
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """A SwinUNETR. feature_size: its first width, a multiple of 12; attention: edge of the windows that its tokens see
-    each other in; window: edge of the boxes that a volume is segmented in."""
+    """A SwinUNETR. feature_size: its first width, a multiple of 12; attention: edge of its attention windows, in
+    tokens; window: edge of the boxes that a volume is segmented in, in voxels."""
 
     feature_size: int = 48
     attention: int = 7
@@ -60,10 +60,10 @@ class SegmenterConfig:
 
 
 class Segmenter(nn.Module, Trainable):
-    """Contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of TC, WT and ET, which lie within each other."""
+    """A network from contrasts [B, C, X, Y, Z] in [-1, 1] to logits [B, 3, X, Y, Z] of the nested TC, WT and ET."""
 
     def __init__(self, channels: int, config: SegmenterConfig, z_score: bool = False):
-        """z_score: normalise as published weights expect."""
+        """z_score: whether contrasts are normalised as published weights expect it."""
         from monai.networks.nets import SwinUNETR
 
         super().__init__()
@@ -77,7 +77,7 @@ class Segmenter(nn.Module, Trainable):
         return crop_like(self.net(_padded(y)), y).float()
 
     def objectives(self) -> dict[str, Callable]:
-        """Soft Dice and cross-entropy of each region."""
+        """One objective: soft Dice loss plus cross-entropy of the regions."""
         from monai.losses import DiceLoss
 
         dice = DiceLoss(sigmoid=True, batch=True)
@@ -90,7 +90,7 @@ class Segmenter(nn.Module, Trainable):
 
     @torch.inference_mode()
     def segment(self, y: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
-        """bool [3, X, Y, Z] for one subject's contrasts [C, X, Y, Z], in overlapping windows; brain: bool [X, Y, Z]."""
+        """Regions bool [3, X, Y, Z] of one subject's contrasts [C, X, Y, Z], by windows; brain: bool [X, Y, Z]."""
         from monai.inferers import sliding_window_inference
 
         device = next(self.parameters()).device
@@ -100,7 +100,7 @@ class Segmenter(nn.Module, Trainable):
 
     @torch.inference_mode()
     def features(self, y: torch.Tensor) -> torch.Tensor:
-        """[F]: the deepest feature maps for [C, X, Y, Z], averaged over space."""
+        """The deepest feature maps for [C, X, Y, Z], averaged over space: [F]."""
         device = next(self.parameters()).device
         deepest = self.net.swinViT(_padded(y[None].to(device)), self.net.normalize)[-1]
         return deepest.float().mean((2, 3, 4))[0].cpu()
@@ -114,8 +114,8 @@ def _padded(y: torch.Tensor) -> torch.Tensor:
 def published_segmenter(path: str | Path) -> Segmenter:
     """A SwinUNETR of BraTS 2021 from a checkpoint file, as in MONAI's research contributions (4 contrasts, 1 mm).
 
-    Its contrasts are FLAIR, T1ce, T1, T2. Judge only cases that were not in the fold that it was trained on. Raises
-    `ConfigError` for a file that is not such a checkpoint.
+    It reads FLAIR, T1ce, T1, T2. Use it only on cases outside the fold that it was trained on. Raises `ConfigError`
+    for a file that is not such a checkpoint.
     """
     weights = published_weights(path)
     first, last = weights.get("swinViT.patch_embed.proj.weight"), weights.get("out.conv.conv.weight")
@@ -135,7 +135,7 @@ def published_segmenter(path: str | Path) -> Segmenter:
 def z_score(y: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     """[C, X, Y, Z] to mean 0 and standard deviation 1 of each channel within `brain` [X, Y, Z], and 0 outside.
 
-    One brain for all channels, and not what is brighter than the background: a generated FLAIR is not exactly so.
+    All channels share the brain: in a generated FLAIR, voxels above the background value are not exactly the brain.
     """
     inside = y[:, brain]
     out = torch.zeros_like(y)
@@ -149,29 +149,29 @@ def _renamed(name: str) -> str:
 
 
 def regions_of(labels: torch.Tensor) -> torch.Tensor:
-    """bool [..., 3, X, Y, Z] from labels [..., X, Y, Z]."""
+    """Regions bool [..., 3, X, Y, Z] from labels [..., X, Y, Z]."""
     masks = [torch.isin(labels, torch.tensor(values).to(labels)) for values in REGIONS.values()]
     return torch.stack(masks, dim=-4)
 
 
-def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> dict[str, float]:
+def segmentation_metrics(regions: torch.Tensor, truth: torch.Tensor, spacing) -> dict[str, float]:
     """`dice_<region>` and `hd95_<region>` (mm) for bool [3, X, Y, Z] both; spacing: mm along X, Y, Z.
 
-    A region that neither has: Dice 1, distance 0. One that only one has: Dice 0, distance `WORST_HD95`. BraTS' rule.
+    By BraTS' rule, a region that both lack has Dice 1 and distance 0, one that only one has Dice 0 and `WORST_HD95`.
     The distance is MONAI's: the larger of the 95th percentiles of both directions, not that of all distances pooled.
     """
     from monai.metrics import compute_hausdorff_distance
 
-    if found.shape != truth.shape:
-        raise InputError(f"shapes differ: {tuple(found.shape)} and {tuple(truth.shape)}")
+    if regions.shape != truth.shape:
+        raise InputError(f"shapes differ: {tuple(regions.shape)} and {tuple(truth.shape)}")
     metrics = {}
-    for name, a, b in zip(REGIONS, found, truth):
+    for name, a, b in zip(REGIONS, regions, truth):
         size, common = int(a.sum() + b.sum()), int((a & b).sum())
         metrics[f"dice_{name}"] = 2 * common / size if size else 1.0
         if a.any() and b.any():
             pair = (v[None, None].float() for v in (a, b))
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # MONAI's, about MONAI's own call
+                warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of a call within MONAI
                 distance = compute_hausdorff_distance(
                     *pair, include_background=True, percentile=95, spacing=list(spacing)
                 )
@@ -182,7 +182,7 @@ def segmentation_metrics(found: torch.Tensor, truth: torch.Tensor, spacing) -> d
 
 
 def recovery(dice: np.ndarray, degraded: np.ndarray, true: np.ndarray) -> float:
-    """Per cent of the Dice lost by degrading the FLAIR that a method gets back, from scores of the same subjects [N].
+    """The share, in per cent, of the Dice lost by degrading that a method recovers; scores of the same subjects [N].
 
     `100 (dice - degraded) / (true - degraded)` of the means, as in the paper; NaN where the loss is below `LEAST_GAP`,
     or where there is a gain instead.

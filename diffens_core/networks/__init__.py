@@ -1,3 +1,4 @@
-"""Networks without a purpose of their own: the U-Net, its layers, what lifts slices to volumes, what is borrowed from
-others, and how precisely they compute. It imports `diffusion` and what stands before it.
+"""Networks: the U-Net and its layers, 2D networks applied to volumes, networks and weights of others, and precision.
+
+This wing imports `diffusion` and the wings before it.
 """

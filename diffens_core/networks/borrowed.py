@@ -3,7 +3,7 @@
     net = Borrowed(their_model, channels=3, multiple=4, taps=[their_model.up_blocks[2], ...])
     expert = SliceExpert(net, "axial", Schedule(), "eps")
 
-`Borrowed` gives it the face of our `UNet`: `net(x, t)` answers with an output and feature maps.
+`Borrowed` gives it the interface of our `UNet`: `net(x, t)` returns an output and feature maps.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ..support.errors import InputError
 
 
 class Borrowed(nn.Module):
-    """A 2D network `out = model(x, t)`, whatever it wraps its output in.
+    """A 2D network of other origin, `out = model(x, t)`; its output may be a tensor or have it as `sample`.
 
     channels: how many of ours it reads, from the first on: noisy target, then the conditions (then brain mask and
-    coordinates). multiple: what the sides of its images must be multiples of.
-    taps: modules within it whose outputs are the feature maps, `taps[k]` at 1 / 2^k of the image; none: it takes part
-    with its prediction alone, and the fusion needs `features=False`.
+    coordinates). multiple: the sides of its images must be multiples of it.
+    taps: modules within it whose outputs are the feature maps, `taps[k]` at 1 / 2^k of the image; with none, only its
+    prediction is fused, and the fusion needs `features=False`.
 
-    Raises `InputError` where a tap's output has another size than its place in the list says, or the model puts out
-    more than one channel (such as a learned variance).
+    Raises `InputError` where the output of `taps[k]` has another size than 1 / 2^k, or the model puts out more than one
+    channel (such as a learned variance).
     """
 
     def __init__(self, model: nn.Module, channels: int, multiple: int, taps: Sequence[nn.Module] = ()):
@@ -35,7 +35,7 @@ class Borrowed(nn.Module):
         self.widths = self._measure()
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """x: [N, at least `channels`, h, w]; t: [N] int64. Returns [N, 1, h, w] and `feats[k]` at 1 / 2^k."""
+        """Output [N, 1, h, w] and feature maps `feats[k]` at 1 / 2^k, for x [N, >= channels, h, w] and t [N] int64."""
         feats = [torch.empty(0)] * len(self.taps)
         hooks = [
             module.register_forward_hook(lambda _, __, out, level=level: feats.__setitem__(level, out))

@@ -1,4 +1,4 @@
-"""What every network reads besides noise level and noisy target: conditions, brain mask, place in the head."""
+"""The inputs of every network besides the noise level: noisy target, conditions, brain mask, position in the head."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ EXTRA_CHANNELS = 4  # brain mask and three coordinates
 
 
 def brain_channel(y: torch.Tensor) -> torch.Tensor:
-    """[B, 1, X, Y, Z]: 1 where the first condition of `y` [B, C, X, Y, Z] is above the background (-1), else -1."""
+    """The brain [B, 1, X, Y, Z]: 1 where the first condition of `y` [B, C, X, Y, Z] is above background, else -1."""
     return (y[:, :1] > -0.99).to(y.dtype) * 2.0 - 1.0
 
 
 def brain_box(y: torch.Tensor, multiple: int) -> Box:
-    """The box around all brains of a batch, from multiple to multiple, or to the end of `y`; all of it without any."""
+    """The box around all brains of a batch, between multiples of `multiple` or the edge; without brains, all of `y`."""
     inside = (brain_channel(y) > 0).any(0)[0]
     if not inside.any():
         return whole_box(y)
@@ -31,7 +31,7 @@ def brain_box(y: torch.Tensor, multiple: int) -> Box:
 def network_inputs(
     xt: torch.Tensor | None, y: torch.Tensor, coords: torch.Tensor | None = None, around: tuple[int, int] = (0, 0)
 ) -> torch.Tensor:
-    """[B, 1 + C + 4, X, Y, Z]: `xt`, conditions, brain mask, coordinates.
+    """The inputs [B, 1 + C + 4, X, Y, Z]: `xt`, conditions, brain mask, coordinates.
 
     xt: [B, 1, X, Y, Z], or None for a network that reads conditions alone; y: [B, C, X, Y, Z]; coords:
     [B, 3, X, Y, Z], or None for a whole volume; around: (dim, n) adds the conditions of n slices on either side.
@@ -43,15 +43,15 @@ def network_inputs(
 
 
 def with_neighbours(y: torch.Tensor, dim: int, slab: int) -> torch.Tensor:
-    """[B, (2 slab + 1) C, X, Y, Z]: at each voxel `y` [B, C, X, Y, Z] of `slab` slices before it, its own, and after.
+    """`y` [B, C, X, Y, Z] with its `slab` slices on either side along `dim` as channels: [B, (2 slab + 1) C, X, Y, Z].
 
-    In that order along `dim`, all C channels of a slice together. At the border the last slice is repeated. Raises
+    Slices are in their order along `dim`, each with its C channels. At the border the last slice is repeated. Raises
     `InputError` for a negative `slab`.
     """
     if slab < 0:
         raise InputError(f"a slab has 0 neighbours on either side or more, not {slab}")
     if slab == 0:
         return y
-    places = torch.arange(y.shape[dim], device=y.device)
-    shifted = [(places + k).clamp(0, y.shape[dim] - 1) for k in range(-slab, slab + 1)]
+    positions = torch.arange(y.shape[dim], device=y.device)
+    shifted = [(positions + k).clamp(0, y.shape[dim] - 1) for k in range(-slab, slab + 1)]
     return torch.cat([y.index_select(dim, index) for index in shifted], dim=1)

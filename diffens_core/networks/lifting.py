@@ -1,7 +1,7 @@
-"""Networks brought to volumes: a 2D network runs over the slices of a plane (Eq. 4), a 3D network over all at once.
+"""Networks applied to volumes: a 2D network runs over the slices of a plane (Eq. 4), a 3D network over all at once.
 
-Both offer `run(inputs, t)` on [B, K, X, Y, Z], pad to what the network can halve, and cut the answer back. A
-batch of 2D slices is a batch of volumes one voxel thick, so the training of a 2D model calls the same function.
+Both have `run(inputs, t)` on [B, K, X, Y, Z], which pads to sizes that the network can halve, and cuts its output back.
+A batch of 2D slices is a batch of volumes one voxel thick, so the training of a 2D model calls the same function.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch.nn as nn
 
 from ..data.planes import Box, crop_like, from_slices, pad_to_multiple, plane_box, plane_dim, to_slices, whole_box
 
-CPU_SLICES = 16  # larger batches of slices are slower on a CPU, not faster
+CPU_SLICES = 16  # on a CPU larger batches of slices are slower
 
 
 class SliceNet(nn.Module):
     """A 2D network that runs over all slices of its plane.
 
     net: takes [N, K, h, w] and steps t [N], returns an output and feature maps; has `widths` and `multiple`, as
-    `UNet` and `Borrowed` do. slices: how many go through it at once; 0 chooses what fits the device.
+    `UNet` and `Borrowed` do. slices: how many go through it at once; 0: as many as fit the device.
     """
 
     def __init__(self, net: nn.Module, plane: str, slices: int = 0):
@@ -29,7 +29,7 @@ class SliceNet(nn.Module):
         self.net, self.plane, self.slices = net, plane, slices
 
     def run(self, inputs: torch.Tensor, t: torch.Tensor, box: Box | None = None) -> torch.Tensor:
-        """Float32 [B, K_out, X, Y, Z] for `inputs` [B, K, X, Y, Z] and steps `t` [B]; within a `box`, if given."""
+        """The output, float32 [B, K_out, X, Y, Z], for `inputs` [B, K, X, Y, Z] and steps `t` [B]; box: only there."""
         return torch.cat([out for out, _ in self.chunks(inputs, t, box)], dim=self.dim)
 
     def chunks(
@@ -37,9 +37,9 @@ class SliceNet(nn.Module):
     ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
         """Run the 2D network chunk by chunk along the plane's axis, over whole slices.
 
-        Yields per chunk of n slices the output, float32 [B, K_out, ..n..], and its feature maps stacked as
-        volumes: n along the plane's axis, 1 / 2^k of the in-plane size. At inference no full feature volume ever
-        exists. With a `box`, only the slices through it are run, and what is yielded is cut to it.
+        Yields for each chunk of n slices the output, float32 [B, K_out, ..n..], and its feature maps stacked as
+        volumes: n along the plane's axis, 1 / 2^k of the in-plane size. At inference no full feature volume is ever
+        in memory. With a `box`, only the slices through it are run, and both are cut to it.
         """
         box, padded = box or whole_box(inputs), pad_to_multiple(inputs, self.net.multiple, skip=self.dim)
         chunk = self._chunk(padded)
@@ -56,15 +56,15 @@ class SliceNet(nn.Module):
             )
 
     def _chunk(self, inputs: torch.Tensor) -> int:
-        """Slices of each volume per pass: a multiple of the coarsest level, so that chunks align at every level."""
+        """Slices of each volume per pass, a multiple of `net.multiple`, so that chunks align at every level."""
         slices = self.slices or (CPU_SLICES if inputs.device.type == "cpu" else self._slices_that_fit(inputs))
         step = self.net.multiple
         return max(step, slices // len(inputs) // step * step)
 
     def _slices_that_fit(self, inputs: torch.Tensor) -> int:
-        """From the free memory of the device: a slice needs about 30 maps of each level at once, 4 bytes a value."""
+        """Slices that fit the device's free memory: each needs about 30 maps of every level, 4 bytes a value."""
         pixels = inputs[0, 0].numel() / inputs.shape[self.dim]
-        widths = self.net.widths or [256]  # a borrowed network without feature maps tells nothing about its size
+        widths = self.net.widths or [256]  # a borrowed network without feature maps does not tell its size
         per_slice = 30 * 4 * pixels * sum(w / 4**k for k, w in enumerate(widths))
         free = torch.cuda.mem_get_info(inputs.device)[0] if inputs.device.type == "cuda" else 4 * 2**30
         return min(512, int(free / 3 / per_slice))
@@ -78,12 +78,12 @@ class VolumeNet(nn.Module):
         self.net = net
 
     def run(self, inputs: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Float32 [B, K_out, X, Y, Z] for `inputs` [B, K, X, Y, Z] and steps `t` [B]."""
+        """The output, float32 [B, K_out, X, Y, Z], for `inputs` [B, K, X, Y, Z] and steps `t` [B]."""
         out, _ = self.net(pad_to_multiple(inputs, self.net.multiple), t)
         return crop_like(out, inputs).float()
 
 
 def own_part(volume: torch.Tensor, box: Box) -> torch.Tensor:
-    """`volume[..., *box]`; a true part is copied, or whoever keeps it for a backward pass would keep all of it."""
+    """`volume[..., *box]`; a smaller part is copied, so that a backward pass does not keep the whole volume."""
     part = volume[..., *box]
     return part if part.shape == volume.shape else part.clone()

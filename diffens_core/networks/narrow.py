@@ -1,6 +1,6 @@
-"""Convolutions with few outputs as others with more, which the registers and matrix units of a CPU are made for.
+"""Fast convolutions with few outputs on a CPU: they are computed as ones with more, which fill its registers.
 
-All are exact: same sums, of the same products, in another order. Kernels have 3 voxels a side, edges are padded with 0.
+All are exact: they sum the same products in another order. Kernels have 3 voxels a side, edges are padded with 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from .norm import LAYOUT
 
 FEW = 8  # outputs
-MANY = 100_000  # numbers of a map; with fewer, arranging takes longer than it saves
+MANY = 100_000  # values of a map; with fewer, rearranging takes longer than it saves
 _CONV = {2: F.conv2d, 3: F.conv3d}
 
 
@@ -21,13 +21,13 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     if len(weight) <= FEW and x.numel() >= MANY and bias is not None:
         if weight.shape[1] > 4 * FEW:
             return _ManyToFew.apply(x, weight, bias)
-        if x.dtype == torch.bfloat16 and x.shape[-1] % 8 == 0:  # in float32 there is nothing to gain
+        if x.dtype == torch.bfloat16 and x.shape[-1] % 8 == 0:  # float32 gains nothing
             return _conv_of_pairs(x, weight, bias)
     return F.conv3d(x, weight, bias, padding=1)
 
 
 def _pairs() -> torch.Tensor:
-    """[3, 2 * 2 * 3]: from a kernel along an axis to those from each voxel of a pair to each, over 3 pairs."""
+    """The matrix [3, 2 * 2 * 3] from a kernel along an axis to the kernels between voxels of pairs, over 3 pairs."""
     kernels = torch.zeros(3, 2, 2, 3, device="cpu")
     for output in range(2):
         for step in (-1, 0, 1):
@@ -40,7 +40,7 @@ _PAIRS = _pairs()
 
 
 def _conv_of_pairs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """With two neighbouring voxels of the last axis as one of twice as many channels, which they are in memory."""
+    """The convolution with voxel pairs of the last axis as voxels of twice as many channels, as they lie in memory."""
     (outputs, channels), size = weight.shape[:2], x.shape[2:-1]
     with torch.autocast("cpu", enabled=False):
         kernels = (weight @ _PAIRS.to(weight)).view(outputs, channels, 3, 3, 2, 2, 3).permute(4, 0, 5, 1, 2, 3, 6)
@@ -51,38 +51,38 @@ def _conv_of_pairs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
     return out.movedim(1, -1).reshape(len(x), *size, -1, outputs).movedim(-1, 1)
 
 
-def _places(dims: int) -> torch.Tensor:
-    """[3^dims, 2^dims 3^dims]: from a kernel on the fine grid to those of the places on the coarse one."""
-    first = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], device="cpu")  # fine to coarse, seen from the first place
-    axis = torch.stack([first, first.flip(0, 1)], dim=1)  # fine, place, coarse
+def _positions(dims: int) -> torch.Tensor:
+    """The matrix [3^dims, 2^dims 3^dims] from a kernel on the fine grid to one per position within a coarse voxel."""
+    first = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], device="cpu")  # fine to coarse, from the first position
+    axis = torch.stack([first, first.flip(0, 1)], dim=1)  # fine, position, coarse
     if dims == 2:
         return torch.einsum("apx,bqy->abpqxy", axis, axis).reshape(9, -1)
     return torch.einsum("apx,bqy,crz->abcpqrxyz", axis, axis, axis).reshape(27, -1)
 
 
-_PLACES = {dims: _places(dims) for dims in (2, 3)}
+_POSITIONS = {dims: _positions(dims) for dims in (2, 3)}
 
 
 def conv_of_repeated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The convolution, 3 voxels a side, of `x` with every voxel repeated twice along each axis; no bias.
 
-    Of the 3 fine voxels under a kernel two are the same one of `x`. So each of the 2^dims places within a coarse voxel
-    has a kernel over `x` itself, and `x` is convolved with all of these at once.
+    Along an axis, two of the 3 fine voxels under a kernel are the same voxel of `x`. So each of the 2^dims positions
+    within a coarse voxel has a kernel over `x` itself, and `x` is convolved with all of these at once.
     """
     dims, outputs = x.ndim - 2, len(weight)
     with torch.autocast("cpu", enabled=False):
-        kernels = (weight.flatten(2) @ _PLACES[dims].to(weight)).unflatten(2, (2**dims, *[3] * dims))
+        kernels = (weight.flatten(2) @ _POSITIONS[dims].to(weight)).unflatten(2, (2**dims, *[3] * dims))
     kernels = kernels.movedim(2, 0).flatten(0, 1).contiguous(memory_format=LAYOUT[x.ndim])
     out = _CONV[dims](x, kernels, padding=1).movedim(1, -1).unflatten(-1, (*[2] * dims, outputs))
-    order = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]  # beside each coarse axis its two places
+    order = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]  # beside each coarse axis its two positions
     return out.permute(0, *order, -1).reshape(len(x), *[2 * n for n in x.shape[2:]], outputs).movedim(-1, 1)
 
 
 class _ManyToFew(torch.autograd.Function):
-    """Halves the time of the gradient of weights.
+    """`F.conv3d` whose gradient of the weights takes half the time.
 
-    Over the slices of a volume, it is the gradient of a 2D convolution with three times as many outputs: those of the
-    slice itself and of both its neighbours.
+    It is computed as that of a 2D convolution over slices with three times as many outputs: those of the slice itself
+    and of both its neighbours.
     """
 
     @staticmethod
@@ -108,7 +108,7 @@ class _ManyToFew(torch.autograd.Function):
 
 
 def _conv_backward(grad, x, weight, wanted):
-    """Gradients of input, weight and bias, of those that are wanted."""
+    """Gradients of input, weight and bias; wanted: for each, whether it is computed."""
     each = [1] * (x.ndim - 2)
     rest = each, each, each, False, [0] * len(each), 1  # stride, padding, dilation, transposed, output padding, groups
     return torch.ops.aten.convolution_backward(grad, x, weight, [len(weight)], *rest, wanted)

@@ -1,8 +1,8 @@
 """Group normalisation and SiLU in few passes over channels-last maps on a CPU, where torch's own is slow.
 
 Convolutions are fastest in that layout, and torch's group normalisation slowest (2.13: half of a training step in bf16
-was its backward pass). Its batch normalisation is fast there, and enough: within one sample, all that it takes is sums
-over each channel and `slope * x + offset` with a slope and an offset for each channel.
+was its backward pass). Torch's batch normalisation is fast there, and can replace it: within one sample, group
+normalisation needs only sums over each channel, and `slope * x + offset` for each channel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of
 
 
 def laid_out(x: torch.Tensor) -> torch.Tensor:
-    """`x.contiguous(memory_format=LAYOUT[x.ndim])`: of many channels as matrices, which a CPU transposes in blocks."""
+    """`x.contiguous(memory_format=LAYOUT[x.ndim])`; on a CPU, many channels are transposed as matrices, in blocks."""
     if x.device.type != "cpu" or x.shape[1] <= 16 or x.is_contiguous(memory_format=LAYOUT[x.ndim]):
         return x.contiguous(memory_format=LAYOUT[x.ndim])
     out = torch.empty_like(x, memory_format=LAYOUT[x.ndim])
@@ -35,7 +35,7 @@ class NormSilu(torch.autograd.Function):
     is returned on its own. weight, bias: [C], C the sum of C_k, and float32 for maps in bf16. change: [B, 2 C], of the
     same type, scale and shift of what is normalised: `norm * (1 + scale) + shift`; or None.
 
-    Behind the results, the maps are returned as they are: who reads them there has the gradients added in one pass.
+    After the results it returns the maps unchanged: further use of these adds its gradients in the same pass.
     """
 
     @staticmethod
@@ -84,7 +84,7 @@ def _affine(weight, bias, change, samples: int) -> torch.Tensor:
 
 
 def _grad_of_affine(grad: torch.Tensor, weight, bias, change) -> tuple:
-    """Gradients of weight, bias and change, of those of weight and bias for each sample."""
+    """Gradients of weight, bias and change, from those of weight and bias for each sample [2, B, C]."""
     if change is None:
         return *grad.sum(1).unbind(), None
     scale, _ = change.chunk(2, dim=1)
@@ -94,9 +94,9 @@ def _grad_of_affine(grad: torch.Tensor, weight, bias, change) -> tuple:
 
 
 class _Samples:
-    """The samples of a map [B, C, *spatial] one by one, as tables [1, k C, rows, 1] with k voxels beside each other.
+    """The samples of a map [B, C, *spatial], each as a table [1, k C, rows, 1] with k voxels beside each other.
 
-    Few channels alone would not fill the registers of a CPU. Coefficients are [B, C].
+    A few channels alone would not fill the registers of a CPU. Coefficients are [B, C].
     """
 
     def __init__(self, x: torch.Tensor, dtype: torch.dtype):
@@ -114,17 +114,17 @@ class _Samples:
         return x.as_strided(shape, strides).unbind()
 
     def rows_of(self, coefficients: torch.Tensor) -> Sequence[torch.Tensor]:
-        """One row of a table for each sample."""
+        """The coefficients as one row of a table for each sample."""
         return (coefficients.repeat(1, self.fold) if self.fold > 1 else coefficients).unbind()
 
     def moments(self) -> torch.Tensor:
         """Mean and variance over each channel, [2, B, C]."""
-        running = self.zeros.clone()  # overwritten, and of no use
-        found = [m for table in self.tables for m in torch.batch_norm_update_stats(table, running, running, 0.0)]
-        found = torch.stack(found).view(-1, 2, self.columns).transpose(0, 1)
+        running = self.zeros.clone()  # torch needs it and overwrites it
+        pairs = [m for table in self.tables for m in torch.batch_norm_update_stats(table, running, running, 0.0)]
+        moments = torch.stack(pairs).view(-1, 2, self.columns).transpose(0, 1)
         if self.fold == 1:
-            return found
-        return torch.stack(_pooled(found.unflatten(2, (self.fold, -1)), 2)).squeeze(2)
+            return moments
+        return torch.stack(_pooled(moments.unflatten(2, (self.fold, -1)), 2)).squeeze(2)
 
     def lines(self, line: torch.Tensor) -> Iterator[torch.Tensor]:
         """`slope * x + offset` of each sample."""
@@ -141,7 +141,7 @@ class _Samples:
         return out
 
     def grad_of_line(self, line: torch.Tensor, grad: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """From the gradient of SiLU's output that of its input; and the sums of that times x and of that, [2, B, C]."""
+        """The gradient g of SiLU's input, from that of its output; and the sums of `g * x` and of `g`, [2, B, C]."""
         if grad is None:
             return torch.zeros_like(self.x), torch.zeros_like(line)
         grad = grad.contiguous(memory_format=LAYOUT[grad.ndim])
@@ -163,17 +163,17 @@ class _Samples:
 
 
 def _pooled(moments: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance of equally large parts together, from theirs [2, ..], over dimension `dim`, which is kept."""
+    """Joint mean and variance over dimension `dim`, which is kept, of equally large parts with `moments` [2, ..]."""
     middle = moments.mean(dim, keepdim=True)[0]
     mean, var = moments.unbind()
     return middle, (mean - middle).square_().add_(var).mean(dim - 1, keepdim=True)
 
 
 def _cat(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Coefficients [2, B, sum of C_k] of those by map."""
+    """Join the coefficients [2, B, C_k] of several maps to [2, B, sum of C_k]."""
     return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
 
 
 def _split(coefficients: torch.Tensor, maps: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """Coefficients [2, B, C_k] by map."""
+    """Split joined coefficients into [2, B, C_k] for each map."""
     return coefficients.split([x.shape[1] for x in maps], dim=2) if len(maps) > 1 else [coefficients]

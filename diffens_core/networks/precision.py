@@ -1,4 +1,4 @@
-"""How precisely networks compute: what is faster on this machine, measured where the hardware alone cannot tell."""
+"""The precision of networks, float32 or bf16: the faster one, measured where the hardware alone does not tell."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PRECISIONS = ("auto", "float32", "bf16")
 
 @functools.cache
 def fastest_precision(device: torch.device) -> str:
-    """`bf16` or `float32`, what trains our networks faster on this machine; measured once a process.
+    """`bf16` or `float32`: the one that trains our networks faster on this machine; measured once a process.
 
-    Bf16 in hardware is no promise: it also takes kernels that are good at it. Only where it is fast is it measured; a
-    GPU that has it keeps it, and a CPU unless float32 is clearly faster, so that noise does not decide.
+    Hardware without bf16 gets float32, a GPU with it bf16. A CPU with it may still lack fast kernels, so both are
+    measured; it gets float32 only if that is clearly faster, so that noise does not decide.
     """
     if not has_fast_bf16(device):
         return "float32"
@@ -33,9 +33,9 @@ def fastest_precision(device: torch.device) -> str:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def block_times(rounds: int = 5) -> dict[str, float]:
-    """Core seconds for forward and backward pass of a small residual block in 2D and one in 3D, by precision (CPU).
+    """Core seconds for the forward and backward pass of small 2D and 3D residual blocks on the CPU, by precision.
 
-    Time on the clock would decide by what else the machine does.
+    Time on the clock would depend on what else the machine does.
     """
     shapes = (4, 32, 48, 40), (2, 16, 32, 24, 8)  # large enough for torch to take oneDNN in float32 too
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -56,9 +56,9 @@ def block_times(rounds: int = 5) -> dict[str, float]:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Context for convolutions in bf16; everything outside the networks stays float32 in either case.
+    """The context in which networks compute in `precision`; everything outside of them stays float32.
 
-    `auto` is what is faster. Raises `InputError` for another name.
+    `auto` is the faster one. Raises `InputError` for an unknown name.
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision '{precision}': choose from {', '.join(PRECISIONS)}")

@@ -1,4 +1,4 @@
-"""Weights that others published, read without running anything in their files."""
+"""Reading of weights that others published, without executing anything in their files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NUMPY_SCALARS = [
 
 
 def published_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a file that others published: a state dict, or one under `state_dict`, of one or more GPUs.
+    """Tensors by name from a published file: a state dict, or one under `state_dict`, of one or more GPUs.
 
-    Nothing in the file is executed. Raises `ConfigError` for a file that is not there or no torch checkpoint.
+    Nothing in the file is executed. Raises `ConfigError` for a file that is missing or no torch checkpoint.
     """
     try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):  # such files also hold their best score
+        with torch.serialization.safe_globals(NUMPY_SCALARS):  # such files often hold a score as a numpy number
             content = torch.load(path, map_location="cpu", weights_only=True)
         weights = content.get("state_dict", content)
         return {n.removeprefix("module."): value for n, value in weights.items() if isinstance(value, torch.Tensor)}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except Exception as error:  # torch raises many kinds for files that are none of its own
+    except Exception as error:  # torch raises many kinds for files that are no checkpoint
         raise ConfigError(f"{path}: not a torch checkpoint ({str(error).splitlines()[0]})") from None

@@ -1,9 +1,9 @@
 """One U-Net for 2D slices and 3D volumes: residual blocks, time embedding, concatenated skips.
 
 It is the network of the paper's Tables 9 (2D), 10 (3D) and 11 (3D, small): two residual blocks a level, no
-attention, strided convolutions down, a convolution and an interpolation up. The tables print the width of the
-main path; the skip of each encoder block is concatenated on top of it. Self-attention is for the networks of other
-papers: after the last block of a level, and between the blocks of the middle.
+attention, strided convolutions down, a convolution and an interpolation up. The tables print the width of the main
+path, without the concatenated skip of each encoder block. Networks of other papers can have self-attention: after the
+last block of a level, and between the blocks of the middle.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class UNetConfig:
 
 
 def zero_init(module: nn.Module) -> nn.Module:
-    """Zero all parameters of `module`, so that training starts without it."""
+    """Zero all parameters of `module`, so that it contributes nothing at the start; returns it."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -64,9 +64,9 @@ def timestep_embedding(t: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def pays(x: torch.Tensor) -> bool:
-    """Whether a map is large enough for our own operators, which a CPU has and which take longer to get going.
+    """Whether a map on a CPU is large enough for our own operators to be faster than torch's.
 
-    Torch's are slower in bf16 above all.
+    Ours take longer to start; torch's are slow above all in bf16.
     """
     return x.device.type == "cpu" and x.numel() >= (40_000 if x.dtype == torch.bfloat16 else 400_000)
 
@@ -78,9 +78,9 @@ class Norm(nn.GroupNorm):
         super().__init__(math.gcd(32, max(1, channels // 2)), channels)
 
     def silu(self, maps: Sequence[torch.Tensor], change: torch.Tensor | None = None) -> tuple[Sequence, Sequence]:
-        """SiLU of the norm of maps that count as joined (see `_MapsConv`); change [B, 2 C]: scale and shift in between.
+        """SiLU of the norm of `maps` taken as one (see `joined`); change [B, 2 C]: scale and shift in between.
 
-        Returns it, and the maps for further use; both may have been joined.
+        Returns the result and the maps for further use; each is a list of one joined map, or of all.
         """
         return (self._apart if pays(maps[-1]) else self._joined)(maps, change)
 
@@ -108,7 +108,7 @@ def repeated(x: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
 
 
 class _MapsConv:
-    """A convolution of several maps as if they were `joined`, which saves the memory and the time of doing that."""
+    """A convolution of several maps as if they were `joined`, without the memory and the time that this takes."""
 
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         if len(maps) == 1:
@@ -116,11 +116,11 @@ class _MapsConv:
         *coarse, weight = self.weight.split([x.shape[1] for x in maps], dim=1)
         out = self._conv_forward(maps[-1], weight, self.bias)
         for x, weight in zip(maps, coarse):
-            out = out + self._on_finest(x, weight, out)  # not in place: that takes twice as long
+            out = out + self._on_finest(x, weight, out)  # in place takes twice as long
         return out
 
     def _on_finest(self, x: torch.Tensor, weight: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
-        if max(self.kernel_size) == 1:  # the same after as before
+        if max(self.kernel_size) == 1:  # repeating voxels commutes with it
             return repeated(self._conv_forward(x, weight, None), fine)
         if self.narrow and x.shape[2:] != fine.shape[2:]:
             return conv_of_repeated(x, weight)
@@ -133,11 +133,11 @@ class _MapsConv:
 
 
 class Conv2d(_MapsConv, nn.Conv2d):
-    """Of one map, or of several that count as joined."""
+    """A 2D convolution of one map, or of several that count as joined."""
 
 
 class Conv3d(_MapsConv, nn.Conv3d):
-    """Of one map, or of several that count as joined."""
+    """A 3D convolution of one map, or of several that count as joined."""
 
     def _conv_forward(self, x, weight, bias):
         if x.device.type == "cpu" and self.kernel_size == (3, 3, 3):
@@ -150,7 +150,7 @@ _DOWN = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class ResBlock(nn.Module):
-    """Norm, SiLU, convolution, twice; the time embedding scales and shifts the second norm's output.
+    """A residual block: norm, SiLU, convolution, twice; the time embedding scales and shifts the second norm.
 
     It takes a map, or several that count as joined.
     """
@@ -177,7 +177,7 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions of a feature map, added to it; zero-initialised, so it starts as nothing.
+    """Self-attention over all positions of a feature map, added to it; it is zero at initialisation.
 
     Memory is linear in the positions, time quadratic: meant for coarse levels.
     """
@@ -193,7 +193,7 @@ class Attention(nn.Module):
         self.out = zero_init(conv(channels, channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: [B, C, *spatial]."""
+        """`x` [B, C, *spatial] plus the attention between its positions."""
         parts = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)
         q, k, v = (part.unflatten(1, (self.heads, -1)).transpose(2, 3) for part in parts)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
@@ -248,14 +248,14 @@ class UNet(nn.Module):
                 self.up.append(conv(wide, wide, 3, padding=1))
         self.norm = Norm(config.base)
         self.head = zero_init(conv(config.base, channels_out, kernel, padding=edge))
-        self.to(memory_format=LAYOUT[dims + 2])  # 1.1 to 2 times faster on CPU, and what tensor cores read
+        self.to(memory_format=LAYOUT[dims + 2])  # 1.1 to 2 times faster on a CPU, and tensor cores read it
 
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, inject: Sequence[torch.Tensor] | None = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """x: [B, channels_in, *spatial]; t: [B] int64; inject[k]: added to the encoder's level k.
+        """The output [B, channels_out, *spatial], and the decoder's feature maps, feats[k] at 1 / 2^k.
 
-        Returns the output [B, channels_out, *spatial] and the decoder's feature maps, feats[k] at 1 / 2^k.
+        x: [B, channels_in, *spatial]; t: [B] int64; inject[k]: added to the encoder's level k.
         """
         if x.shape[1] != self.stem.in_channels:
             raise InputError(
@@ -267,7 +267,7 @@ class UNet(nn.Module):
         with torch.autocast("cpu", enabled=False):
             embedding = self.time(timestep_embedding(t, self.base))
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            x = x.to(torch.get_autocast_dtype("cpu"))  # before it is laid out anew: half as much to move
+            x = x.to(torch.get_autocast_dtype("cpu"))  # before the change of layout: half as much to move
         h = self.stem(laid_out(x))
         skips = []
         for level, blocks in enumerate(self.encoder):
@@ -294,7 +294,7 @@ class UNet(nn.Module):
         return self.head(*self.norm.silu([h])[0]), feats
 
     def _run(self, part: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-        """A residual block with embedding and maps, or a convolution between levels with a map."""
+        """Run a residual block on embedding and maps, or a convolution between levels on a map."""
         thin = min(min(x.shape[2:], default=4) for x in inputs) < 4
         if thin and inputs[0].device.type == "cpu":
             # oneDNN's bf16 convolutions write outside of maps that are 2 voxels thick (torch 2.13).

@@ -1,3 +1,4 @@
-"""What every other wing leans on and what knows nothing of medicine or networks: files, places, seeds, settings,
-devices, progress, cost, errors. It imports none of the others.
+"""General helpers of all other wings: files, folders, seeds, settings, devices, progress, cost, errors.
+
+This wing knows nothing of medicine or networks, and imports none of the others.
 """

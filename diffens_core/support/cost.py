@@ -1,4 +1,4 @@
-"""What a training took: `cost.json` in its run folder, with seconds, device, trained parameters and peak memory."""
+"""The cost of a training: `cost.json` in its run folder has seconds, device, trained parameters and peak memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .files import write_atomically
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin `peak_memory` anew, so that one process can measure several trainings; on a CPU only Linux can do it."""
+    """Reset `peak_memory`, so that one process can measure several trainings; on a CPU only Linux can do this."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # what `keep_freed_memory` keeps would count
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # memory that `keep_freed_memory` keeps would count
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> float:
-    """Largest memory in GiB since `forget_peak`: of the GPU's tensors, or on a CPU of the whole process."""
+    """The largest memory in GiB since `forget_peak`: of the GPU's tensors, or on a CPU of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
@@ -36,14 +36,14 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Spent(NamedTuple):
-    """Time in seconds: on the clock, and of all CPU cores together, which other processes disturb less."""
+    """Time in seconds: on the clock, and of all CPU cores together, which depends less on other processes."""
 
     clock: float = 0.0
     cores: float = 0.0
 
     @classmethod
     def now(cls) -> Spent:
-        """To be subtracted from a later `now`."""
+        """The time at this moment; it is to be subtracted from a later one."""
         return cls(time.monotonic(), time.process_time())
 
     def __add__(self, other: Spent) -> Spent:
@@ -54,13 +54,13 @@ class Spent(NamedTuple):
 
 
 def write_cost(folder: Path, spent: Spent, device: torch.device, parameters: int, memory: float) -> None:
-    """Write `cost.json`: seconds of training on the clock and of cores, on what, parameters, peak memory in GiB."""
+    """Write `cost.json`: seconds of training on the clock and of cores, device, parameters, peak memory in GiB."""
     content = {"seconds": round(spent.clock, 1), "core_seconds": round(spent.cores, 1), "device": device_name(device)}
     content |= {"parameters": parameters, "memory": round(memory, 2)}
     write_atomically(folder / "cost.json", json.dumps(content).encode())
 
 
 def read_cost(folder: Path) -> dict[str, float | str]:
-    """`cost.json` of a run folder; empty where there is none, as in a run that is not finished."""
+    """The content of `cost.json` in a run folder; empty where there is none, as in an unfinished run."""
     path = Path(folder) / "cost.json"
     return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Where to compute: one choice for training and for sampling."""
+"""The device to compute on: one choice for training and for sampling."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 
 from .settings import ConfigError
 
-CHOSEN = "ACCELERATE_TORCH_DEVICE"  # accelerate, which trains, listens to it too
+CHOSEN = "ACCELERATE_TORCH_DEVICE"  # accelerate, which training uses, reads it too
 
 
 def pick_device() -> torch.device:
-    """What `use_device` has chosen, else the GPU where there is one, else the CPU."""
+    """The device that `use_device` has chosen, else the GPU where there is one, else the CPU."""
     return torch.device(os.environ.get(CHOSEN) or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def use_device(name: str) -> None:
     """Compute on `name` in this process and those that it starts; `auto` chooses nothing.
 
-    Raises `ConfigError` for a device that is not there.
+    Raises `ConfigError` for a device that this machine lacks.
     """
     if name == "auto":
         return
@@ -37,14 +37,14 @@ def use_device(name: str) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """What computed, for a record of results: the GPU's name, or `CPU, x86_64`."""
+    """The name of a device for records of results: the GPU's name, or `CPU, x86_64`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type.upper()}, {platform.machine()}"
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16 itself. Emulated bf16 is up to 300 times slower than float32."""
+    """Whether the hardware can multiply in bf16; emulated bf16 is up to 300 times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -54,7 +54,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors instead of returning it: a tenth to a quarter faster on a CPU.
 
-    Networks free and ask for the same large blocks in every step; each return costs the kernel a page fault a page.
+    Networks free and allocate the same large blocks in every step; each block returned costs page faults later.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -1,13 +1,13 @@
-"""One base for every error that is the user's to mend."""
+"""The base class of all errors that a user can correct."""
 
 
 class DiffensError(Exception):
-    """Input that cannot be used, in one line that says what is wrong and what to do."""
+    """An input cannot be used; the message says in one line what is wrong and what to do."""
 
 
 class InputError(DiffensError, ValueError):
-    """A value that cannot be used where it was given."""
+    """A value cannot be used where it was given."""
 
 
 class MissingError(DiffensError, FileNotFoundError):
-    """Something that is not there, such as trained weights."""
+    """Something is not there, such as trained weights."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what tells two of them apart."""
+"""Files that are written whole or not at all, and digests of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name, flush to the disk, rename: a kill at any moment leaves the old file or the new."""
+    """Write to a temporary name, flush to the disk, rename: a kill at any moment leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "wb") as file:
@@ -27,5 +27,5 @@ def check_writable(folder: Path) -> None:
 
 
 def digest(path: str | Path) -> str:
-    """Eight hexadecimal digits over a file."""
+    """Eight hexadecimal digits of a hash over a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]

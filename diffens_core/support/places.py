@@ -1,4 +1,4 @@
-"""Where things lie: `data/` and `runs/` below one home folder."""
+"""Folders: the home folder, and `data/` and `runs/` below it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """DIFFENS_HOME, else the checkout that we are in, else the current folder."""
+    """The home folder: DIFFENS_HOME, else the checkout around the current folder, else the current folder."""
     if "DIFFENS_HOME" in os.environ:
         return Path(os.environ["DIFFENS_HOME"]).resolve()
     here = Path.cwd()
@@ -15,16 +15,16 @@ def home() -> Path:
 
 
 def default_runs() -> Path:
-    """DIFFENS_RUNS, or `runs` at home."""
+    """The folder of all runs: DIFFENS_RUNS, or `runs` in the home folder."""
     return Path(os.environ.get("DIFFENS_RUNS", home() / "runs"))
 
 
 def shorten(path: Path) -> str:
-    """`path` relative to home where it lies below it, so that a saved configuration fits other machines."""
+    """`path` relative to the home folder if it lies below it, so that a saved configuration fits other machines."""
     path = Path(path).resolve()
     return path.relative_to(home()).as_posix() if path.is_relative_to(home()) else str(path)
 
 
 def lengthen(path: str) -> Path:
-    """The inverse of `shorten`."""
+    """The folder that `shorten` made `path` from: its inverse."""
     return home() / path

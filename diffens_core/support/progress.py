@@ -1,4 +1,4 @@
-"""One progress line for long work: updated in place in a notebook and a terminal, sparse in a log file."""
+"""A progress line for long work: it is rewritten in a notebook and a terminal, and printed rarely to a log file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH = 12  # of the bar
 
 
 class Progress:
-    """Counts up to `total`. In a notebook it is one output that is rewritten, so a saved notebook keeps one line."""
+    """A count up to `total`. A notebook has it as one output that is rewritten, so a saved notebook keeps one line."""
 
     def __init__(self, label: str, total: int):
         self.label, self.total, self.done = label, total, 0
@@ -31,13 +31,13 @@ class Progress:
             self._show(self._line(now, note), done >= self.total)
 
     def count(self, done: int, total: int, note: str = "") -> None:
-        """`update` where the total is only known to the one who counts."""
+        """Update done and `total` together, for work whose total is only known once it has begun."""
         self.total = total
         self.update(done, note)
 
     def _line(self, now: float, note: str) -> str:
         left = _clock(now - self.start)
-        first, since = self.first  # the time up to the first report holds one-off work, and steps a resume skips
+        first, since = self.first  # before the first update lie one-off work, and the steps that a resume skips
         if first < self.done < self.total:
             left += f" spent, {_clock((now - since) / (self.done - first) * (self.total - self.done))} left"
         filled = round(WIDTH * self.done / max(1, self.total))
@@ -56,7 +56,7 @@ class Progress:
 
 
 def follow(training: Iterable, label: str, total: int) -> Iterator:
-    """The `Stats` of a training (`train.train`), shown as they come."""
+    """Yield the `Stats` of a training (`train` in `training/loop.py`), and show them as they come."""
     bar = Progress(label, total)
     for stats in training:
         bar.update(stats.step, f"loss {stats.loss:.4f}")

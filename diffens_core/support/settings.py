@@ -1,6 +1,6 @@
 """Settings as frozen dataclasses: checked when read, written as JSON.
 
-A class of settings stands beside what it sets. A wrong one raises `ConfigError`, in one line that names it.
+Each class of settings stands beside the code that it configures. A wrong setting raises `ConfigError`, which names it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from .errors import DiffensError
 
 
 class ConfigError(DiffensError, ValueError):
-    """An unknown key, a wrong type or an impossible value; one line that names it."""
+    """A setting has an unknown key, a wrong type or an impossible value; the message names it in one line."""
 
 
 def option(default):
-    """A setting with a neutral value. At that value it is left out of a run's identity and of its JSON.
+    """A setting with a neutral default; at this value it is left out of a run's identity and of its JSON.
 
-    So a new option never orphans the runs that were trained before there was a choice.
+    So a new option keeps the identity of runs that were trained before it existed.
     """
     return field(default=default, metadata={"option": True})
 
@@ -35,7 +35,7 @@ def at_least(key: str, value: int, least: int) -> None:
 
 
 def to_dict(config) -> dict:
-    """Plain nested dictionaries and lists, fit for JSON; an `option` at its neutral value is left out."""
+    """Settings as nested dictionaries and lists for JSON; an `option` at its neutral value is left out."""
     if is_dataclass(config):
         kept = (f for f in fields(config) if "option" not in f.metadata or getattr(config, f.name) != f.default)
         return {f.name: to_dict(getattr(config, f.name)) for f in kept}

@@ -1,3 +1,4 @@
-"""From a configuration to trained weights: the loop, its checkpoints, the registry of stages, run folders and what is
-shipped. It imports `models` and what stands before it.
+"""Training: run configurations, stages, the loop and its checkpoints, run folders, and shipping of finished weights.
+
+This wing imports `models` and the wings before it.
 """

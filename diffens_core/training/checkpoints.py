@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written atomically, checked when read, the one before it kept."""
+"""Checkpoints that are whole or absent: written atomically, checked when read, the last two kept."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KEEP = 2
 
 
 def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
-    """Save `state` as `<step>-<sha8>.pt`; keep the one before it and drop all others.
+    """Save `state` as `<step>-<sha8>.pt`; keep the checkpoint before it and delete all others.
 
-    One of a later step can only be corrupt, or this run would have gone on from it.
+    A checkpoint of a later step can only be corrupt, or this run would have gone on from it.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
 
 
 def load_checkpoint(folder: Path) -> dict | None:
-    """The newest whole checkpoint in `folder`, or None. A corrupt one is named in a warning and passed over."""
+    """The newest whole checkpoint in `folder`, or None; a warning names each corrupt one that is skipped."""
     for path in _newest_first(folder):
         content = path.read_bytes()
         if _digest(content) == path.stem.split("-")[1]:

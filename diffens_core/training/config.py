@@ -1,4 +1,4 @@
-"""What defines a run: frozen dataclasses, checked when read, and the hash that names its folder."""
+"""The configuration of a run: frozen dataclasses, checked when read, and the hash that names its folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .stages import STAGES
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training. experts: the runs that it builds on; plane: what a 2D model slices.
+    """One training. experts: the runs that it builds on; plane: whose slices a 2D model sees.
 
-    prediction: what a diffusion model puts out; a fusion says it in `fusion`.
-    unet: None for an autoencoder and a segmenter, which have settings of their own, and for volumetric layers, which go
-    into a network.
+    prediction: what the network of a diffusion model predicts; that of a fusion is in `fusion`.
+    unet: None for an autoencoder and a segmenter, which have settings of their own, and for volumetric layers, which
+    are added to an existing network.
     slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise.
     """
 
@@ -65,18 +65,18 @@ class RunConfig:
 
     @property
     def identity(self) -> str:
-        """Eight hexadecimal digits over every setting that decides the trained weights (not over the code)."""
+        """Eight hexadecimal digits of a hash over all settings that decide the trained weights, not over the code."""
         content = _forget_roots(to_dict(self))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def folder(self) -> Path:
-        """`<preset>/<stage>-<task>-<name>-<hash8>`, below the folder of all runs."""
+        """The folder of this run below that of all runs: `<preset>/<stage>-<task>-<name>-<hash8>`."""
         return Path(self.preset) / f"{self.stage}-{self.task}-{self.name}-{self.identity}"
 
 
 def load_config(path: str | Path) -> RunConfig:
-    """Read a `config.json`."""
+    """Read a `config.json`; raises `ConfigError` where it is missing or invalid."""
     path = Path(path)
     try:
         content = json.loads(path.read_text())
@@ -91,14 +91,14 @@ def load_config(path: str | Path) -> RunConfig:
 
 
 def _forget_roots(content):
-    """Without where the data lie: the same data elsewhere are the same data."""
+    """The content without folders of data: the same data elsewhere are the same data."""
     if isinstance(content, dict):
         return {key: _forget_roots(value) for key, value in content.items() if key != "root"}
     return [_forget_roots(value) for value in content] if isinstance(content, list) else content
 
 
 def pool_gib(run: RunConfig) -> float:
-    """Memory in GiB that the states of a fusion take while it trains; in bf16 the experts' maps take half."""
+    """Memory in GiB that the states of a fusion take while it trains; in bf16 the experts' feature maps take half."""
     patch = run.train.phases[0].patch or run.data.shape
     voxels = math.prod(min(size, n) for size, n in zip(patch, run.data.shape))
     conditions = len(task_named(run.task).conditions)

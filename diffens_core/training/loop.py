@@ -1,10 +1,10 @@
-"""The one training loop: any model, any stage, resumed bit for bit.
+"""The training loop of all models and stages; an interrupted training resumes bit for bit.
 
-A denoiser is trained by `denoising_loss`. A model that is none brings its `objectives`: a loss for each group of its
-parameters, with an optimiser of its own (a GAN has two). What a model builds on lies in its `experts`, and stays as is.
+A denoiser is trained by `denoising_loss`. Any other model brings its `objectives`: a loss for each group of its
+parameters, with an optimiser of its own (a GAN has two). The models that it builds on, its `experts`, stay fixed.
 
-The state of a run is its step. Windows, noise and dropout of step s are drawn from seeds that depend on
-(seed, s), so there is no random state to lose: after a kill the run goes on exactly as it would have.
+Windows, noise and dropout of step s are drawn from seeds that depend on (seed, s), so there is no random state to
+lose: after a kill the run goes on exactly as it would have.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` optimiser steps on whole volumes, or on parts of them.
+    """A phase of a training: `steps` optimiser steps on whole volumes, or on parts of them.
 
-    crop: random windows of so many voxels are all that a model sees; 1 along an axis makes slices, for 2D models.
+    crop: the model sees only random windows of so many voxels; 1 along an axis makes slices, for 2D models.
     patch: a fusion works in random boxes of so many voxels, while its experts see the whole slices through them.
-    alone: the 3D network of a fusion learns without its experts (`states.without_experts`).
+    alone: the 3D network of a fusion learns without its experts (`without_experts` in `training/states.py`).
     """
 
     steps: int
@@ -69,12 +69,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """phases follow one another; ema: decay of the averaged weights; warmup and decay shape the rate of each phase.
+    """Settings of a training, whose `phases` follow one another.
 
-    loss: whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network predicts, `v` and
-    `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and 1 / alpha_bar - 1.
-    norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many steps training
-    heads are moved, see `PreparedData.moved` (0: never). optimizer: `adam`, or `muon` (see `muon.py`).
+    ema: decay of the averaged weights; warmup, decay: shape of the learning rate in each phase.
+    loss: the quantity whose squared error is minimised. `eps` is the paper's (Eqs. 2, 5); whatever the network
+    predicts, `v` and `x0` differ from it by a weight that depends on the noise level alone: 1 / alpha_bar, and
+    1 / alpha_bar - 1. norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many
+    steps training heads are moved, see `PreparedData.moved` (0: never). optimizer: `adam`, or `muon` (see `muon.py`).
     decay: `constant`, `cosine` to zero, `tail` (constant, then linear to zero over the second half: pix2pix), or
     `exponential` (0.99 per 1000 steps: I2SB).
     """
@@ -112,24 +113,24 @@ class TrainConfig:
 
     @property
     def steps_alone(self) -> int:
-        """How many steps, the first ones, a fusion learns without its experts."""
+        """The number of first steps in which a fusion learns without its experts."""
         return sum(phase.steps for phase in self.phases if phase.alone)
 
     def round(self, step: int) -> int:
-        """Which round of gathering states `step` (from 0) belongs to; none, -1, where the experts are not heard."""
+        """The round of gathering states that `step` (from 0) belongs to; -1 while a fusion learns without experts."""
         step -= self.steps_alone
         return step * self.states.rounds // (self.steps - self.steps_alone) if step >= 0 else -1
 
 
 class TrainingError(DiffensError, RuntimeError):
-    """Training cannot go on; one line that says where it stands and what to do."""
+    """Training cannot go on; the message says in one line where it stands and what to do."""
 
 
 @dataclass(frozen=True)
 class Stats:
-    """After optimiser step `step` of `total`: mean `loss` of the last logged steps, learning rate `lr`.
+    """Progress after optimiser step `step` of `total`: mean `loss` since the last log, learning rate `lr`.
 
-    A model with several objectives has their losses added up.
+    The losses of several objectives are added up.
     """
 
     step: int
@@ -139,9 +140,9 @@ class Stats:
 
 
 def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
-    """Where a model answers in this step, the same for all samples; None: everywhere.
+    """The box in which the loss of this step is taken, the same for all samples; None: everywhere.
 
-    A fusion: a random box of `phase.patch`. A 2.5D expert: the slices that have all their neighbours.
+    A fusion has a random box of `phase.patch`, a 2.5D expert the slices that have all their neighbours.
     """
     if phase.patch is not None:
         generator = torch.Generator().manual_seed(mix_seed(seed, step, "patch"))
@@ -153,12 +154,12 @@ def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box
 
 
 def objectives_of(model: Trainable, config: TrainConfig) -> Mapping[str, Callable[..., torch.Tensor]]:
-    """The model's own objectives; of a fusion that learns on states of its sampler, the loss of a visit to one."""
+    """The model's own objectives, or, for a fusion that learns on its sampler's states, the loss of such a `Visit`."""
     return {"": lambda visit, config, box: visit.loss(model)} if config.states else model.objectives()
 
 
 def own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters and buffers of a run, by name, without those of the runs that it builds on."""
+    """The parameters and buffers of a run's model, by name, without those of the runs that it builds on."""
     return {n: v for n, v in model.state_dict(keep_vars=True).items() if not n.startswith("experts.")}
 
 
@@ -177,7 +178,7 @@ def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then what `config.decay` says, in each phase anew."""
+    """The learning rate of `step` (from 0): in each phase a linear warm-up, then `config.decay`."""
     phase, index = phase_at(config, step)
     done = index / phase.steps
     shape = {
@@ -190,7 +191,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def optimizers_of(parameters: Sequence[nn.Parameter], config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Adam; or Muon for the kernels of convolutions, and Adam for all else. Each has some to work on."""
+    """Adam, or Muon for the kernels of convolutions with Adam for all else; one without parameters is left out."""
     kernels = [p for p in parameters if p.ndim > 2 and config.optimizer == "muon"]
     others = [p for p in parameters if p.ndim <= 2 or config.optimizer == "adam"]
     muon = [Muon(kernels)] if kernels else []
@@ -199,7 +200,7 @@ def optimizers_of(parameters: Sequence[nn.Parameter], config: TrainConfig) -> li
 
 
 class MovingAverage:
-    """Exponential moving average of named tensors; the decay warms up, so that early weights are forgotten."""
+    """Exponential moving average of named tensors; its decay warms up, so that early weights are forgotten."""
 
     def __init__(self, decay: float, tensors: dict[str, torch.Tensor]):
         self.decay = decay
@@ -213,10 +214,11 @@ class MovingAverage:
 
 
 class State:
-    """What a checkpoint holds: step, tensors, their moving average, optimisers, time spent, losses not yet logged.
+    """The state of a training, as a checkpoint holds it.
 
-    round, began: which round of gathering states this is, and the averaged weights at its beginning, that they were
-    gathered with; precision: what it is computed in, to the end, wherever it goes on.
+    step, tensors, average, optimizers; spent: time; pending: losses not yet logged. round, began: the round of
+    gathering states, and the averaged weights at its start, with which they are gathered. precision: kept to the end,
+    on whatever machine the training goes on.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, precision: str):
@@ -231,7 +233,7 @@ class State:
         self.precision = precision
 
     def begin_round(self, number: int) -> None:
-        """From now on states are gathered with the weights as they are, until the next round."""
+        """Keep the averaged weights as they are now: the states of round `number` are gathered with them."""
         if number != self.round:
             self.round, self.began = number, {n: tensor.clone() for n, tensor in self.average.tensors.items()}
 
@@ -269,7 +271,7 @@ class State:
 
 @contextmanager
 def holding(tensors: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> Iterator[None]:
-    """For a while `tensors` have the values of `others`."""
+    """Within this context `tensors` have the values of `others`."""
     own = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     _copy(others, tensors)
     try:
@@ -297,9 +299,9 @@ def train(
 ) -> Iterator[Stats]:
     """Train `model` on `data` and yield `Stats` every `LOG_EVERY` steps; the caller shows them or stops early.
 
-    noise_steps: of the schedule; times `t` are drawn below it. Goes on from the last checkpoint in `folder/last`. At
-    the end `model` holds the EMA weights, and `folder/cost.json` says what it took. precision: `auto` is what is faster
-    on this machine; a training that goes on keeps that which it began with. Raises `TrainingError` where the
+    The training goes on from the last checkpoint in `folder/last`. At the end `model` holds the EMA weights, and
+    `folder/cost.json` the cost. noise_steps: of the schedule; times `t` are drawn below it. precision: `auto` is the
+    faster one on this machine; a resumed training keeps the one that it began with. Raises `TrainingError` where the
     loss is not finite.
     """
     accelerator = accelerator or Accelerator()
@@ -313,11 +315,11 @@ def train(
     pool = None
 
     def gathered(step: int) -> Pool:
-        """The states to train on in this step; gathered anew where a round begins, or goes on after a kill."""
+        """The states to train on in this step, gathered anew where a round begins or is resumed."""
         nonlocal pool
         state.begin_round(config.round(step))
         if pool is None or pool.round != state.round:
-            pool = None  # two would be twice the memory
+            pool = None  # free the old states first: two pools would take twice the memory
             size = phase_at(config, step)[0].patch or data.config.shape
             options = (model, data, config.states, seed, accelerator.device)
             with holding(state.parameters, state.began), autocast(accelerator.device, state.precision):
@@ -374,9 +376,9 @@ def train(
 
 
 def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Callable[[], torch.Tensor]]):
-    """One optimiser step on the mean of `losses`, one a batch; returns it, detached.
+    """Take one optimiser step on the mean of `losses`, one for each batch; returns this mean, detached.
 
-    Several processes average their gradients here: a model with several objectives fits no wrapper that would.
+    Several processes average their gradients here, as no wrapper that does so takes a model with several objectives.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [p for group in groups for p in group["params"]]
@@ -385,7 +387,7 @@ def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Ca
     total = torch.zeros((), device=accelerator.device)
     for compute in losses:
         loss = compute() / len(losses)
-        loss.backward(inputs=parameters)  # a generator's loss goes through the discriminator, and is not to change it
+        loss.backward(inputs=parameters)  # a generator's loss leaves no gradient in the discriminator
         total += loss.detach()
     if accelerator.num_processes > 1:
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -410,7 +412,7 @@ def _log(folder: Path, step: int, loss: float, rate: float) -> None:
 
 
 def _cut_log(folder: Path, step: int) -> None:
-    """Drop the rows after the checkpoint: they are written again."""
+    """Drop the rows after the checkpoint's step, which are written again."""
     path = folder / "log.csv"
     if path.exists():
         rows = list(csv.reader(io.StringIO(path.read_text())))

@@ -1,8 +1,8 @@
-"""Muon: steps for the kernels of convolutions in which all directions count alike (Jordan et al. 2024).
+"""Muon, an optimiser for kernels of convolutions: its steps are as large in all directions (Jordan et al. 2024).
 
 The gradient of a kernel, as a matrix of outputs by inputs, has a few strong directions and many weak ones; Adam, which
 looks at entries one by one, follows the strong ones. Muon replaces the momentum by the nearest matrix whose singular
-values are all the same. `figures/results.md` says what that is worth here.
+values are all the same. `figures/results.md` says what this gains here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: after five iterat
 
 
 class Muon(torch.optim.Optimizer):
-    """Updates of the size that Adam's have (a root mean square of 0.2), so that both share a learning rate.
+    """Muon with updates as large as Adam's (a root mean square of 0.2), so that both share a learning rate.
 
     kernels: parameters [outputs, inputs, *size].
     """
@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step along the orthogonalised Nesterov momentum."""
+        """Take one step along the orthogonalised Nesterov momentum."""
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
-    """About `U V'` for `matrix = U S V'` [M, N], by five Newton-Schulz iterations of odd polynomials."""
+    """Approximately `U V'` for `matrix = U S V'` [M, N], by five Newton-Schulz iterations of odd polynomials."""
     a, b, c = NEWTON_SCHULZ
     x = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     x = x / (x.norm() + 1e-7)

@@ -1,4 +1,4 @@
-"""Run folders: where they are, what is in them, and `load_or_train`.
+"""Run folders: where they are, what they hold, and `load_or_train`.
 
 `<runs>/<preset>/<stage>-<task>-<name>-<hash8>/` holds config.json, log.csv, last/ (for resuming) and, once
 training has ended, model.safetensors (EMA weights). Weights shipped with the package have the same layout.
@@ -35,7 +35,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.Module:
-    """The model of a run with fresh weights. experts: the models of the runs that it builds on; None: fresh too."""
+    """The model of a run with fresh weights; experts: the models of the runs that it builds on, None: fresh ones."""
     task = task_named(config.task)
     if experts is None:
         experts = [build(expert) for expert in config.experts]
@@ -45,34 +45,34 @@ def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.M
 
 
 def own_seed(config: RunConfig) -> int:
-    """The seed of a run's weights and draws: networks of different names have nothing in common."""
+    """The seed of a run's weights and draws, which depends on its name: runs of other names draw other numbers."""
     return mix_seed(config.seed, config.name)
 
 
 def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: str) -> None:
-    """Tell experts that were trained for another task which channels of the conditions of `task` are theirs."""
+    """Tell experts that were trained for another task which condition channels of `task` they read."""
     for model, run in zip(models, runs):
         if run.task != task:
             model.reads = task_named(task).channels_of(task_named(run.task))
 
 
 def find(config: RunConfig, runs: Path) -> Path | None:
-    """The folder that holds the finished weights of this very configuration: among the runs, else shipped."""
+    """The folder with the finished weights of exactly this configuration, below `runs` or else shipped; or None."""
     folders = (root / config.folder for root in (Path(runs), SHIPPED))
     return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
 
 
 def weights_digest(config: RunConfig, runs: Path) -> str:
-    """Eight hexadecimal digits over the weights of a finished run and of those that it builds on."""
+    """Eight hexadecimal digits of a hash over the weights of a finished run and of those that it builds on."""
     contents = [(find(config, runs) / "model.safetensors").read_bytes()]
     contents += [weights_digest(expert, runs).encode() for expert in config.experts]
     return hashlib.sha256(b"".join(contents)).hexdigest()[:8]
 
 
 def load(config: RunConfig, runs: Path) -> nn.Module:
-    """The trained model of a run, with what it builds on, ready for inference on the CPU.
+    """The trained model of a run, with the models that it builds on, ready for inference on the CPU.
 
-    Raises `MissingError` where the weights are not there.
+    Raises `MissingError` where the weights are missing, `ConfigError` where they are corrupt or do not fit.
     """
     model = _build_on_experts(config, runs)
     _load_weights(model, config, runs)
@@ -85,14 +85,14 @@ def _build_on_experts(config: RunConfig, runs: Path) -> nn.Module:
 
 
 def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
-    """The model in a run folder and its configuration; experts are looked for beside it and among the shipped."""
+    """The model in a run folder, and its configuration; its experts are beside it or among the shipped runs."""
     folder = Path(folder)
     config = load_config(folder / "config.json")
     return load(config, folder.resolve().parent.parent), config
 
 
 def resolve(run: str) -> Path:
-    """A run folder from its path, or from the beginning of a shipped or own run's name, such as `fusion-sr-ours`.
+    """A run folder from its path, or from the beginning of an own or shipped run's name, such as `fusion-sr-ours`.
 
     A run that is both shipped and among the own ones is one run. Raises `MissingError` where none fits, `ConfigError`
     where several do.
@@ -121,7 +121,7 @@ def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
 def load_or_train(
     config: RunConfig, runs: Path, *, precision: str = "auto", accelerator: Accelerator | None = None
 ) -> nn.Module:
-    """The trained model of `config`; trains what is missing, experts first, and goes on after a kill.
+    """The trained model of `config`; missing runs are trained, experts first, and interrupted ones resumed.
 
     Two processes that ask for the same run do not train it twice: the second waits for the first. (The processes
     of one job on several GPUs train it together, without the lock.)
@@ -154,7 +154,7 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
 
 
 def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
-    """Write model.safetensors: the run's own tensors, without those of the runs that it builds on."""
+    """Write the run's own tensors, without those of the runs that it builds on, to model.safetensors."""
     tensors = {n: v.detach().cpu().contiguous() for n, v in own_tensors(model).items()}
     write_atomically(folder / "model.safetensors", save(tensors, {"run": config.identity}))
 

@@ -15,17 +15,17 @@ from .runs import SHIPPED
 
 
 def ship(folder: Path) -> Path:
-    """Write configuration, log, cost and weights of a run below `diffens_core/weights/`, those of networks in float16.
+    """Write configuration, log, cost and weights of a run below `diffens_core/weights/`; returns the new folder.
 
-    A least-squares fit stays in float32: its terms are alike and cancel, and it is small.
+    Weights of networks become float16. A least-squares fit stays in float32: its large terms cancel, and it is small.
     """
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
     for name in ("config.json", "log.csv", "cost.json"):
         write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
-        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tensors = {n: v if n.startswith("linear.") else v.to(torch.float16) for n, v in found.items()}
+        trained = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {n: v if n.startswith("linear.") else v.to(torch.float16) for n, v in trained.items()}
         write_atomically(out / "model.safetensors", save(tensors, file.metadata()))
     return out
 

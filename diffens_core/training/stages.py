@@ -1,4 +1,4 @@
-"""What a run can train: one registry of stages, each with what it needs and how its model is built."""
+"""The registry of stages, the kinds of model that a run can train: what each needs, and how its model is built."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """build: the model of a run with fresh weights, from its configuration, its task and the models it builds on.
+    """A kind of model that runs can train.
 
-    sliced: whether it works on the slices of a plane, None: either; builds_on: the stages of the runs below it.
+    build: makes a run's model with fresh weights from its configuration, its task and the models it builds on;
+    sliced: whether it works on the slices of a plane, None: either; builds_on: the stages of the runs it builds on.
     """
 
     build: Callable[[RunConfig, Task, Sequence[nn.Module]], nn.Module]

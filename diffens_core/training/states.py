@@ -1,17 +1,17 @@
-"""The states that a fusion's own sampler meets, gathered to train on (stage 2).
+"""Training of a fusion (stage 2) on the states that its own sampler visits.
 
-A fusion that learns from true images with noise meets something else when it samples: its own estimates with noise
-(exposure bias). And most of such a training runs frozen experts again and again. Here a training head is followed along
-the sampler's own trajectory. In each step the experts run once over the whole head, and some patches of what they say
-are kept, with the truth; the 3D network then takes many steps on these patches. From time to time the patches are
-gathered anew, along trajectories that the fusion itself has corrected by then.
+A fusion that learns from true images with noise meets other inputs when it samples: its own estimates with noise
+(exposure bias). And such a training spends most of its time on running frozen experts. Here the sampler's own
+trajectories through training heads are followed instead. In each of their steps the experts run once over the whole
+head, and some patches of their predictions are kept, with the truth; the 3D network then takes many steps on these
+patches. Each round gathers new patches, along trajectories that the fusion itself has corrected by then.
 
-Such states are few, as experts are slow, and a network that sees a few places again and again learns what it was shown
-there: whichever optimiser and width, it gains no more from steps than from states. What it can know without experts it
-learns before, from fresh places in every step (`without_experts`).
+Such states are few, as experts are slow, and a network that sees few patches again and again learns them by heart:
+with any optimiser and width, more steps on the same states gain little. What it can learn without experts it learns
+first, from new patches in every step (`without_experts`).
 
-What is minimised is the error of the estimate as the sampler uses it: clamped, and projected onto what was measured;
-where nothing was, its distance from the truth with the contrast of the average (`contrast.py`).
+The loss is the error of the estimate as the sampler uses it: clamped, and projected onto what was measured; in a task
+without a measurement, its distance from the truth with the average's contrast (`models/contrast.py`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ VOXELS = 20_000  # of each state that the least-squares fit looks at
 
 @dataclass(frozen=True)
 class StatesConfig:
-    """A fusion's training on the states that its sampler meets (`states.py`).
+    """Settings of a fusion's training on the states that its sampler visits.
 
-    steps: of the trajectories; heads: how many are followed at a time; patches: about how many are kept of what was
-    met, the bound on memory; rounds: how often they are gathered anew, along trajectories that the fusion corrects by
-    then. fit: how many heads the least-squares start is fitted on.
-    true: an ablation: of the true image with noise instead.
+    steps: of the trajectories; heads: how many are followed in a round; patches: about how many are kept in memory;
+    rounds: how often states are gathered. fit: how many heads the least-squares start is fitted on.
+    true: an ablation, states that are the true image with noise.
     """
 
     steps: int
@@ -59,10 +58,10 @@ class StatesConfig:
 
 @dataclass(frozen=True)
 class Visit:
-    """A state that was met, or a patch of one, or a batch of these: what it is, what the experts say of it, the truth.
+    """A state of the sampler, a patch of one, or a batch of these, with the experts' predictions and the truth.
 
-    x0, xt: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; t: [B] int64. If the fusion keeps contrast,
-    `x0` is the truth with that of the average in this state.
+    x0, xt: [B, 1, X, Y, Z]; y: [B, C, X, Y, Z]; coords: [B, 3, X, Y, Z]; t: [B] int64; lifted: from the experts. If the
+    fusion keeps contrast, `x0` is the truth with the contrast of the experts' average in this state.
     """
 
     x0: torch.Tensor
@@ -73,13 +72,13 @@ class Visit:
     lifted: Lifted
 
     def loss(self, fusion: Fusion) -> torch.Tensor:
-        """Mean squared error, within the head, of the clean estimate that the sampler makes of the fusion's answer."""
+        """Mean squared error, within the head, of the sampler's clean estimate from the fusion's prediction."""
         fused = fusion.refine(self.lifted, self.xt, self.y, self.t, self.coords)
         error = (self.estimate(fusion, fused.eps) - self.x0) * (brain_channel(self.y) > 0)
         return error.square().mean()
 
     def fused(self, fusion: Fusion) -> Fused:
-        """The fusion's answer for a whole head."""
+        """The fusion's prediction for a whole head."""
         return fusion.refine_head(self.lifted, self.xt, self.y, self.t, self.coords)
 
     def estimate(self, fusion: Fusion, eps: torch.Tensor) -> torch.Tensor:
@@ -87,12 +86,12 @@ class Visit:
         return fusion.estimate(fusion.schedule.x0_from_eps(eps, self.xt, self.t), self.y)
 
     def cut(self, fusion: Fusion, box: Box) -> Visit:
-        """The part within a box as `Lifted.cut` asks for; a view of the same memory."""
+        """The part within a box that suits `Lifted.cut`; a view of the same memory."""
         own = {name: getattr(self, name)[..., *box] for name in ("x0", "xt", "y", "coords")}
         return Visit(**own, t=self.t, lifted=self.lifted.cut(fusion, box))
 
     def to(self, device) -> Visit:
-        """The same on another device."""
+        """This visit on another device."""
         own = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "lifted"}
         return Visit(**own, lifted=self.lifted.map(lambda v: v.to(device)))
 
@@ -111,7 +110,7 @@ class Head:
         return cls(*((v.flip(2) if mirror else v).to(device) for v in parts))
 
     def visit(self, fusion: Fusion, xt: torch.Tensor, t: int) -> Visit:
-        """Run the experts on the state `xt` at step `t`."""
+        """Run the experts on the state `xt` [1, 1, X, Y, Z] at step `t`."""
         step = torch.tensor([t], device=xt.device)
         lifted = fusion.lift(xt, self.y, step, self.coords)
         x0 = fusion.with_kept_contrast(self.x0, fusion.average_x0(lifted, xt, step), self.y)
@@ -119,11 +118,11 @@ class Head:
 
 
 def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
-    """States at which the sampler would be if experts answered with channel `nearest` of `y`, whatever they saw.
+    """The states that the sampler would visit if every expert predicted channel `nearest` of `y`.
 
-    They cost nothing, so that no two need be of the same place: the 3D network learns from these what it can know by
-    itself, before it is shown the few that experts have been run on. A contrast that is kept is that of this channel,
-    window by window.
+    They cost no expert's run, so every step can have new windows: the 3D network learns from them what it can without
+    experts, before it sees the few states that these were run on. If the fusion keeps contrast, it is that of this
+    channel, window by window.
     """
     known = batch.y[:, [nearest]]
     xt = fusion.schedule.add_noise(fusion.estimate(known, batch.y), batch.eps, batch.t)
@@ -135,9 +134,9 @@ def without_experts(fusion: Fusion, batch: Batch, nearest: int) -> Visit:
 
 
 def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
-    """Every state that the sampler meets on its way from `noise` [1, 1, X, Y, Z]: `sampler.ddim`, seen from within.
+    """Every state that the sampler visits on its way from `noise` [1, 1, X, Y, Z], as `ddim` in `diffusion/sampler.py`.
 
-    answer: `eps` for a visit; it is not asked at the last state, from which the sampler goes nowhere.
+    answer: gives `eps` for a visit; it is not called at the last state, where the trajectory ends.
     """
     xt = noise
     for t, after in noise_levels(fusion.schedule, times):
@@ -149,7 +148,7 @@ def own_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[
 
 
 def true_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence[int], answer) -> Iterator[Visit]:
-    """The true image at the same noise levels, which no sampler meets: what the paper trains on."""
+    """The true image with noise of the same levels: states that no sampler visits, on which the paper trains."""
     for t in times:
         yield head.visit(fusion, fusion.schedule.add_noise(head.x0, noise, torch.tensor([t])), t)
 
@@ -158,10 +157,10 @@ def true_states(fusion: Fusion, head: Head, noise: torch.Tensor, times: Sequence
 def follow_heads(
     fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, round: int, note: str, answer
 ) -> Iterator[tuple[Visit, int, torch.Generator]]:
-    """Every state of trajectories of `config.heads` heads, moved and mirrored at random; heads take turns by round.
+    """Follow trajectories through `config.heads` heads, moved and mirrored at random; each round takes the next heads.
 
-    With each comes how many its trajectory has, and a generator for what is drawn of it. Every other trajectory has
-    times of its own, so that all noise levels are visited.
+    Yields every state, the number of states of its trajectory, and a generator for further draws. Every other
+    trajectory has shifted times, so that all noise levels are visited.
     """
     bar = Progress(note, config.heads)
     for k in range(config.heads):
@@ -179,14 +178,14 @@ def follow_heads(
 
 
 def shifted(times: list[int], steps: int, draw: torch.Generator) -> list[int]:
-    """The first of the `times`, then all of them moved down together by a random part of their distance."""
+    """The first of the `times`, then all of them shifted down together by a random part of their spacing."""
     shift = float(torch.rand(1, generator=draw)) * steps / len(times)
     later = [int(t - shift) for t in times]
     return sorted({times[0], *(t for t in later if t >= 0)}, reverse=True)
 
 
 def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device) -> None:
-    """Fit the linear correction to what the average of the experts leaves, on the states that the average meets."""
+    """Fit the linear correction to the error of the experts' average, on the states that the average visits."""
     equations = NormalEquations(fusion.linear)
     config = replace(config, heads=config.fit)
     follow = (fusion, data, config, mix_seed(seed, "fit"), device, 0, "least squares")
@@ -200,7 +199,7 @@ def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: i
 
 
 class Pool:
-    """Patches of the states of one round, about `config.patches` of them."""
+    """The patches, about `config.patches` of them, that were gathered in one round."""
 
     def __init__(self, patches: list[Visit], round: int):
         self.patches, self.round = patches, round
@@ -209,10 +208,10 @@ class Pool:
     def gather(
         cls, fusion: Fusion, data: PreparedData, config: StatesConfig, seed: int, device, size, round: int
     ) -> Pool:
-        """Follow trajectories of the fusion as it is; of each state keep as many patches of `size`.
+        """Follow trajectories of the fusion as it is now; of each state keep equally many patches of `size`.
 
-        They lie anywhere in the box around the head, so that normalisation layers see as much background as in all of
-        it.
+        They lie anywhere in the box around the head, so that normalisation layers see as much background as in the
+        whole box.
         """
         patches = []
         each = config.patches / config.heads
@@ -222,18 +221,18 @@ class Pool:
             inner = brain_box(visit.y, fusion.align)
             for _ in range(int(wanted) + int(torch.rand(1, generator=draw) < wanted % 1)):
                 box = fitting_box(visit.x0.shape[2:], size, fusion.align, draw, inner)
-                patches.append(collate([visit.cut(fusion, box)]).to("cpu"))  # a copy, not a view of all the state
+                patches.append(collate([visit.cut(fusion, box)]).to("cpu"))  # a copy, not a view of the whole state
         return cls(patches, round)
 
     def batch(self, numbers: range, seed: int, step: int, device) -> Visit:
-        """Random patches for the given sample numbers of one training step."""
+        """Random patches, one for each of the sample `numbers` of a training step."""
         generators = (torch.Generator().manual_seed(mix_seed(seed, step, i)) for i in numbers)
         chosen = [int(torch.randint(len(self.patches), (1,), generator=g)) for g in generators]
         return collate([self.patches[i] for i in chosen]).to(device)
 
 
 def collate(visits: Sequence[Visit]) -> Visit:
-    """One batch of several."""
+    """Join several visits into one batch."""
     own = {name: torch.cat([getattr(v, name) for v in visits]) for name in ("x0", "xt", "y", "coords", "t")}
     lifted = [v.lifted for v in visits]
     feats = [[torch.cat(maps) for maps in zip(*levels)] for levels in zip(*(one.feats for one in lifted))]
