@@ -14,14 +14,13 @@ A glioma always has a closed rim and one focus, and its oedema may cross the mid
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from loky import ProcessPoolExecutor
 
 from data_prep.anatomy import make_head
 from data_prep.fields import Grid
@@ -132,15 +131,15 @@ def _run(make, indices: list[int], workers: int):
     """Call `make` for every index, yielding the index when it is done; in this process if others cannot start."""
     left = list(indices)
     if workers > 1:
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(workers)
         try:
             for index, _ in zip(indices, pool.map(make, indices)):
                 left.remove(index)
                 yield index
-        except BrokenProcessPool:  # a script without a main guard, or too little memory: go on in this process
+        except BrokenProcessPool:  # too little memory: go on in this process
             pass
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(kill_workers=True)
     for index in left:
         make(index)
         yield index

@@ -1,13 +1,15 @@
 """Phantoms: seeded, labelled, skull-stripped, with the contrasts of real brains, and resumable on disk."""
 
 import json
-import multiprocessing
+import os
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from data_prep import phantom
 from data_prep.anatomy import make_head
@@ -15,7 +17,6 @@ from data_prep.fields import Grid, smooth_field
 from data_prep.layout import CONTRASTS
 from data_prep.phantom import make_phantom, prepare_phantoms
 from diffens_core.data.volumes import VolumeError
-from diffens_core.experiment.embedded import Phantoms
 
 COARSE = 4.0
 TISSUE = {"csf": 0, "gm": 1, "wm": 2}
@@ -202,17 +203,21 @@ def test_goes_on_in_this_process_where_others_die(monkeypatch):
     assert list(phantom._run(made.append, [4, 2, 7], workers=2)) == [4, 2, 7] == made
 
 
-def test_a_worker_does_not_wait_for_the_process_that_waits_for_it(tmp_path, monkeypatch):
-    """As the workers of a script without a main guard do, which run the script again."""
-    monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
-    (tmp_path / "data").mkdir()
-    worker = multiprocessing.get_context("spawn").Process(
-        target=Phantoms("phantom-smoke", (4, 1, 2), 4.0).make, args=(("val",),)
+def test_a_script_without_a_main_guard_makes_phantoms_once(tmp_path):
+    """Its workers do not run it again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from diffens_core.experiment.embedded import Phantoms\n"
+        "print('once', flush=True)\n"
+        "Phantoms('guardless', (5, 0, 0), 2.0).make(['train'])\n"
     )
-    with FileLock(tmp_path / "data" / ".phantom-smoke.lock"):
-        worker.start()
-        worker.join(120)
-        assert worker.exitcode == 1, "it waits" if worker.exitcode is None else "it made phantoms"
+    environment = os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and done.stdout == "once\n", done.stderr[-1000:]
+    assert len(list((tmp_path / "data" / "guardless").glob("phantom-*"))) == 5
 
 
 def test_missing_nilearn_is_one_clear_line(monkeypatch):

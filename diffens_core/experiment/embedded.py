@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +38,6 @@ class Phantoms:
         """Make the missing phantoms of some splits; wait for another process that makes them."""
         self.root.parent.mkdir(parents=True, exist_ok=True)
         bar = Progress("making phantoms", 0)
-        # Two notebooks may ask at once. A worker process does not wait: in a script without a main guard, its parent
-        # may hold the lock and wait for the worker.
-        patience = -1 if multiprocessing.parent_process() is None else 0
-        with FileLock(self.root.parent / f".{self.root.name}.lock", timeout=patience):
+        with FileLock(self.root.parent / f".{self.root.name}.lock"):  # two notebooks may ask at once
             options = {"subjects": self.counts, "spacing": self.spacing, "seed": self.seed, "progress": bar.count}
             preparation("phantom").prepare_phantoms(self.root, only=tuple(splits), **options)
