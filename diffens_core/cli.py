@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--overwrite", action="store_true", help="replace existing output")
     _device_option(translate)
     _precision_option(translate)
+    check = commands.add_parser("check", help="say what translate would make of files: grid, values, blocks, runs")
+    check.set_defaults(run_command=_check)
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    check.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
     evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
     evaluate.set_defaults(run_command=_evaluate)
     evaluate.add_argument("method", help="a name that diffens methods lists; or truth, an upper bound")
@@ -137,6 +141,22 @@ def _check_output(args: argparse.Namespace) -> None:
         raise ConfigError("--samples must be at least 1, and at least 2 for --std")
     for path in filter(None, (args.out, args.std)):
         check_writable(path.parent)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from .check import check_file
+    from .support.places import default_runs
+
+    refused = []
+    for path in args.files:
+        try:
+            lines = list(check_file(path, args.runs or default_runs()))
+        except DiffensError as error:
+            refused.append(str(error))
+            continue
+        print(path, *(f"  {name:18} {text}" for name, text in lines), sep="\n")
+    if refused:
+        raise DiffensError("; ".join(refused))
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -154,7 +154,7 @@ def measurement(volume: Volume, grid: str, path: Path, spacing: float) -> tuple[
         starts = likeliest_starts(volume.data, FACTOR)
     if max(abs(s / spacing - 1) for s in volume.spacing) > 0.1:
         warnings.warn(
-            f"voxels of {_mm(volume.spacing)} mm, but the model was trained at {spacing:g} mm: "
+            f"voxels of {millimetres(volume.spacing)} mm, but the model was trained at {spacing:g} mm: "
             "the measurement is kept, expect less detail than at the trained size",
             stacklevel=2,
         )
@@ -182,7 +182,8 @@ def model_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None]:
     factor = max(1, round(ratios[0]))
     if max(abs(r - 1) for r in ratios) > 0.05:
         warnings.warn(
-            f"voxels of {_mm(volume.spacing)} mm: resampled to the {spacing:g} mm of the model and back", stacklevel=2
+            f"voxels of {millimetres(volume.spacing)} mm: resampled to the {spacing:g} mm of the model and back",
+            stacklevel=2,
         )
     if max(abs(r - factor) for r in ratios) <= 0.05 * factor:
         shape = tuple(-(-n // factor) for n in volume.data.shape)
@@ -297,5 +298,6 @@ def _block_start(position: int, offset: int) -> int:
     return (position - offset) // FACTOR * FACTOR + offset
 
 
-def _mm(spacing) -> str:
+def millimetres(spacing) -> str:
+    """Voxel sizes as text: `1 x 1 x 2.5`."""
     return " x ".join(f"{s:.2f}".rstrip("0").rstrip(".") for s in spacing)

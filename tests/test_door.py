@@ -11,6 +11,7 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 from tiny import SHAPE, SPACING, make_head, write_prepared
 
+from diffens_core.cli import main
 from diffens_core.data.grids import Grid, resample
 from diffens_core.data.layout import describe_data
 from diffens_core.data.prepared import PreparedData
@@ -211,3 +212,18 @@ def test_a_picture_of_volumes_that_are_all_the_truth_is_drawn():
     figure = plots.three_planes({"truth": head, "a": head.copy(), "b": head.copy()}, head)
     assert len(figure.axes) >= 18
     plt.close(figure)
+
+
+def test_check_says_what_would_be_made_of_a_file(folders, tmp_path, capsys):
+    offset = (1, 2, 3)
+    fine = save(tmp_path / "fine.nii.gz", average(800 * make_head(2), blocks(SHAPE, offset)), grid("RAS"))
+    coarse = save(tmp_path / "coarse.nii.gz", make_head(3, (9, 8, 7)), from_matvec(np.diag([2, 2, 6]), [0, 0, 0]))
+    runs = folders["sr"].parents[1]
+    assert main(["check", str(fine), str(coarse), "--runs", str(runs)]) == 0
+    first, second = capsys.readouterr().out.split(f"{coarse}\n")
+    assert "24 x 24 x 20 voxels of 4 x 4 x 4 mm" in first and "axes RAS" in first and "sform 2" in first
+    assert "fine: 4x4x4 blocks, the first begin at voxels 1, 2, 3" in first and folders["both"].name in first
+    assert "coarse: no 4x4x4 blocks" in second and "36 x 32 x 28 voxels" in second and "0.5 x 0.5 x 1.5 mm" in second
+    assert main(["check", str(fine), str(tmp_path / "absent.nii")]) == 2
+    said = capsys.readouterr()
+    assert str(fine) in said.out and said.err == f"error: {tmp_path / 'absent.nii'}: no such file\n"
