@@ -9,10 +9,9 @@ from pathlib import Path
 
 from . import __version__
 from .data.preparation import SOURCES, preparation
-from .data.tasks import TASKS, task_named
-from .experiment.presets import preset_named
+from .data.tasks import TASKS, Task, task_named
 from .networks.precision import PRECISIONS
-from .support.device import pick_device, use_device
+from .support.device import use_device
 from .support.errors import DiffensError
 from .support.files import check_writable
 from .support.settings import ConfigError
@@ -26,11 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         use_device(args.device)
-        args.run_command(args)
+        return args.run_command(args) or 0
     except (DiffensError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,9 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
     translate.add_argument("--run", required=True, help="run folder, or a run's name: fusion-sr-ours-tpdm")
-    translate.add_argument("--lr", type=Path, help="degraded FLAIR, on the fine grid or on its own 4x coarser one")
-    translate.add_argument("--t1ce", type=Path, help="T1ce in the same space")
-    translate.add_argument("--out", type=Path, required=True, help="FLAIR to write (.nii or .nii.gz)")
+    translate.add_argument("--lr", type=Path, help="degraded FLAIR, on the fine grid or a coarse one; or a folder")
+    translate.add_argument("--t1ce", type=Path, help="T1ce in the same space; or a folder of files of the same names")
+    translate.add_argument("--table", type=Path, help="many subjects: columns participant_id, lr, t1ce, mask")
+    translate.add_argument("--bids", type=Path, help="many subjects: a BIDS data set")
+    translate.add_argument("--out", type=Path, required=True, help="FLAIR to write (.nii or .nii.gz); or a folder")
+    translate.add_argument("--jobs", type=int, default=1, help="of many subjects, how many at a time")
     translate.add_argument("--mask", type=Path, help="volume that is not 0 where the brain is")
     translate.add_argument(
         "--grid",
@@ -106,26 +107,59 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
 
 
-def _translate(args: argparse.Namespace) -> None:
-    from .networks.lifting import SliceNet
-    from .training.runs import load_folder, resolve
+def _translate(args: argparse.Namespace) -> int:
+    """One subject, or many; returns 1 where some of many could not be translated."""
+    from .training.runs import load_config, resolve
 
-    _check_output(args)
+    inputs = {name: path for name, path in (("flair_lr", args.lr), ("t1ce", args.t1ce)) if path is not None}
+    many = args.table or args.bids or any(path.is_dir() for path in inputs.values())
+    _check_many(args, inputs) if many else _check_output(args)
     run = resolve(args.run)
     print(f"run {run}")
-    model, config = load_folder(run)
-    inputs = {name: path for name, path in (("flair_lr", args.lr), ("t1ce", args.t1ce)) if path is not None}
-    unused = set(inputs) - set(task_named(config.task).inputs)
+    task = task_named(load_config(run / "config.json").task)
+    unused = set(inputs) - set(task.inputs)
     if unused:
-        raise ConfigError(f"run {args.run} does task '{config.task}', which does not use {', '.join(sorted(unused))}")
-    for part in model.modules():
-        if isinstance(part, SliceNet):
-            part.slices = args.slices
-    options = {"samples": args.samples, "seed": args.seed, "precision": args.precision}
-    options |= {"mask": args.mask, "grid": args.grid}
-    options["steps"] = preset_named(config.preset).steps if args.steps is None else args.steps
-    translate_files(model.to(pick_device()), config, inputs, args.out, std=args.std, **options)
+        raise ConfigError(f"run {args.run} does task '{task.name}', which does not use {', '.join(sorted(unused))}")
+    options = {name: getattr(args, name) for name in ("samples", "steps", "seed", "precision", "grid")}
+    return _translate_many(args, run, task, inputs, options) if many else _translate_one(args, run, inputs, options)
+
+
+def _translate_one(args: argparse.Namespace, run: Path, inputs: dict[str, Path], options: dict) -> int:
+    from .batch import loaded, steps_of
+
+    model, config = loaded(run, args.slices)
+    options |= {"steps": steps_of(config, args.steps), "mask": args.mask, "std": args.std}
+    translate_files(model, config, inputs, args.out, **options)
     print(f"wrote {args.out}" + (f" and {args.std}" if args.std else ""))
+    return 0
+
+
+def _translate_many(args: argparse.Namespace, run: Path, task: Task, inputs: dict[str, Path], options: dict) -> int:
+    from .batch import cases_in_bids, cases_in_folders, cases_in_table, translate_cases
+
+    if args.table:
+        cases = cases_in_table(args.table, task, args.out)
+    else:
+        cases = cases_in_bids(args.bids, task, args.out) if args.bids else cases_in_folders(inputs, args.out)
+    more = {"jobs": args.jobs, "overwrite": args.overwrite, "slices": args.slices}
+    table = translate_cases(cases, run, args.out, **more, **options)
+    failed = int(table["status"].str.startswith("failed").sum())
+    print(f"{len(table) - failed} of {len(table)} subjects are there; wrote {args.out / 'summary.tsv'}")
+    return int(failed > 0)
+
+
+def _check_many(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
+    """Refuse options that do not go with many subjects: raises `ConfigError`."""
+    if sum(map(bool, (args.table, args.bids, inputs))) > 1:
+        raise ConfigError("--table, --bids, and folders as --lr and --t1ce exclude one another")
+    if not all(path.is_dir() for path in inputs.values()):
+        raise ConfigError("--lr and --t1ce are two files or two folders")
+    if args.std or args.mask:
+        raise ConfigError("--std and --mask are for one subject; a table has a column mask")
+    if args.out.name.endswith((".nii", ".nii.gz")) or args.out.is_file():
+        raise ConfigError(f"{args.out}: of many subjects, the output is a folder")
+    if args.samples < 1 or args.jobs < 1:
+        raise ConfigError("--samples and --jobs must be at least 1")
 
 
 def _check_output(args: argparse.Namespace) -> None:
