@@ -23,7 +23,7 @@ segmenter: str = "own"  # own, a file of a published one, or none
 medicalnet: str = ""  # the file resnet_50_23dataset.pth, or download; empty: no FID
 sets: int = 1  # 0: no distances between sets on features of a network trained here
 data: str = ""  # a prepared data set; empty: embedded phantoms
-on: str = ""  # another prepared data set to translate
+second: str = ""  # another prepared data set, to translate instead
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 out: str = ""  # where metrics.csv and cost.json go
 
@@ -36,7 +36,7 @@ from diffens_core.evaluation.judges import open_judges
 from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from figures.plan import NONE
 
-experiment = open_experiment(preset, seed, data, runs, second=on, steps=steps)
+experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps)
 judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=bool(sets) and method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
 metrics, cost = evaluate(experiment, method, task, out=Path(out), **options)

@@ -21,7 +21,7 @@ split: str = "test"
 subjects: int = 0  # how many of them; 0: all
 samples: int = 1  # of each subject
 data: str = ""  # a prepared data set; empty: embedded phantoms
-on: str = ""  # another prepared data set to translate
+second: str = ""  # another prepared data set, to translate instead
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 out: str = ""  # where samples.csv goes
 
@@ -32,7 +32,7 @@ from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import Samples, draw
 
-experiment = open_experiment(preset, seed, data, runs, second=on, steps=steps)
+experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps)
 drawn = Samples(experiment, method, task)
 table = draw(drawn, split, subjects, samples)
 table.to_csv(Path(out) / "samples.csv", index=False, lineterminator="\n")
