@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from figures.contents import pages_of
+from figures.plan import open_plan
 
 SNAKEFILE = Path(__file__).parents[1] / "figures" / "Snakefile"
 PLAN = {
@@ -27,12 +32,17 @@ RESULTS += [f"pages/table_1_methods/table_1_sr.{suffix}" for suffix in ("csv", "
 RESULTS += [f"pages/table_6_second_data/table_6_sr.{suffix}" for suffix in ("csv", "md", "tex")]
 
 
-def start(home: Path, *options: str, name: str = "experiments", **settings) -> subprocess.Popen:
-    """Snakemake on the plan, as far as Tables 1 and 6, in a process group of its own."""
+TABLES = ("table_1_methods", "table_6_second_data")
+OF_METHODS = {f"page table_{name}" for name in ("1_methods", "2_segmentation", "8_cost", "s2_overview")}
+OF_METHODS |= {f"page figure_{name}" for name in ("3_comparison", "5_7_recovery", "s4_training")}
+OF_SECOND = {"page table_6_second_data", "page figure_4_second_data"}
+
+
+def start(home: Path, *options: str, name: str = "experiments", pages=TABLES, **settings) -> subprocess.Popen:
+    """Snakemake on the plan, as far as some pages or, without any, the whole of it, in a process group of its own."""
     file = home / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
-    pages = home / "figures" / "out" / f"smoke-{name}" / "pages"
-    targets = [pages / "table_1_methods.ipynb", pages / "table_6_second_data.ipynb"]
+    targets = [home / "figures" / "out" / f"smoke-{name}" / "pages" / f"{page}.ipynb" for page in pages]
     command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
     command += ["--config", "preset=smoke", f"experiments={file}", "--", *targets]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
@@ -52,6 +62,13 @@ def jobs(said: str) -> dict[str, int]:
     """How many jobs of each kind a dry run plans."""
     pairs = [line.split() for line in said.splitlines() if len(line.split()) == 2]
     return {name: int(count) for name, count in pairs if count.isdigit() and ":" not in name}
+
+
+def planned(said: str) -> set[str]:
+    """Which jobs a dry run of the whole plan names, `all` aside: the rule, and of what."""
+    whole = re.findall(r"^rule (\w+):\n(?:    .*\n)*?(?:    wildcards: \w+=(.*)\n|(?=\[|Job))", said, flags=re.M)
+    names = {f"{rule} {of}".strip() for rule, of in whole} - {"all"}
+    return {re.sub(r"^train smoke/(.*)-\w{8}$", r"train \1", name) for name in names}
 
 
 def results(home: Path) -> dict[str, bytes]:
@@ -109,6 +126,88 @@ def test_a_training_is_kept_where_what_was_said_of_the_data_is_lost(undisturbed,
     finally:
         kept.rename(looked)
     assert others == {"prepare_first": 1, "sample": 3, "evaluate": 3, "page": 2, "total": 9}
+
+
+@pytest.fixture(scope="module")
+def finished(undisturbed):
+    """The whole graph done, up to the report. Of pages that were not asked for yet, their notebooks as they are."""
+    out, plan = (
+        undisturbed / "figures/out/smoke-experiments",
+        open_plan("smoke", experiments=str(undisturbed / "experiments.yaml")),
+    )
+    others = [page for page in pages_of(plan) if page not in TABLES]
+    for page in others:
+        shutil.copy(SNAKEFILE.parent / "pages" / f"{page}.ipynb", out / "pages")
+        (out / "pages" / page).mkdir()
+    run(undisturbed, "--touch", "--forcerun", "page", pages=others)
+    run(undisturbed, pages=())
+    assert "Nothing to be done" in run(undisturbed, "--dry-run", pages=())
+    return undisturbed
+
+
+AXIAL = {"tasks": ["sr"], "methods": ["palette-axial"]}
+
+
+@pytest.mark.parametrize(
+    "more, jobs",
+    [
+        (AXIAL | {"steps": [1]}, {"sample palette-axial-sr-seed0-steps1", "page figure_s2_steps"}),
+        (AXIAL | {"seeds": [1]}, {"train expert-sr-axial", "sample palette-axial-sr-seed1"}),
+        (AXIAL | {"methods": ["cubic"]}, {"sample cubic-sr-seed0", *OF_METHODS}),
+        (AXIAL | {"tasks": ["mt"]}, {"train expert-mt-axial", "sample palette-axial-mt-seed0", *OF_METHODS}),
+        (AXIAL | {"second": True}, {"sample palette-axial-sr-seed0-second", *OF_SECOND}),
+        (AXIAL | {"samples": 3}, {"sample palette-axial-sr-seed0", *OF_METHODS}),
+    ],
+    ids=["steps", "seeds", "methods", "tasks", "second", "samples"],
+)
+def test_a_line_more_is_computed_and_nothing_else(finished, more, jobs):
+    """Also where no page that is there already reads it. The new line comes first, as the first of two counts."""
+    said = run(finished, "--dry-run", pages=(), evaluations=[more, *PLAN["evaluations"]])
+    (sampled,) = (job for job in jobs if job.startswith("sample "))
+    assert planned(said) == {*jobs, sampled.replace("sample", "evaluate", 1), "report"}
+
+
+def test_a_line_less_is_off_the_report(finished):
+    assert planned(run(finished, "--dry-run", pages=(), evaluations=PLAN["evaluations"][:1])) == {"report"}
+
+
+@pytest.mark.parametrize(
+    "names, jobs",
+    [
+        (["index.html"], set()),
+        (["pages/figure_1_method.ipynb"], {"page figure_1_method"}),
+        (["pages/figure_1_method", "pages/table_7_networks"], {"page figure_1_method", "page table_7_networks"}),
+        (["evaluations/degraded-sr-seed0-second/metrics.csv"], {"evaluate degraded-sr-seed0-second", *OF_SECOND}),
+        (["evaluations/degraded-sr-seed0-second/cost.json"], {"evaluate degraded-sr-seed0-second", *OF_SECOND}),
+        *(
+            (
+                [f"evaluations/palette-axial-sr-seed0{file}"],
+                {"sample palette-axial-sr-seed0", "evaluate palette-axial-sr-seed0", *OF_METHODS},
+            )
+            for file in ("", "/samples.csv")
+        ),
+    ],
+    ids=["report", "notebook", "folders", "metrics", "cost", "evaluation", "samples"],
+)
+def test_what_was_deleted_is_planned_again(finished, tmp_path, names, jobs):
+    """A page or its folder, an evaluation or a file of it; with what is made of it, and nothing else."""
+    paths = [finished / "figures/out/smoke-experiments" / name for name in names]
+    kept = [path.rename(tmp_path / path.name) for path in paths]
+    try:
+        said = run(finished, "--dry-run", pages=())
+    finally:
+        for path, there in zip(paths, kept):
+            there.rename(path)
+    assert planned(said) == {*jobs, "report"}
+
+
+def test_a_page_whose_folder_was_deleted_is_made_again_and_reported(finished):
+    out = finished / "figures/out/smoke-experiments"
+    shutil.rmtree(out / "pages/figure_1_method")
+    run(finished, pages=())
+    assert (out / "pages/figure_1_method/figure_1_method.png").is_file()
+    assert 'src="pages/figure_1_method/figure_1_method.png"' in (out / "index.html").read_text()
+    assert "Nothing to be done" in run(finished, "--dry-run", pages=())
 
 
 def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturbed, tmp_path):
