@@ -15,7 +15,7 @@ import yaml
 from figures.contents import pages_of
 from figures.plan import open_plan
 
-SNAKEFILE = Path(__file__).parents[1] / "figures" / "Snakefile"
+ROOT = Path(__file__).parents[1]
 PLAN = {
     "subjects": 1,
     "samples": 2,
@@ -38,14 +38,17 @@ OF_METHODS |= {f"page figure_{name}" for name in ("3_comparison", "5_7_recovery"
 OF_SECOND = {"page table_6_second_data", "page figure_4_second_data"}
 
 
-def start(home: Path, *options: str, name: str = "experiments", pages=TABLES, **settings) -> subprocess.Popen:
+def start(
+    home: Path, *options: str, name="experiments", pages=TABLES, checkout=ROOT, python=sys.executable, **settings
+) -> subprocess.Popen:
     """Snakemake on the plan, as far as some pages or, without any, the whole of it, in a process group of its own."""
     file = home / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
     targets = [home / "figures" / "out" / f"smoke-{name}" / "pages" / f"{page}.ipynb" for page in pages]
-    command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
-    command += ["--config", "preset=smoke", f"experiments={file}", "--", *targets]
+    command = [python, "-m", "snakemake", "-s", checkout / "figures" / "Snakefile", "--cores", "2", *options]
+    command += ["--directory", home, "--config", "preset=smoke", f"experiments={file}", "--", *targets]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True, **pipes)
 
@@ -85,6 +88,8 @@ def undisturbed(tmp_path_factory):
 def test_a_plan_makes_nothing(tmp_path):
     said = run(tmp_path, "--dry-run")
     assert jobs(said)["train"] > 0
+    assert set(re.findall(r" mem_mb=(\d+)", said)) == {"2560"}  # 1 GiB and what holds it
+    assert set(re.findall(r" runtime=(\d+)", said)) == {"9"}  # four times a minute, and until it has started
     assert not [
         path
         for path in tmp_path.rglob("*")
@@ -137,7 +142,7 @@ def finished(undisturbed):
     )
     others = [page for page in pages_of(plan) if page not in TABLES]
     for page in others:
-        shutil.copy(SNAKEFILE.parent / "pages" / f"{page}.ipynb", out / "pages")
+        shutil.copy(ROOT / "figures" / "pages" / f"{page}.ipynb", out / "pages")
         (out / "pages" / page).mkdir()
     run(undisturbed, "--touch", "--forcerun", "page", pages=others)
     run(undisturbed, pages=())
@@ -237,3 +242,18 @@ def test_a_step_that_fails_is_named_and_the_rest_goes_on(undisturbed, tmp_path):
         and "method=palette-axial" in said
     )
     assert (tmp_path / "figures/out/smoke-experiments/evaluations/degraded-sr-seed0/metrics.csv").exists()
+
+
+def test_a_checkout_whose_folder_has_a_blank_in_its_name(tmp_path):
+    """Its Python, data and results lie there, too. A report of what is finished, nothing, has two pages of the code."""
+    checkout = tmp_path / "with blank" / "diffens"
+    left_out = shutil.ignore_patterns("out", "weights", "__pycache__")
+    for package in ("figures", "diffens_core", "data_prep"):
+        shutil.copytree(ROOT / package, checkout / package, ignore=left_out)
+    (checkout / ".venv").symlink_to(sys.prefix)
+    blank = {"checkout": checkout, "python": checkout / ".venv/bin/python"}
+    assert jobs(run(checkout, "--dry-run", **blank))["train"] == 1
+    run(checkout, pages=(), partial=1, **blank)
+    out = checkout / "figures/out/smoke-experiments"
+    assert (out / "pages/figure_1_method/figure_1_method.png").is_file()
+    assert "Figure 1. The method" in (out / "index.html").read_text()
