@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT := figures/out/demo
 PRESET ?= smoke
+TESTS ?= tests
+NOTEBOOKS ?= notebooks
 CORES ?= 2
 
 .PHONY: demo test tables lab notebooks weights clean
@@ -23,10 +25,10 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest $(TESTS)
 	rm -rf .test-home && mkdir .test-home
-	DIFFENS_HOME=$(CURDIR)/.test-home OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \
-	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 notebooks
+	DIFFENS_HOME="$(CURDIR)/.test-home" OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \
+	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 $(NOTEBOOKS)
 	rm -rf .test-home
 
 tables: .venv/ready
@@ -53,5 +55,5 @@ clean:
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml constraints.txt setup.sh
-	PYTHON=$(PYTHON) bash setup.sh
+	PYTHON="$(PYTHON)" bash setup.sh
 	@touch $@

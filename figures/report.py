@@ -1,9 +1,13 @@
-"""The report: one HTML page with all tables and figures, what they are made of, and links to executed notebooks."""
+"""The report: one HTML page with all tables and figures, what they are made of, and links to executed notebooks.
+
+As a step of the graph: python -m figures.report PRESET FILE [name=value]..., with the settings of the graph.
+"""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from datetime import datetime
 from importlib.metadata import version
 from os.path import relpath
@@ -16,11 +20,16 @@ from PIL import Image
 from diffens_core.support.files import write_atomically
 
 from .contents import Page, pages_of
-from .plan import Plan
+from .plan import Plan, open_plan
 from .tables import TASKS
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("diffens", "torch", "monai", "numpy", "scipy", "snakemake", "papermill")
+
+
+def main(preset: str, file: str, *settings: str) -> None:
+    """Entry point."""
+    write_report(open_plan(preset, **dict(setting.split("=", 1) for setting in settings)), Path(file))
 
 
 def write_report(plan: Plan, path: Path) -> None:
@@ -111,3 +120,7 @@ def _runs(plan: Plan) -> dict[str, list[Path]]:
     folders += [plan.experiment().runs / run for run in plan.trainings]
     found = {folder.name: [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("*.csv"))] for folder in folders}
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

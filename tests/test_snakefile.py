@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-SNAKEFILE = Path(__file__).parents[1] / "figures" / "Snakefile"
+from figures.contents import pages_of
+from figures.plan import open_plan
+
+ROOT = Path(__file__).parents[1]
 PLAN = {
     "subjects": 1,
     "samples": 2,
@@ -27,15 +32,23 @@ RESULTS += [f"pages/table_1_methods/table_1_sr.{suffix}" for suffix in ("csv", "
 RESULTS += [f"pages/table_6_second_data/table_6_sr.{suffix}" for suffix in ("csv", "md", "tex")]
 
 
-def start(home: Path, *options: str, name: str = "experiments", **settings) -> subprocess.Popen:
-    """Snakemake on the plan, as far as Tables 1 and 6, in a process group of its own."""
+TABLES = ("table_1_methods", "table_6_second_data")
+OF_METHODS = {f"page table_{name}" for name in ("1_methods", "2_segmentation", "8_cost", "s2_overview")}
+OF_METHODS |= {f"page figure_{name}" for name in ("3_comparison", "5_7_recovery", "s4_training")}
+OF_SECOND = {"page table_6_second_data", "page figure_4_second_data"}
+
+
+def start(
+    home: Path, *options: str, name="experiments", pages=TABLES, checkout=ROOT, python=sys.executable, **settings
+) -> subprocess.Popen:
+    """Snakemake on the plan, as far as some pages or, without any, the whole of it, in a process group of its own."""
     file = home / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
-    pages = home / "figures" / "out" / f"smoke-{name}" / "pages"
-    targets = [pages / "table_1_methods.ipynb", pages / "table_6_second_data.ipynb"]
-    command = [sys.executable, "-m", "snakemake", "-s", SNAKEFILE, "--cores", "2", "--directory", home, *options]
-    command += ["--config", "preset=smoke", f"experiments={file}", "--", *targets]
+    targets = [home / "figures" / "out" / f"smoke-{name}" / "pages" / f"{page}.ipynb" for page in pages]
+    command = [python, "-m", "snakemake", "-s", checkout / "figures" / "Snakefile", "--cores", "2", *options]
+    command += ["--directory", home, "--config", "preset=smoke", f"experiments={file}", "--", *targets]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True, **pipes)
 
@@ -54,6 +67,13 @@ def jobs(said: str) -> dict[str, int]:
     return {name: int(count) for name, count in pairs if count.isdigit() and ":" not in name}
 
 
+def planned(said: str) -> set[str]:
+    """Which jobs a dry run of the whole plan names, `all` aside: the rule, and of what."""
+    whole = re.findall(r"^rule (\w+):\n(?:    .*\n)*?(?:    wildcards: \w+=(.*)\n|(?=\[|Job))", said, flags=re.M)
+    names = {f"{rule} {of}".strip() for rule, of in whole} - {"all"}
+    return {re.sub(r"^train smoke/(.*)-\w{8}$", r"train \1", name) for name in names}
+
+
 def results(home: Path) -> dict[str, bytes]:
     return {name: (home / "figures" / "out" / "smoke-experiments" / name).read_bytes() for name in RESULTS}
 
@@ -68,6 +88,8 @@ def undisturbed(tmp_path_factory):
 def test_a_plan_makes_nothing(tmp_path):
     said = run(tmp_path, "--dry-run")
     assert jobs(said)["train"] > 0
+    assert set(re.findall(r" mem_mb=(\d+)", said)) == {"2560"}  # 1 GiB and what holds it
+    assert set(re.findall(r" runtime=(\d+)", said)) == {"9"}  # four times a minute, and until it has started
     assert not [
         path
         for path in tmp_path.rglob("*")
@@ -111,6 +133,88 @@ def test_a_training_is_kept_where_what_was_said_of_the_data_is_lost(undisturbed,
     assert others == {"prepare_first": 1, "sample": 3, "evaluate": 3, "page": 2, "total": 9}
 
 
+@pytest.fixture(scope="module")
+def finished(undisturbed):
+    """The whole graph done, up to the report. Of pages that were not asked for yet, their notebooks as they are."""
+    out, plan = (
+        undisturbed / "figures/out/smoke-experiments",
+        open_plan("smoke", experiments=str(undisturbed / "experiments.yaml")),
+    )
+    others = [page for page in pages_of(plan) if page not in TABLES]
+    for page in others:
+        shutil.copy(ROOT / "figures" / "pages" / f"{page}.ipynb", out / "pages")
+        (out / "pages" / page).mkdir()
+    run(undisturbed, "--touch", "--forcerun", "page", pages=others)
+    run(undisturbed, pages=())
+    assert "Nothing to be done" in run(undisturbed, "--dry-run", pages=())
+    return undisturbed
+
+
+AXIAL = {"tasks": ["sr"], "methods": ["palette-axial"]}
+
+
+@pytest.mark.parametrize(
+    "more, jobs",
+    [
+        (AXIAL | {"steps": [1]}, {"sample palette-axial-sr-seed0-steps1", "page figure_s2_steps"}),
+        (AXIAL | {"seeds": [1]}, {"train expert-sr-axial", "sample palette-axial-sr-seed1"}),
+        (AXIAL | {"methods": ["cubic"]}, {"sample cubic-sr-seed0", *OF_METHODS}),
+        (AXIAL | {"tasks": ["mt"]}, {"train expert-mt-axial", "sample palette-axial-mt-seed0", *OF_METHODS}),
+        (AXIAL | {"second": True}, {"sample palette-axial-sr-seed0-second", *OF_SECOND}),
+        (AXIAL | {"samples": 3}, {"sample palette-axial-sr-seed0", *OF_METHODS}),
+    ],
+    ids=["steps", "seeds", "methods", "tasks", "second", "samples"],
+)
+def test_a_line_more_is_computed_and_nothing_else(finished, more, jobs):
+    """Also where no page that is there already reads it. The new line comes first, as the first of two counts."""
+    said = run(finished, "--dry-run", pages=(), evaluations=[more, *PLAN["evaluations"]])
+    (sampled,) = (job for job in jobs if job.startswith("sample "))
+    assert planned(said) == {*jobs, sampled.replace("sample", "evaluate", 1), "report"}
+
+
+def test_a_line_less_is_off_the_report(finished):
+    assert planned(run(finished, "--dry-run", pages=(), evaluations=PLAN["evaluations"][:1])) == {"report"}
+
+
+@pytest.mark.parametrize(
+    "names, jobs",
+    [
+        (["index.html"], set()),
+        (["pages/figure_1_method.ipynb"], {"page figure_1_method"}),
+        (["pages/figure_1_method", "pages/table_7_networks"], {"page figure_1_method", "page table_7_networks"}),
+        (["evaluations/degraded-sr-seed0-second/metrics.csv"], {"evaluate degraded-sr-seed0-second", *OF_SECOND}),
+        (["evaluations/degraded-sr-seed0-second/cost.json"], {"evaluate degraded-sr-seed0-second", *OF_SECOND}),
+        *(
+            (
+                [f"evaluations/palette-axial-sr-seed0{file}"],
+                {"sample palette-axial-sr-seed0", "evaluate palette-axial-sr-seed0", *OF_METHODS},
+            )
+            for file in ("", "/samples.csv")
+        ),
+    ],
+    ids=["report", "notebook", "folders", "metrics", "cost", "evaluation", "samples"],
+)
+def test_what_was_deleted_is_planned_again(finished, tmp_path, names, jobs):
+    """A page or its folder, an evaluation or a file of it; with what is made of it, and nothing else."""
+    paths = [finished / "figures/out/smoke-experiments" / name for name in names]
+    kept = [path.rename(tmp_path / path.name) for path in paths]
+    try:
+        said = run(finished, "--dry-run", pages=())
+    finally:
+        for path, there in zip(paths, kept):
+            there.rename(path)
+    assert planned(said) == {*jobs, "report"}
+
+
+def test_a_page_whose_folder_was_deleted_is_made_again_and_reported(finished):
+    out = finished / "figures/out/smoke-experiments"
+    shutil.rmtree(out / "pages/figure_1_method")
+    run(finished, pages=())
+    assert (out / "pages/figure_1_method/figure_1_method.png").is_file()
+    assert 'src="pages/figure_1_method/figure_1_method.png"' in (out / "index.html").read_text()
+    assert "Nothing to be done" in run(finished, "--dry-run", pages=())
+
+
 def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturbed, tmp_path):
     moments = random.Random(0)
     for _ in range(4):
@@ -138,3 +242,18 @@ def test_a_step_that_fails_is_named_and_the_rest_goes_on(undisturbed, tmp_path):
         and "method=palette-axial" in said
     )
     assert (tmp_path / "figures/out/smoke-experiments/evaluations/degraded-sr-seed0/metrics.csv").exists()
+
+
+def test_a_checkout_whose_folder_has_a_blank_in_its_name(tmp_path):
+    """Its Python, data and results lie there, too. A report of what is finished, nothing, has two pages of the code."""
+    checkout = tmp_path / "with blank" / "diffens"
+    left_out = shutil.ignore_patterns("out", "weights", "__pycache__")
+    for package in ("figures", "diffens_core", "data_prep"):
+        shutil.copytree(ROOT / package, checkout / package, ignore=left_out)
+    (checkout / ".venv").symlink_to(sys.prefix)
+    blank = {"checkout": checkout, "python": checkout / ".venv/bin/python"}
+    assert jobs(run(checkout, "--dry-run", **blank))["train"] == 1
+    run(checkout, pages=(), partial=1, **blank)
+    out = checkout / "figures/out/smoke-experiments"
+    assert (out / "pages/figure_1_method/figure_1_method.png").is_file()
+    assert "Figure 1. The method" in (out / "index.html").read_text()
