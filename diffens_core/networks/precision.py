@@ -33,9 +33,10 @@ def fastest_precision(device: torch.device) -> str:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def block_times(rounds: int = 5) -> dict[str, float]:
-    """Core seconds for the forward and backward pass of small 2D and 3D residual blocks on the CPU, by precision.
+    """Seconds that one core works for the forward and backward pass of small 2D and 3D residual blocks, by precision.
 
-    Time on the clock would depend on what else the machine does.
+    One core's, as time on the clock, and that of threads that wait for one another, depend on what else the machine
+    does: the same file must not be translated in another precision because the machine is busy.
     """
     shapes = (4, 32, 48, 40), (2, 16, 32, 24, 8)  # large enough for torch to take oneDNN in float32 too
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -45,13 +46,18 @@ def block_times(rounds: int = 5) -> dict[str, float]:
         x.requires_grad_()  # as within a network; without, torch's group norm crashes in its backward pass (2.13)
 
     def seconds(precision: str) -> float:
-        dtype, start = torch.bfloat16 if precision == "bf16" else torch.float32, time.process_time()
+        dtype, start = torch.bfloat16 if precision == "bf16" else torch.float32, time.thread_time()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             out = [block(steps[: len(x)], x.to(dtype)) for block, x in zip(blocks, maps)]
         torch.autograd.backward(out, [torch.ones_like(y) for y in out])
-        return time.process_time() - start
+        return time.thread_time() - start
 
-    times = [[seconds(precision) for precision in PRECISIONS[1:]] for _ in range(rounds)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = [[seconds(precision) for precision in PRECISIONS[1:]] for _ in range(rounds)]
+    finally:
+        torch.set_num_threads(threads)
     return dict(zip(PRECISIONS[1:], map(min, zip(*times))))
 
 
