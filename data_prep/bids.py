@@ -7,7 +7,7 @@ DIR is a BIDS data set, or a folder derivatives/NAME of one. Used are, in whatev
   ..._dseg.nii.gz, or ..._label-XX_mask.nii.gz       seg; what its labels mean, --labels says
   ..._mask.nii.gz without a label, or desc-brain     the brain; without it, all that is not 0 in a contrast is
 The participant is sub-XX[_ses-YY], the patient, which the split goes by, is sub-XX. Images below derivatives/ are used
-for participants without any in the data set itself; sourcedata/ is passed over.
+for participants without any in the data set itself; sourcedata/, func/, dwi/ and the like are passed over.
 All images of a participant must be on one grid (or give --resample), and skull-stripped, unless there is a mask.
 A participant with two files of one contrast, such as two runs, is left out and both are named: keep one of them, in a
 folder of links to those that you mean, if the data set is not yours to change.
@@ -30,12 +30,13 @@ from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError
 
 NAME = re.compile(
-    r"(?P<id>(?P<sub>sub-[A-Za-z0-9]+)(_ses-[A-Za-z0-9]+)?)(?P<entities>(_[A-Za-z]+-[^_]+)*)"
+    r"(?P<id>(?P<sub>sub-[A-Za-z0-9+]+)(_ses-[A-Za-z0-9+]+)?)(?P<entities>(_[A-Za-z]+-[^_]+)*)"
     r"_(?P<suffix>FLAIR|T1w|T2w|dseg|mask)\.nii(\.gz)?"
 )
 ALIKE = re.compile(r"(FLAIR|T1w|T2w|dseg|mask).*\.nii", re.IGNORECASE)
 CONTRAST = {"FLAIR": "flair", "T1w": "t1", "T2w": "t2"}
 USUAL = ("flair", "t1ce")
+OTHERS = {"sourcedata", "func", "dwi", "fmap", "perf", "pet", "figures"}  # folders without structural images
 
 
 def find(source: str | Path, labels: Meaning | None = None) -> list[Source]:
@@ -44,7 +45,7 @@ def find(source: str | Path, labels: Meaning | None = None) -> list[Source]:
     labels: what those of all segmentations mean, {} to use none; None: those that are surely of BraTS 2018 to 2021.
     """
     top = Path(os.path.abspath(source))
-    files = [path for path in walk(top) if path.relative_to(top).parts[0] != "sourcedata"]
+    files = [path for path in walk(top) if not OTHERS & set(path.relative_to(top).parts)]
     listed = [
         (match["id"], kind, path)
         for path in files
@@ -78,8 +79,8 @@ def _preferred(listed: list[tuple[str, str, Path]], top: Path) -> list[tuple[str
         return path.relative_to(top).parts[0] == "derivatives"
 
     own = {participant for participant, kind, path in listed if kind in CONTRASTS and not is_derived(path)}
-    passed = [file for file in listed if file[0] in own and file[1] in CONTRASTS and is_derived(file[2])]
-    for _, _, path in passed:
+    passed = {file for file in listed if file[0] in own and file[1] in CONTRASTS and is_derived(file[2])}
+    for _, _, path in sorted(passed):
         print(f"note: {path}: not used, as the data set itself has images of this participant", flush=True)
     return [file for file in listed if file not in passed]
 

@@ -34,7 +34,7 @@ MISNAMED_SEG = re.compile(r".+_Segm\.nii(\.gz)?")  # 2020: BraTS20_Training_355/
 ALIKE = re.compile(r"(flair|t1|t2|seg).*\.nii", re.IGNORECASE)
 CONTRAST = {"t2f": "flair", "t1c": "t1ce", "t1n": "t1", "t2w": "t2"}
 RELEASES = {"BraTS-": "2023 or later", "BraTS2021": "2021", "BraTS20": "2020", "BraTS19": "2019", "Brats18": "2018"}
-VISIT = re.compile(r"(BraTS-.+)-\d+|(bra?ts1[5-9]_.+_.+)_\d+", re.IGNORECASE)
+VISIT = re.compile(r"(BraTS-.+-\d+)-\d+|(bra?ts1[5-9]_.+_.+)_\d+", re.IGNORECASE)
 LICENCE = "BraTS: CC BY 4.0 (2021 on TCIA), CC BY 3.0 (cases of TCGA origin); others: the terms of their release"
 
 

@@ -35,7 +35,8 @@ def test_sessions_contrasts_and_other_files(tmp_path, capsys):
     make_participant(root, suffixes=("acq-3d_FLAIR", "ce-gd_T1w", "T1w", "acq-tse_run-1_T2w"))
     for session in ("ses-a", "ses-b"):
         make_participant(root, session, name="sub-02")
-    save(root / "sub-02" / "ses-a" / "func" / "sub-02_ses-a_task-rest_bold.nii.gz", make_image())
+    for name in ("bold", "desc-brain_mask"):
+        save(root / "sub-02" / "ses-a" / "func" / f"sub-02_ses-a_task-rest_{name}.nii.gz", make_image())
     save(root / "sub-02" / "ses-a" / "anat" / "sub-02_ses-a_ce-gd_FLAIR.nii.gz", make_image())
     save(root / "sourcedata" / "sub-02" / "sub-02_ses-a_FLAIR.nii.gz", make_image())
     (root / "dataset_description.json").write_text('{"Name": "Tumours", "BIDSVersion": "1.9.0"}')
