@@ -3,7 +3,7 @@
 The layout has the classes of BraTS 2021: 1 necrotic or non-enhancing core, 2 oedema, 4 enhancing. Releases number
 theirs differently, and the same number changes its meaning from year to year and from challenge to challenge:
 
-  2018-2021               1 NCR (with NET until 2020), 2 ED, 4 ET
+  2017-2021               1 NCR (with NET until 2020), 2 ED, 4 ET
   GLI, MEN, MET, SSA      1 NETC, 2 SNFH, 3 ET                    2023 and later
   GLI 2024-, MET 2025-    4 RC, the resection cavity, as well
   PED 2023                1 NC (NET, cysts and necrosis), 2 ED, 3 ET
@@ -20,8 +20,8 @@ the same. PED without a 4 may be of 2023 or 2024: it is prepared without labels 
 is a radiotherapy target (MEN-RT), GoAT, and any name that is no BraTS name, unless a 4 without a 3 tells it from the
 other numberings, the Medical Segmentation Decathlon's (1 oedema, 2 non-enhancing, 3 enhancing) among them.
 
-A cavity and a cyst have no class in the layout and become 0, which is no class of tumour. They are not called necrotic,
-since a cavity holds no tumour and no cyst was annotated apart before; the volume of a tumour is then that without them.
+A cavity and a cyst have no class in the layout and become 0, so the volume of a tumour is that without them; a line says
+so for each subject. To count cysts with the core, as the challenge itself did in 2023, give --labels 1=4 2=1 3=1 4=2.
 """
 
 from __future__ import annotations
