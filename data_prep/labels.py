@@ -20,7 +20,7 @@ the same. PED without a 4 may be of 2023 or 2024: it is prepared without labels 
 is a radiotherapy target (MEN-RT), GoAT, and any name that is no BraTS name, unless a 4 without a 3 tells it from the
 other numberings, the Medical Segmentation Decathlon's (1 oedema, 2 non-enhancing, 3 enhancing) among them.
 
-A cavity and a cyst have no class in the layout and become 0, so the volume of a tumour is that without them; a line says
+A cavity and a cyst have no class in the layout and become 0: the volume of a tumour is without them, and a line says
 so for each subject. To count cysts with the core, as the challenge itself did in 2023, give --labels 1=4 2=1 3=1 4=2.
 """
 
