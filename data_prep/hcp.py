@@ -1,6 +1,6 @@
 """Preprocessed structural images of the Human Connectome Project (young adults) to the prepared layout.
 
-    python -m data_prep.hcp --source DIR --out DIR
+    diffens prepare hcp --source DIR --out DIR      or: python -m data_prep.hcp --source DIR --out DIR
 
 DIR holds the unpacked <subject>_3T_Structural_preproc archives, that is, for each subject
   <subject>/T1w/T1w_acpc_dc_restore_brain.nii.gz and T2w_acpc_dc_restore_brain.nii.gz      its own space, or else
@@ -13,14 +13,19 @@ Many HCP subjects are siblings. Only the restricted data tells which, so give --
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 from data_prep.prepare import Source, make_parser, run
-from data_prep.search import collect
+from data_prep.search import collect, folder_of, note_untaken, walk
 from diffens_core.data.volumes import VolumeError
 
-FOLDERS = {"T1w": "{}_acpc_dc_restore_brain.nii.gz", "MNINonLinear": "{}_restore_brain.nii.gz"}  # the first wins
+NAMES = {  # by folder; the first folder wins
+    "T1w": re.compile(r"(T1w|T2w)_acpc_dc_restore_brain\.nii(\.gz)?"),
+    "MNINonLinear": re.compile(r"(T1w|T2w)_restore_brain\.nii(\.gz)?"),
+}
+ALIKE = re.compile(r"T[12]w(_acpc_dc)?_restore_brain\.nii", re.IGNORECASE)
 CONTRAST = {"T1w": "t1", "T2w": "t2"}
 SHAPE = (232, 288, 232)
 LICENCE = "HCP: WU-Minn HCP Consortium Open Access Data Use Terms"
@@ -28,18 +33,21 @@ LICENCE = "HCP: WU-Minn HCP Consortium Open Access Data Use Terms"
 
 def find(source: str | Path) -> list[Source]:
     """The subjects below `source`; raises `VolumeError` where there are none."""
-    by_subject: dict[Path, list[tuple[str, str, Path]]] = {}
-    for folder, pattern in FOLDERS.items():
-        for name, contrast in CONTRAST.items():
-            for path in sorted(Path(source).glob(f"**/{folder}/{pattern.format(name)}")):
-                subject = path.parent.parent.resolve()
-                files = by_subject.setdefault(subject, [])
-                if all(known.parent == path.parent for _, _, known in files):
-                    files.append((subject.name, contrast, path))
+    files, taken = walk(source), []
+    by_subject: dict[str, dict[str, list[tuple[str, str, Path]]]] = {}
+    for path in files:
+        folder = folder_of(path)
+        if match := folder.name in NAMES and NAMES[folder.name].fullmatch(path.name):
+            subject = folder.parent.name
+            found = by_subject.setdefault(subject, {name: [] for name in NAMES})
+            found[folder.name].append((subject, CONTRAST[match[1]], path))
+            taken.append(path)
+    note_untaken(files, taken, ALIKE, "T1w/T1w_acpc_dc_restore_brain.nii.gz")
     if not by_subject:
         raise VolumeError(f"{source}: no HCP files here, such as <subject>/T1w/T1w_acpc_dc_restore_brain.nii.gz")
-    subjects = collect(file for files in by_subject.values() for file in files)
-    return [Source(subject, subject, files, {}, "HCP") for subject, files in subjects]
+    preferred = (next(filter(None, found.values())) for found in by_subject.values())
+    subjects = collect(file for listed in preferred for file in listed)
+    return [Source(subject, subject, found, {}, "HCP") for subject, found in subjects]
 
 
 def main(arguments: list[str] | None = None) -> int:

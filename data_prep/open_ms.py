@@ -1,6 +1,6 @@
 """The 3D MR image database of MS patients (Lesjak et al., Neuroinformatics 2017) to the prepared layout.
 
-    python -m data_prep.open_ms --source DIR --out DIR
+    diffens prepare open_ms --source DIR --out DIR      or: python -m data_prep.open_ms --source DIR --out DIR
 
 DIR is a copy of the open_ms_data repository or a part of it. Used are the cross-sectional images registered to MNI,
 MNI/patientNN/{FLAIR,T1,T1POST,T2}_..._regtoMNI.nii.gz, and the lesions in GOLD_STANDARD_..._regtoMNI.nii.gz.
@@ -15,24 +15,24 @@ import sys
 from pathlib import Path
 
 from data_prep.prepare import Source, make_parser, run
-from data_prep.search import collect
+from data_prep.search import collect, folder_of, note_untaken, walk
 from diffens_core.data.volumes import VolumeError
 
-NAME = re.compile(r"(FLAIR|T1POST|T1|T2|GOLD_STANDARD)_.*regtoMNI\.nii(\.gz)?")
+NAME = re.compile(r"(FLAIR|T1POST|T1|T2|GOLD_STANDARD)_.*regtoMNI\.nii(\.gz)?", re.IGNORECASE)
+ALIKE = re.compile(r"regtoMNI.*\.nii", re.IGNORECASE)
 CONTRAST = {"FLAIR": "flair", "T1POST": "t1ce", "T1": "t1", "T2": "t2", "GOLD_STANDARD": "seg"}
 NEEDED = ("flair", "t1ce")
 
 
 def find(source: str | Path) -> list[Source]:
     """The patients below `source`; raises `VolumeError` where there are none."""
-    listed = []
-    for path in sorted(Path(source).rglob("*.nii*")):
-        match = NAME.fullmatch(path.name)
-        if match and path.is_file():
-            listed.append((path.parent.name, CONTRAST[match[1]], path))
-    if not listed:
+    files = walk(source)
+    matches = [(path, match) for path in files if (match := NAME.fullmatch(path.name))]
+    note_untaken(files, (path for path, _ in matches), ALIKE, "FLAIR_..._regtoMNI.nii.gz")
+    if not matches:
         raise VolumeError(f"{source}: no files of open_ms here, such as patient07/FLAIR_..._regtoMNI.nii.gz")
-    return [Source(patient, patient, files, {1: 2}, "open_ms") for patient, files in collect(listed)]
+    listed = [(folder_of(path).name, CONTRAST[match[1].upper()], path) for path, match in matches]
+    return [Source(patient, patient, found, {1: 2}, "open_ms") for patient, found in collect(listed)]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 
 from data_prep import layout
+from data_prep.labels import settle_labels
 from data_prep.layout import write_dataset, write_participants, write_subject
 from data_prep.splits import extend_participants, read_split_file
-from data_prep.subject import Source, prepare_subject
+from data_prep.subject import ORDER, Source, prepare_subject
 from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError, spacing_of
 
-__all__ = ["Source", "make_parser", "prepare", "run", "write_dataset", "write_participants", "write_subject"]
+__all__ = ["Source", "add_labels", "make_parser", "prepare", "run"]
+__all__ += ["write_dataset", "write_participants", "write_subject"]
 SHAPE = (192, 192, 152)
 
 
@@ -47,7 +49,8 @@ def prepare(
     participant_id and split that decides for new participants. required: contrasts that a subject must have.
     onto_first: resample what is not on the grid of a subject's first contrast, instead of leaving the subject out.
     Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
-    a status of "left out: ..." says why. Raises `VolumeError` for an error that concerns all subjects.
+    a status of "left out: ..." or "prepared without labels: ..." says why.
+    Raises `VolumeError` for an error that concerns all subjects.
     """
     out = Path(out)
     layout.remove_partials(out)
@@ -89,14 +92,19 @@ def _find_problems(subjects: list[Source], known: dict[str, str], required) -> d
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", participant):
             problems[participant] = "the name cannot be a folder; use letters, digits, '-', '_', '.'"
         elif other is not subject:
-            files = " and ".join(str(next(iter(s.files.values()))) for s in (other, subject))
+            both = next((name for name in subject.files if name in other.files), None)
+            files = " and ".join(str(s.files[both] if both else _first(s)) for s in (other, subject))
             problems[participant] = f"found twice, as {files}; keep one of them"
         elif known.get(participant, "") not in ("", subject.source):
             problems[participant] = f"is in the prepared set already, from {known[participant]}; rename one of the two"
         elif absent:
-            where = next(iter(subject.files.values())).parent if subject.files else "its row of the table"
+            where = _first(subject).parent if subject.files else "its row of the table"
             problems[participant] = f"no {' or '.join(absent)} in {where}; add it, or ask for less with --contrasts"
     return problems
+
+
+def _first(subject: Source) -> Path:
+    return next(subject.files[name] for name in ORDER if name in subject.files)
 
 
 def _describe(known: dict | None, out: Path, good: list[Source], name, source, licence, shape, required) -> dict:
@@ -120,11 +128,11 @@ def common_spacing(subjects: list[Source]) -> list[float]:
     sizes = []
     for subject in subjects:
         try:
-            sizes.append(spacing_of(next(iter(subject.files.values()))))
+            sizes.append(spacing_of(_first(subject)))
         except VolumeError:
             continue  # `prepare_subject` says what is wrong when its turn comes
     if not sizes:
-        file = next(iter(subjects[0].files.values()))
+        file = _first(subjects[0])
         raise VolumeError(f"{file}: cannot be read, truncated or not NIfTI; nor can that of any other subject")
     return [round(float(s), 4) for s in np.median(sizes, axis=0)]
 
@@ -141,10 +149,8 @@ def _prepare_all(
     """Prepare one after another, with a line each; returns the rows of the summary."""
     rows, begin, made = [], time.monotonic(), 0
     for number, subject in enumerate(good, start=1):
-        if not layout.missing_files(out, subject.participant_id, subject.files.keys() - {"mask"}):
-            row = _row(subject.participant_id, splits[subject.participant_id], _names(subject), "already there")
-        else:
-            row, made = _prepare_one(subject, out, description, splits[subject.participant_id], onto_first), made + 1
+        row = _prepare_one(subject, out, description, splits[subject.participant_id], onto_first)
+        made += not row["status"].startswith("already there")
         rows.append(row)
         elapsed = time.monotonic() - begin
         left = elapsed / max(1, made) * (len(good) - number)
@@ -154,12 +160,25 @@ def _prepare_all(
 
 
 def _prepare_one(subject: Source, out: Path, description: dict, split: str, onto_first: bool) -> dict:
+    """Prepare one subject, unless it is there; returns its row of the summary, with a remark on its labels."""
+    if _is_there(subject, out):
+        return _row(subject.participant_id, split, _names(subject), "already there")
+    measured = {}
     try:
-        measured = prepare_subject(subject, out, tuple(description["shape"]), description["spacing"], onto_first)
+        settled, remark = settle_labels(subject)
+        done = "already there" if _is_there(settled, out) else "prepared"
+        if done == "prepared":
+            measured = prepare_subject(settled, out, tuple(description["shape"]), description["spacing"], onto_first)
     except VolumeError as error:
         line = " ".join(str(error).split())
         return _row(subject.participant_id, "-", _names(subject), f"left out: {line}")
-    return _row(subject.participant_id, split, _names(subject), "prepared") | measured
+    done += "" if len(settled.files) == len(subject.files) else " without labels"
+    status = f"{done}: {remark}" if remark else done
+    return _row(subject.participant_id, split, _names(settled), status) | measured
+
+
+def _is_there(subject: Source, out: Path) -> bool:
+    return not layout.missing_files(out, subject.participant_id, subject.files.keys() - {"mask"})
 
 
 def _finish(out: Path, description: dict, table: pd.DataFrame, rows: list[dict]) -> None:
@@ -187,10 +206,13 @@ def _clock(seconds: float) -> str:
 
 
 def _print_summary(summary: pd.DataFrame) -> None:
-    """Print the table, and one more line for each subject that was left out."""
+    """Print the table, and one more line for each subject that was left out or lost its labels."""
     short = summary.assign(status=summary["status"].str.partition(":")[0])
     print(short.to_string(index=False, na_rep="-", float_format="{:.1f}".format), flush=True)
     out = summary[summary["status"].str.startswith("left out")]
+    bare = summary[summary["status"].str.contains(" without labels: ")]
+    for participant, status in zip(bare["participant"], bare["status"]):
+        print(f"{participant}: {status}", flush=True)
     for participant, status in zip(out["participant"], out["status"]):
         print(f"{participant}: {status.partition(': ')[2]}", flush=True)
     if len(out):
@@ -200,7 +222,7 @@ def _print_summary(summary: pd.DataFrame) -> None:
 def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argparse.ArgumentParser:
     """A parser of the options that all data sets share; each module adds where its files are."""
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=f"python -m data_prep.{module}", description=doc, formatter_class=plain)
+    parser = argparse.ArgumentParser(prog=f"diffens prepare {module}", description=doc, formatter_class=plain)
     axes, default = ("X", "Y", "Z"), " ".join(map(str, shape))
     parser.add_argument("--out", required=True, type=Path, help="prepared set; one that exists is added to")
     parser.add_argument(
@@ -212,6 +234,13 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     parser.add_argument("--resample", action="store_true", help="bring what is off the first contrast's grid onto it")
     parser.add_argument("--name", default=module, help="of a new set; default: %(default)s")
     return parser
+
+
+def add_labels(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option --labels, which `parse_labels` reads."""
+    text = "what the labels of seg mean, LABEL=CLASS: 1 necrotic, 2 oedema, 4 enhancing, 0 none of them, such as "
+    text += f"1=1 2=2 3=4; or none, to use no labels. default: {default}"
+    parser.add_argument("--labels", nargs="+", metavar="LABEL=CLASS", help=text)
 
 
 def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source, licence, required=None) -> int:

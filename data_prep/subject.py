@@ -10,9 +10,11 @@ import numpy as np
 
 from data_prep.layout import write_subject
 from diffens_core.data.grids import resample
+from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 TOLERANCE = 0.05  # of the spacing
+ORDER = (*CONTRASTS, "seg", "mask")  # the first that a subject has gives the grid
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,14 @@ class Source:
 
     participant_id: folder name in the prepared set. patient: unit of the split. files: by contrast, "seg", and "mask",
     which is not 0 where the brain is.
-    seg_labels: label in the file to label in the layout (1 necrotic, 2 oedema, 4 enhancing). source: data set it is of.
+    seg_labels: label in the file to label in the layout (1 necrotic, 2 oedema, 4 enhancing, 0 none of them); or several
+    such meanings, of which `settle_labels` takes the one that the file fits. source: data set it is of.
     """
 
     participant_id: str
     patient: str
     files: dict[str, Path]
-    seg_labels: dict[int, int]
+    seg_labels: dict[int, int] | tuple[dict[int, int], ...]
     source: str
 
 
@@ -38,7 +41,7 @@ def prepare_subject(subject: Source, out: Path, shape, spacing, onto_first: bool
     Returns what the summary shows: grid, spacing and orientation of the files; brain_ml, and tumour_ml where there is
     a segmentation. Raises `VolumeError` for files that cannot be used, before anything is written.
     """
-    volumes = {name: load_volume(path) for name, path in subject.files.items()}
+    volumes = {name: load_volume(subject.files[name]) for name in ORDER if name in subject.files}
     if onto_first:
         volumes = on_one_grid(volumes)
     check_grids(subject.files, volumes, spacing)

@@ -9,7 +9,6 @@ from nifti_trees import (
     SHAPE,
     assert_one_line,
     make_image,
-    make_seg,
     make_subject,
     read,
     run_brats,
@@ -109,11 +108,6 @@ def constant_brain(folder):
     return ["bad_t1ce.nii.gz", "constant"]
 
 
-def unknown_label(folder):
-    save(next(folder.glob("*_seg*")), make_seg(1, 3))
-    return ["bad_seg.nii.gz", "unknown label 3", "1, 2, 4"]
-
-
 def big_brain(folder):
     for path in folder.glob("*_[ft]*"):
         save(path, make_image(box=(12, 20, 10)))
@@ -147,7 +141,7 @@ FAULTS = [
     no_nifti,
     empty_brain,
 ]
-FAULTS += [constant_brain, unknown_label, big_brain, other_spacing, in_two_folders, zipped_and_not]
+FAULTS += [constant_brain, big_brain, other_spacing, in_two_folders, zipped_and_not]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

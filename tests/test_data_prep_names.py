@@ -77,6 +77,8 @@ def test_brats_2020_misnamed_segmentation(tmp_path):
     ("participant", "patient"),
     [
         ("BraTS-GLI-00001-000", "BraTS-GLI-00001"),
+        ("BraTS-GoAT-00002", "BraTS-GoAT-00002"),
+        ("BraTS-MEN-RT-0001-1", "BraTS-MEN-RT-0001"),
         ("Brats18_TCIA01_201_1", "Brats18_TCIA01_201"),
         ("Brats18_CBICA_AAB_1", "Brats18_CBICA_AAB"),
         ("BraTS19_2013_0_1", "BraTS19_2013_0"),

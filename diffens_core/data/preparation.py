@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-SOURCES = ("brats", "open_ms", "hcp", "pairs", "phantom")
+SOURCES = ("brats", "open_ms", "hcp", "bids", "pairs", "phantom")
 
 
 def preparation(source: str) -> ModuleType:
