@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -125,16 +125,17 @@ def graph(home: Path, *options: str) -> Iterator[subprocess.Popen]:
         process.wait(120)
 
 
-def kernel_of_a_job() -> int | None:
-    """The process id of a notebook's kernel that runs in a job of this cluster."""
+def kernel_of(step: str, home: Path) -> int:
+    """The process id of the kernel in which a step of the graph runs its notebook."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            ours = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode() in (folder / "environ").read_bytes()
-            if ours and b"ipykernel" in (folder / "cmdline").read_bytes():
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            around = Path(f"/proc/{parent}/cmdline").read_text()
+            if "ipykernel" in (folder / "cmdline").read_text() and step in around and str(home) in around:
                 return int(folder.name)
         except OSError:  # it is gone
             continue
-    return None
+    raise AssertionError(f"no kernel runs {step}")
 
 
 def check_time_limit_and_report(home: Path) -> None:
@@ -142,12 +143,16 @@ def check_time_limit_and_report(home: Path) -> None:
     runs = home / "runs" / "smoke"
     with graph(home, "--set-resources", "train:runtime=2") as process:
         (saved,) = wait("checkpoint", lambda: list(runs.glob("expert-*/last/00000020-*.pt")), 900, every=0.01)
-        os.kill(kernel_of_a_job(), signal.SIGSTOP)
+        held = kernel_of("steps/train", home)
+        os.kill(held, signal.SIGSTOP)
         run = saved.parents[1]
         assert not (run / "model.safetensors").exists(), "the training was over before it could be held: try again"
         head, first, *others = (run / "log.csv").read_text().splitlines()
         marked = f"{first.split(',')[0]},0.4321,0.001"
         (run / "log.csv").write_text("\n".join([head, marked, *others]) + "\n")
+        wait("time limit", lambda: "TIMEOUT" in output("squeue", "--noheader", "--states=all", "--format=%T"))
+        with suppress(ProcessLookupError):  # held, it does not see its parent end, and keeps the lock of the run
+            os.kill(held, signal.SIGKILL)
         assert process.wait(2400) == 0, "the graph failed"
     said = (home / "graph.log").read_text()
     assert "TIMEOUT" in said and "Trying to restart job" in said, "no time limit, or not submitted again"
