@@ -2,7 +2,7 @@
 
 Names for notebooks, courses and labs are here: `from diffens_core import open_experiment, METHODS`. The modules lie in
 wings, and each imports only from the wings before it: `support`, `data`, `diffusion`, `networks`, `models`,
-`training`, `experiment`, `evaluation`, `show`; `translate` and `cli` stand on top.
+`training`, `experiment`, `evaluation`, `show`; `translate`, `batch`, `check` and `cli` stand on top.
 """
 
 from .data.tasks import TASKS
