@@ -42,7 +42,7 @@ from data_prep.splits import read_split_file
 from diffens_core.data.layout import DataConfig, describe_data
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import SEGMENTATIONS, TASKS
-from diffens_core.data.volumes import load_volume, save_volume
+from diffens_core.data.volumes import is_sane, load_volume, save_volume
 from diffens_core.diffusion.schedule import DiffusionConfig
 from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.errors import DiffensError
@@ -212,16 +212,18 @@ class Nifti(Kind):
         """A small sound image in memory, whose axes lie anyhow."""
         kinds = (nib.Nifti2Pair, nib.Nifti2Image) if two else (nib.Nifti1Pair, nib.Nifti1Image)
         kind, dtype = kinds[0 if pair else 1], np.dtype(str(rng.choice(DTYPES)))
+        unit = int(rng.integers(4))
         affine = np.diag([*rng.uniform(0.5, 5, 3), 1.0])
         affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] @ affine[:3, :3]
         affine[:3, 3] = rng.normal(size=3) * 100
+        affine[:3] *= {1: 1e-3, 3: 1e3}.get(unit, 1.0)
         shape = tuple(int(n) for n in rng.integers(2, 9, 3)) + (1,) * int(rng.integers(3))
         header = kind.header_class(endianness=">" if rng.random() < 0.4 else "<")
         header.set_data_dtype(dtype)
         image = kind(rng.uniform(0, 100, shape).astype(dtype), affine, header)
         image.set_sform(affine, int(rng.integers(5)))
         image.set_qform(affine, int(rng.integers(5)))
-        image.header.set_xyzt_units(int(rng.integers(4)))
+        image.header.set_xyzt_units(unit)
         if rng.random() < 0.3:
             image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a comment"))
         image.file_map = kind.make_file_map({key: io.BytesIO() for key, _ in kind.files_types})
@@ -264,28 +266,31 @@ class Nifti(Kind):
         if not np.array_equal(load_volume(target).data, volume.data):
             raise Wrong("what is written is not what was read")
         header = self.path.with_name(self.path.name.replace(".img", ".hdr"))
-        if volume.header.sizeof_hdr in (348, 540) and isinstance(volume.header, nib.Nifti1Header):
-            compare(geometry(header), geometry(target))
+        if isinstance(volume.header, nib.Nifti1Header) and (before := geometry(header)):
+            compare(before, geometry(target))
 
 
-def geometry(path: Path) -> dict:
-    """Shape, unit and coded forms of a NIfTI file, from the fields of the standard; `forms` maps sform, qform."""
+def geometry(path: Path) -> dict | None:
+    """Unit, qform and sform of a NIfTI file, by the standard's fields; None: its header has another size."""
     raw = path.read_bytes()
     raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(600) if raw[:2] == b"\x1f\x8b" else raw
-    order = next(o for o in "<>" if struct.unpack_from(o + "i", raw)[0] in (348, 540))
+    order = next((o for o in "<>" if struct.unpack_from(o + "i", raw)[0] in (348, 540)), None)
+    if order is None:
+        return None  # nibabel goes by other fields, and the standard by none
     two = struct.unpack_from(order + "i", raw)[0] == 540
 
     def take(code: str, one: int, other: int) -> tuple:
         return struct.unpack_from(order + code, raw, other if two else one)
 
     real = "d" if two else "f"
-    dims, pixdim = take("8q" if two else "8h", 40, 16), np.array(take("8" + real, 76, 104), dtype=float)
+    pixdim = np.array(take("8" + real, 76, 104), dtype=float)
     codes = take("2i", 0, 344) if two else take("2h", 252, 0)
     b, c, d, *offset = take("6" + real, 256, 352)
     rows = np.array(take("12" + real, 280, 400), dtype=float).reshape(3, 4)
     unit = (take("i", 0, 500) if two else take("b", 123, 0))[0] & 7
     with np.errstate(all="ignore"):
-        a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+        rest = 1 - b * b - c * c - d * d
+        a = np.sqrt(max(0.0, rest)) if rest > -1e-6 else np.nan  # else it is no rotation
         turn = [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -294,15 +299,15 @@ def geometry(path: Path) -> dict:
         size = np.abs(pixdim[1:4]) * [1, 1, -1 if pixdim[0] < 0 else 1]
         turned = np.column_stack([np.array(turn) * size, offset])
     forms = {"qform": (codes[0], turned), "sform": (codes[1], rows)}
-    return {"shape": dims[1 : 1 + dims[0]], "unit": unit, "forms": {k: f for k, (c, f) in forms.items() if 0 < c < 6}}
+    return {"unit": unit, "forms": {name: form for name, (code, form) in forms.items() if code > 0}}
 
 
 def compare(before: dict, after: dict) -> None:
-    """Raise `Wrong` where a form that is usable, the shape or the unit did not survive."""
-    if (before["unit"] or 0) != after["unit"] and before["unit"] in (1, 2, 3):
+    """Raise `Wrong` where a form that is usable, or the unit, did not survive."""
+    if before["unit"] != after["unit"] and before["unit"] in (1, 2, 3):
         raise Wrong(f"the unit {before['unit']} became {after['unit']}")
     for name, form in before["forms"].items():
-        if not np.isfinite(form).all() or np.linalg.norm(form[:, :3], axis=0).min() == 0:
+        if not is_sane(np.vstack([form, [0, 0, 0, 1]]), {1: 1e3, 3: 1e-3}.get(before["unit"], 1.0)):
             continue
         if name not in after["forms"]:
             raise Wrong(f"the {name} is lost")

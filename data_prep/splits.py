@@ -9,6 +9,7 @@ import pandas as pd
 
 from diffens_core.data.layout import read_table
 from diffens_core.data.volumes import VolumeError
+from diffens_core.support.settings import shown
 
 SPLITS = ("train", "val", "test")
 
@@ -47,9 +48,11 @@ def read_split_file(path: str | Path) -> dict[str, str]:
     asked: dict[str, str] = {}
     for participant, split in zip(table["participant_id"], table["split"]):
         if split and split not in SPLITS:
-            raise VolumeError(f"{path}: {participant} has the split '{split}'; use {', '.join(SPLITS)}")
+            raise VolumeError(f"{path}: {shown(participant)} has the split '{shown(split)}'; use {', '.join(SPLITS)}")
         if split and asked.setdefault(participant, split) != split:
-            raise VolumeError(f"{path}: {participant} is in {asked[participant]} and in {split}; keep one of them")
+            raise VolumeError(
+                f"{path}: {shown(participant)} is in {asked[participant]} and in {split}; keep one of them"
+            )
     return asked
 
 

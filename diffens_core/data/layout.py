@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..support.places import lengthen, shorten
+from ..support.settings import quoted, shown
 from .volumes import VolumeError
 
 CONTRASTS = ("flair", "t1ce", "t1", "t2")
@@ -70,28 +71,49 @@ def read_dataset(root: str | Path, needed: Sequence[str] = ("name",)) -> dict:
         description = json.loads(path.read_text())
     except FileNotFoundError:
         raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see diffens prepare --help") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VolumeError(f"{path}: not valid JSON ({error}); restore it, or prepare into another folder") from None
     absent = [key for key in needed if key not in description] if isinstance(description, dict) else needed
     if absent:
         raise VolumeError(f"{path}: has no {', '.join(absent)}; restore it, or prepare into another folder")
+    wrong = [key for key, fits in FITS.items() if key in description and not fits(description[key])]
+    if wrong:
+        raise VolumeError(f"{path}: wrong {', '.join(wrong)}; restore it, or prepare into another folder")
     return description
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _are_texts(value) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_sizes(value) -> bool:
+    """Whether it is three positive numbers."""
+    return isinstance(value, list) and len(value) == 3 and all(type(n) in (int, float) and 0 < n < 1e6 for n in value)
+
+
+FITS = {"name": _is_text, "contrasts": _are_texts, "source": _are_texts, "licence": _are_texts}
+FITS |= {"spacing": _are_sizes, "shape": _are_sizes}
 
 
 def read_participants(root: str | Path) -> pd.DataFrame:
     """The table participants.tsv, which defines the data set and its split, as strings.
 
     patient defaults to the participant, source to an empty string. Raises `VolumeError` where the table is missing or
-    unreadable, or has a participant that is listed twice, has no name, or is named `all`.
+    unreadable, or has a participant that is listed twice, has no name that a folder can have, or is named `all`.
     """
     path = Path(root) / "participants.tsv"
     if not path.is_file():
         raise VolumeError(f"{root}: no participants.tsv here; prepare the data first, see diffens prepare --help")
     table = read_table(path, needed=("participant_id", "split"))
     names = table["participant_id"]
-    wrong = sorted(set(names[names.duplicated() | names.isin(["", EVERYONE])]))
+    impossible = names.map(lambda name: not 0 < len(name.encode()) <= 200 or "/" in name or name[0] == ".")
+    wrong = sorted(set(names[names.duplicated() | names.eq(EVERYONE) | impossible.astype(bool)]))
     if wrong:
-        raise VolumeError(f"{path}: {', '.join(wrong)}: listed twice, without a name, or named '{EVERYONE}'")
+        raise VolumeError(f"{path}: {shown(', '.join(wrong))}: listed twice, without a name, or named '{EVERYONE}'")
     return table.assign(patient=table.get("patient", names), source=table.get("source", ""))
 
 
@@ -107,9 +129,14 @@ def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **options)
     except ValueError as error:  # from pandas, or from bytes that are no text
-        raise VolumeError(f"{path}: cannot be read as a table ({str(error).strip()})") from None
+        raise VolumeError(f"{path}: cannot be read as a table ({shown(error)})") from None
     table = table.fillna("").rename(columns=str.strip).map(str.strip)
+    if not table.columns.is_unique:
+        raise VolumeError(f"{path}: several columns of one name; it has {shown(', '.join(table.columns))}")
+    odd = [cell for cell in (*table.columns, *table.to_numpy().flat) if not cell.isprintable()]
+    if odd:
+        raise VolumeError(f"{path}: a cell cannot be printed, {quoted(odd[0])}; correct the table")
     absent = [column for column in needed if column not in table]
     if absent:
-        raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {', '.join(table.columns)}")
+        raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {shown(', '.join(table.columns))}")
     return table

@@ -5,6 +5,7 @@ Arrays are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 import zlib
@@ -23,6 +24,9 @@ from .grids import Grid
 
 UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zlib.error)  # what nibabel raises,
 UNREADABLE += (TypeError, KeyError, AttributeError, MemoryError, OverflowError, IndexError)  # whatever the bytes are
+UNITS = {1: 1e3, 2: 1.0, 3: 1e-3}  # millimetres, by NIfTI's code: metre, millimetre, micron
+DEFLATE = 1032  # bytes that a byte of gzip can at most become
+LARGEST = 1e30  # of intensities: what is beyond is a wrong byte, and overflows in what is calculated with it
 
 
 class VolumeError(DiffensError, ValueError):
@@ -64,32 +68,24 @@ def load_volume(path: str | os.PathLike) -> Volume:
     is assumed.
 
     Raises `VolumeError` for a file that is missing, truncated or no image, for colours and complex numbers, for what is
-    not 3D or holds NaN or infinity, and for an affine that cannot be inverted.
+    not 3D or holds NaN, infinity or what is nearly so, for an affine that cannot be inverted, and for a header that
+    readers understand differently. A header that promises more than the file can hold takes no memory.
     """
     path = Path(path)
     if not path.is_file():
         raise VolumeError(f"{path}: no such file")
     try:
-        image = nib.load(path)
-        if image.get_data_dtype().kind not in "buif":
-            kind = image.get_data_dtype()
-            raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
-        data = _without_rounding(np.asarray(image.dataobj, dtype=np.float32), image)
-        affine = np.asarray(image.affine, dtype=np.float64)
+        with np.errstate(all="ignore"):  # what overflows is found below
+            image, affine, data = _read(path)
     except VolumeError:
         raise
     except UNREADABLE as error:
         reason = " ".join(str(error).split())  # nibabel's messages may have several lines
         raise VolumeError(f"{path}: cannot be read, truncated or not NIfTI ({reason})") from error
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3 or min(data.shape, default=0) < 2:
-        raise VolumeError(f"{path}: expected a 3D volume, found shape {tuple(data.shape)}")
     if not np.isfinite(data).all():
         raise VolumeError(f"{path}: {int((~np.isfinite(data)).sum())} voxels are NaN or infinite")
-    affine = np.diag([*3 * [_millimetres(image.header)], 1.0]) @ affine
-    if not is_sane(affine):
-        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
+    if max(data.max(), -data.min()) > LARGEST:
+        raise VolumeError(f"{path}: intensities beyond {LARGEST:g} are no measurement; repair the file")
     if not says_orientation(image.header):
         axes = "".join(nib.aff2axcodes(affine))
         warnings.warn(f"{path}: the file does not say how its axes lie; {axes} is assumed", stacklevel=2)
@@ -103,22 +99,67 @@ def load_volume(path: str | os.PathLike) -> Volume:
     )
 
 
+def _read(path: Path) -> tuple:
+    """The image of a file as nibabel has it, its affine in millimetres and its voxels, float32 [X, Y, Z]."""
+    image = nib.load(path)
+    if (kind := image.get_data_dtype()).kind not in "buif":
+        raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
+    shape, affine = _shape(path, image), _affine(path, image)
+    return image, affine, _without_rounding(np.asarray(image.dataobj, dtype=np.float32).reshape(shape), image)
+
+
 def spacing_of(path: str | os.PathLike) -> tuple[float, float, float]:
     """Voxel size in millimetres along R, A, S from the header alone; raises `VolumeError` where it says none."""
     try:
-        image = nib.load(path)
-        affine = np.diag([*3 * [_millimetres(image.header)], 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            affine = _affine(path, nib.load(path))
+    except VolumeError:
+        raise
     except UNREADABLE as error:
         raise VolumeError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not is_sane(affine):
-        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
     return tuple(map(float, voxel_sizes(affine)[np.argsort(io_orientation(affine)[:, 0])]))
 
 
-def is_sane(affine: np.ndarray) -> bool:
-    """Whether an affine is finite, and its voxels have a volume: between (1 micron)^3 and (1 m)^3."""
-    size = abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
-    return 1e-9 < size < 1e9
+def _shape(path: Path, image) -> tuple[int, ...]:
+    """The 3D shape of an image, before its voxels are read; raises `VolumeError` where it has another or too few."""
+    shape = tuple(map(int, image.shape))
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape, default=0) < 2:
+        raise VolumeError(f"{path}: expected a 3D volume, found shape {shape}")
+    file = Path(image.file_map["image"].filename or path)
+    room = file.stat().st_size * {".gz": DEFLATE, ".bz2": math.inf, ".zst": math.inf}.get(file.suffix.lower(), 1)
+    if (needed := math.prod(shape) * image.get_data_dtype().itemsize) > room:
+        raise VolumeError(f"{path}: truncated, its header promises {needed} bytes of voxels of shape {shape}")
+    return shape
+
+
+def _affine(path: str | os.PathLike, image) -> np.ndarray:
+    """Voxel to millimetres; raises `VolumeError` where it is not sane, or where readers differ on what it is.
+
+    nibabel mends an unknown code of a form, and a factor of the qform that is neither 1 nor -1, others do not.
+    """
+    if isinstance(image.header, nib.Nifti1Header):
+        with image.file_map.get("header", image.file_map["image"]).get_prepare_fileobj("rb") as file:
+            raw = type(image.header).from_fileobj(file, check=False)
+        factor, codes = float(raw["pixdim"][0]), [int(raw[f"{form}_code"]) for form in ("qform", "sform")]
+        if max(codes) > 5 or (codes[0] > 0 and not factor >= 0 and factor != -1):
+            raise VolumeError(f"{path}: form codes {codes}, pixdim[0] {factor:g}: not of NIfTI; repair the header")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not is_sane(affine, unit := _millimetres(image.header)):
+        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
+    return np.diag([unit, unit, unit, 1.0]) @ affine
+
+
+def is_sane(affine: np.ndarray, unit: float = 1.0) -> bool:
+    """Whether an affine in `unit` millimetres is finite, not beyond a kilometre, and its voxels have a volume.
+
+    That is between (1 micron)^3 and (1 m)^3, and their axes are not nearly in one plane.
+    """
+    if not np.isfinite(affine).all() or np.abs(affine[:3]).max() * unit > 1e6:
+        return False
+    volume = abs(np.linalg.det(affine[:3, :3] * unit))
+    return 1e-9 < volume < 1e9 and volume > 1e-6 * np.prod(voxel_sizes(affine) * unit)
 
 
 def says_orientation(header) -> bool:
@@ -130,8 +171,7 @@ def says_orientation(header) -> bool:
 
 def _millimetres(header) -> float:
     """Length of the header's unit; one that it does not name is a millimetre."""
-    unit = header.get_xyzt_units()[0] if isinstance(header, nib.Nifti1Header) else "mm"
-    return {"meter": 1e3, "micron": 1e-3}.get(unit, 1.0)
+    return UNITS.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, nib.Nifti1Header) else 1.0
 
 
 def _without_rounding(data: np.ndarray, image) -> np.ndarray:
@@ -158,7 +198,9 @@ def save_volume(path: str | os.PathLike, data: np.ndarray, like: Volume) -> None
     """
     if data.shape != like.data.shape:
         raise VolumeError(f"{path}: shape {data.shape} does not fit the grid {like.data.shape} of the input")
-    image = nib.Nifti1Image(to_source_grid(np.asarray(data), like), like.source_affine)
+    two = isinstance(like.header, nib.Nifti2Header)  # whose shape or affine may not fit into NIfTI-1
+    kind = nib.Nifti2Image if two else nib.Nifti1Image
+    image = kind(to_source_grid(np.asarray(data), like), like.source_affine)
     _copy_geometry(like, image)
     save_image(path, image)
 
@@ -179,7 +221,7 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     """Give an image qform, sform, their codes and the unit of the file of `like`, so that viewers treat both alike.
 
     The two forms of a file may differ, and some viewers prefer the one, some the other. What `refined` has made of the
-    grid is done to both. A geometry that was guessed keeps code 0.
+    grid is done to both. A geometry that was guessed keeps code 0; so does a form that is not sane.
     """
     header = like.header
     if not isinstance(header, nib.Nifti1Header):
@@ -191,11 +233,21 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     unit = _millimetres(header)
     own = np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
     change = np.linalg.inv(own) @ like.source_affine  # from voxels of the image to those of the file
-    image.header.set_xyzt_units(*header.get_xyzt_units())
+    image.header["xyzt_units"] = int(header["xyzt_units"]) & 63
     image.header.set_zooms(voxel_sizes(like.source_affine) / unit)
-    forms = (header.get_sform(coded=True), image.set_sform), (header.get_qform(coded=True), image.set_qform)
-    for (affine, code), set_form in forms:
+    for get_form, set_form in ((header.get_sform, image.set_sform), (header.get_qform, image.set_qform)):
+        affine, code = _form(get_form, unit)
         set_form(None if affine is None else affine @ change, code=code)
+
+
+def _form(get_form, unit: float) -> tuple[np.ndarray | None, int]:
+    """The affine and code of a header's qform or sform; None and 0 where it has none, or one that is not sane."""
+    try:
+        with np.errstate(all="ignore"):
+            affine, code = get_form(coded=True)
+    except (HeaderDataError, ValueError):  # quaternions that are no rotation
+        return None, 0
+    return (affine, int(code)) if affine is not None and is_sane(affine, unit) else (None, 0)
 
 
 def foreground(data: np.ndarray) -> np.ndarray:

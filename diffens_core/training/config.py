@@ -15,7 +15,7 @@ from ..models.autoencoder import AutoencoderConfig
 from ..models.fusion import FusionConfig
 from ..models.segmentation import SegmenterConfig
 from ..networks.unet import UNetConfig
-from ..support.settings import ConfigError, at_least, from_dict, one_of, option, to_dict
+from ..support.settings import ConfigError, at_least, from_dict, one_of, option, quoted, to_dict
 from .loop import TrainConfig
 from .stages import STAGES
 
@@ -49,6 +49,9 @@ class RunConfig:
     segmenter: SegmenterConfig | None = option(None)
 
     def __post_init__(self):
+        for key, value in (("preset", self.preset), ("name", self.name)):
+            if not 0 < len(value.encode()) <= 100 or "/" in value or value.startswith("."):
+                raise ConfigError(f"{key} must be a name of a folder, not {quoted(value)}")
         one_of("stage", self.stage, STAGES)
         one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TASKS)
         one_of("prediction", self.prediction, PREDICTIONS)
@@ -82,11 +85,11 @@ def load_config(path: str | Path) -> RunConfig:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, numbers of thousands of digits
         raise ConfigError(f"{path}: not valid JSON ({error})") from None
     try:
         return from_dict(RunConfig, content)
-    except ConfigError as error:
+    except (ConfigError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
