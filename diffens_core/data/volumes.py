@@ -72,7 +72,7 @@ def load_volume(path: str | os.PathLike) -> Volume:
     readers understand differently. A header that promises more than the file can hold takes no memory.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, false for a name that no file can have
         raise VolumeError(f"{path}: no such file")
     try:
         with np.errstate(all="ignore"):  # what overflows is found below
@@ -127,11 +127,15 @@ def _shape(path: Path, image) -> tuple[int, ...]:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape, default=0) < 2:
         raise VolumeError(f"{path}: expected a 3D volume, found shape {shape}")
-    file = Path(image.file_map["image"].filename or path)
-    room = file.stat().st_size * {".gz": DEFLATE, ".bz2": math.inf, ".zst": math.inf}.get(file.suffix.lower(), 1)
-    if (needed := math.prod(shape) * image.get_data_dtype().itemsize) > room:
+    needed = math.prod(shape) * image.get_data_dtype().itemsize
+    if isinstance(image.header, nib.AnalyzeHeader) and needed > _room(Path(image.file_map["image"].filename)):
         raise VolumeError(f"{path}: truncated, its header promises {needed} bytes of voxels of shape {shape}")
     return shape
+
+
+def _room(file: Path) -> float:
+    """Bytes that the voxels in a file can at most have, once it is unpacked."""
+    return file.stat().st_size * {".gz": DEFLATE, ".bz2": math.inf, ".zst": math.inf}.get(file.suffix.lower(), 1)
 
 
 def _affine(path: str | os.PathLike, image) -> np.ndarray:
@@ -181,8 +185,9 @@ def _without_rounding(data: np.ndarray, image) -> np.ndarray:
     """
     stored = image.get_data_dtype().kind in "iu"
     step = abs(float(getattr(image.dataobj, "slope", 1.0))) if stored else 0.0
-    least = max(0.5001 * step, 1e-6 * float(np.abs(data).max(initial=0.0)))
-    return np.where(np.abs(data) <= least, np.float32(0), data)
+    least = max(0.5001 * step, 1e-6 * float(max(data.max(), -data.min())))
+    data[(data <= least) & (data >= -least)] = 0
+    return data
 
 
 def to_source_grid(data: np.ndarray, like: Volume) -> np.ndarray:
