@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -256,7 +257,7 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
     if plan.samples < 1:
         raise ConfigError(f"{file}: samples must be at least 1")
     for judge in {plan.segmenter, plan.medicalnet} - {"", OWN, NONE, "download"}:
-        if not _is_file(judge):
+        if not os.path.isfile(judge):  # unlike Path's, false for a name that no file can have
             raise ConfigError(f"{shown(judge)}: no such file")
     return plan
 
@@ -290,14 +291,6 @@ def _digits(value: int | str) -> str:
 
 def _is_cost(value) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _is_file(path: str) -> bool:
-    """Whether it is one; a name that is too long for any is none."""
-    try:
-        return Path(path).is_file()
-    except OSError:
-        return False
 
 
 def _names(values) -> str:

@@ -18,10 +18,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..support.files import is_name
 from ..support.places import lengthen, shorten
+from ..support.records import read_cells, read_json
 from ..support.settings import quoted, shown
 from .volumes import VolumeError
 
+REMEDY = "restore it, or prepare into another folder"
 CONTRASTS = ("flair", "t1ce", "t1", "t2")
 EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
 
@@ -68,17 +71,15 @@ def read_dataset(root: str | Path, needed: Sequence[str] = ("name",)) -> dict:
     """The content of dataset.json; raises `VolumeError` if it is missing, unreadable or lacks a key of `needed`."""
     path = Path(root) / "dataset.json"
     try:
-        description = json.loads(path.read_text())
+        description = read_json(path, REMEDY, VolumeError)
     except FileNotFoundError:
         raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see diffens prepare --help") from None
-    except (ValueError, RecursionError) as error:
-        raise VolumeError(f"{path}: not valid JSON ({error}); restore it, or prepare into another folder") from None
     absent = [key for key in needed if key not in description] if isinstance(description, dict) else needed
     if absent:
-        raise VolumeError(f"{path}: has no {', '.join(absent)}; restore it, or prepare into another folder")
+        raise VolumeError(f"{path}: has no {', '.join(absent)}; {REMEDY}")
     wrong = [key for key, fits in FITS.items() if key in description and not fits(description[key])]
     if wrong:
-        raise VolumeError(f"{path}: wrong {', '.join(wrong)}; restore it, or prepare into another folder")
+        raise VolumeError(f"{path}: wrong {', '.join(wrong)}; {REMEDY}")
     return description
 
 
@@ -110,10 +111,12 @@ def read_participants(root: str | Path) -> pd.DataFrame:
         raise VolumeError(f"{root}: no participants.tsv here; prepare the data first, see diffens prepare --help")
     table = read_table(path, needed=("participant_id", "split"))
     names = table["participant_id"]
-    impossible = names.map(lambda name: not 0 < len(name.encode()) <= 200 or "/" in name or name[0] == ".")
-    wrong = sorted(set(names[names.duplicated() | names.eq(EVERYONE) | impossible.astype(bool)]))
+    wrong = sorted({name for name in names if not is_name(name) or name == EVERYONE} | set(names[names.duplicated()]))
     if wrong:
-        raise VolumeError(f"{path}: {shown(', '.join(wrong))}: listed twice, without a name, or named '{EVERYONE}'")
+        listed = shown(", ".join(wrong))
+        raise VolumeError(
+            f"{path}: {listed}: listed twice, without a name, with one that no folder can have, or named '{EVERYONE}'"
+        )
     return table.assign(patient=table.get("patient", names), source=table.get("source", ""))
 
 
@@ -125,9 +128,9 @@ def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise VolumeError(f"{path}: no such file")
-    options = {"sep": "," if path.suffix.lower() == ".csv" else "\t", "dtype": str, "keep_default_na": False}
     try:
-        table = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **options)
+        separator = "," if path.suffix.lower() == ".csv" else "\t"
+        table = read_cells(path, sep=separator, dtype=str, encoding="utf-8-sig")
     except ValueError as error:  # from pandas, or from bytes that are no text
         raise VolumeError(f"{path}: cannot be read as a table ({shown(error)})") from None
     table = table.fillna("").rename(columns=str.strip).map(str.strip)

@@ -101,11 +101,13 @@ def load_volume(path: str | os.PathLike) -> Volume:
 
 def _read(path: Path) -> tuple:
     """The image of a file as nibabel has it, its affine in millimetres and its voxels, float32 [X, Y, Z]."""
-    image = nib.load(path)
+    image = nib.load(path, mmap=False)  # a mapped file would stay in memory beside its voxels
     if (kind := image.get_data_dtype()).kind not in "buif":
         raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
     shape, affine = _shape(path, image), _affine(path, image)
-    return image, affine, _without_rounding(np.asarray(image.dataobj, dtype=np.float32).reshape(shape), image)
+    data = np.require(np.asarray(image.dataobj, dtype=np.float32).reshape(shape), requirements="W")
+    _drop_rounding(data, image)
+    return image, affine, data
 
 
 def spacing_of(path: str | os.PathLike) -> tuple[float, float, float]:
@@ -178,8 +180,8 @@ def _millimetres(header) -> float:
     return UNITS.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, nib.Nifti1Header) else 1.0
 
 
-def _without_rounding(data: np.ndarray, image) -> np.ndarray:
-    """`data` with 0 for what the file cannot tell from 0: half a step of its integers, a millionth of its range.
+def _drop_rounding(data: np.ndarray, image) -> None:
+    """Set `data` to 0 where the file cannot tell it from 0: half a step of its integers, a millionth of its range.
 
     A background of 0 that was stored as integers with a slope reads as the rest of a rounding.
     """
@@ -187,7 +189,6 @@ def _without_rounding(data: np.ndarray, image) -> np.ndarray:
     step = abs(float(getattr(image.dataobj, "slope", 1.0))) if stored else 0.0
     least = max(0.5001 * step, 1e-6 * float(max(data.max(), -data.min())))
     data[(data <= least) & (data >= -least)] = 0
-    return data
 
 
 def to_source_grid(data: np.ndarray, like: Volume) -> np.ndarray:

@@ -26,6 +26,11 @@ def check_writable(folder: Path) -> None:
         pass
 
 
+def is_name(text: str) -> bool:
+    """Whether a file or a folder can be called so: printed, not hidden, in one place, and with room for an ending."""
+    return text.isprintable() and 0 < len(text.encode()) <= 200 and "/" not in text and not text.startswith(".")
+
+
 def digest(path: str | Path) -> str:
     """Eight hexadecimal digits of a hash over a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
