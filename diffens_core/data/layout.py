@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from ..support.errors import InputError
 from ..support.files import is_name
 from ..support.places import lengthen, shorten
 from ..support.records import read_cells, read_json
@@ -123,22 +125,22 @@ def read_participants(root: str | Path) -> pd.DataFrame:
 def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     """A table with a header, split at commas (.csv) or else at tabs, as strings; empty cells are ''.
 
-    Raises `VolumeError` where it is missing, is no table, or lacks a column of `needed`.
+    Raises `VolumeError` where it is missing, is no table, has two columns of one name, or lacks one of `needed`.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, false for a name that no file can have
         raise VolumeError(f"{path}: no such file")
     try:
-        separator = "," if path.suffix.lower() == ".csv" else "\t"
-        table = read_cells(path, sep=separator, dtype=str, encoding="utf-8-sig")
-    except ValueError as error:  # from pandas, or from bytes that are no text
+        table = read_cells(path, "," if path.suffix.lower() == ".csv" else "\t")
+    except InputError as error:
         raise VolumeError(f"{path}: cannot be read as a table ({shown(error)})") from None
-    table = table.fillna("").rename(columns=str.strip).map(str.strip)
-    if not table.columns.is_unique:
-        raise VolumeError(f"{path}: several columns of one name; it has {shown(', '.join(table.columns))}")
+    table = table.rename(columns=str.strip).map(str.strip)
+    table = table.loc[:, (table.columns != "") | (table != "").any()]  # what a spreadsheet leaves beside its columns
     odd = [cell for cell in (*table.columns, *table.to_numpy().flat) if not cell.isprintable()]
     if odd:
         raise VolumeError(f"{path}: a cell cannot be printed, {quoted(odd[0])}; correct the table")
+    if not table.columns.is_unique:
+        raise VolumeError(f"{path}: several columns of one name; it has {shown(', '.join(table.columns))}")
     absent = [column for column in needed if column not in table]
     if absent:
         raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {shown(', '.join(table.columns))}")

@@ -5,6 +5,7 @@ Arrays are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import warnings
@@ -26,6 +27,7 @@ UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zl
 UNREADABLE += (TypeError, KeyError, AttributeError, MemoryError, OverflowError, IndexError)  # whatever the bytes are
 UNITS = {1: 1e3, 2: 1.0, 3: 1e-3}  # millimetres, by NIfTI's code: metre, millimetre, micron
 DEFLATE = 1032  # bytes that a byte of gzip can at most become
+SLOPE = 1e-15  # of intensities: a smaller one is a wrong byte, and none to some readers
 LARGEST = 1e30  # of intensities: what is beyond is a wrong byte, and overflows in what is calculated with it
 
 
@@ -86,6 +88,7 @@ def load_volume(path: str | os.PathLike) -> Volume:
         raise VolumeError(f"{path}: {int((~np.isfinite(data)).sum())} voxels are NaN or infinite")
     if max(data.max(), -data.min()) > LARGEST:
         raise VolumeError(f"{path}: intensities beyond {LARGEST:g} are no measurement; repair the file")
+    _drop_rounding(data, image)
     if not says_orientation(image.header):
         axes = "".join(nib.aff2axcodes(affine))
         warnings.warn(f"{path}: the file does not say how its axes lie; {axes} is assumed", stacklevel=2)
@@ -104,10 +107,22 @@ def _read(path: Path) -> tuple:
     image = nib.load(path, mmap=False)  # a mapped file would stay in memory beside its voxels
     if (kind := image.get_data_dtype()).kind not in "buif":
         raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
+    slope = abs(getattr(image.dataobj, "slope", 1.0))
+    if slope < SLOPE:
+        raise VolumeError(f"{path}: scl_slope {slope:g} leaves nothing of the voxels; repair the header")
     shape, affine = _shape(path, image), _affine(path, image)
     data = np.require(np.asarray(image.dataobj, dtype=np.float32).reshape(shape), requirements="W")
-    _drop_rounding(data, image)
+    for holder in image.file_map.values():
+        if str(holder.filename).lower().endswith(".gz"):
+            _check_sum(holder.filename)
     return image, affine, data
+
+
+def _check_sum(path: str) -> None:
+    """Read a file to its end, where gzip has its checksum and raises an error if it is wrong; nibabel stops before."""
+    with gzip.open(path) as file:
+        while file.read(2**20):
+            pass
 
 
 def spacing_of(path: str | os.PathLike) -> tuple[float, float, float]:
@@ -141,28 +156,39 @@ def _room(file: Path) -> float:
 
 
 def _affine(path: str | os.PathLike, image) -> np.ndarray:
-    """Voxel to millimetres; raises `VolumeError` where it is not sane, or where readers differ on what it is.
-
-    nibabel mends an unknown code of a form, and a factor of the qform that is neither 1 nor -1, others do not.
-    """
+    """Voxel to millimetres; raises `VolumeError` where it is not sane, or where readers differ on what it is."""
+    unit = _millimetres(image.header)
     if isinstance(image.header, nib.Nifti1Header):
-        with image.file_map.get("header", image.file_map["image"]).get_prepare_fileobj("rb") as file:
-            raw = type(image.header).from_fileobj(file, check=False)
-        factor, codes = float(raw["pixdim"][0]), [int(raw[f"{form}_code"]) for form in ("qform", "sform")]
-        if max(codes) > 5 or (codes[0] > 0 and not factor >= 0 and factor != -1):
-            raise VolumeError(f"{path}: form codes {codes}, pixdim[0] {factor:g}: not of NIfTI; repair the header")
+        _check_forms(path, image, unit)
     affine = np.asarray(image.affine, dtype=np.float64)
-    if not is_sane(affine, unit := _millimetres(image.header)):
+    if not is_sane(affine, unit):
         raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
     return np.diag([unit, unit, unit, 1.0]) @ affine
 
 
+def _check_forms(path: str | os.PathLike, image: nib.Nifti1Pair, unit: float) -> None:
+    """Raise `VolumeError` for a geometry that other readers would understand differently.
+
+    nibabel mends an unknown code of a form, and a negative pixdim, and takes the sform where the qform is of no use;
+    others do not.
+    """
+    with image.file_map.get("header", image.file_map["image"]).get_prepare_fileobj("rb") as file:
+        raw = type(image.header).from_fileobj(file, check=False)
+    qform, sform, (factor, *sizes) = int(raw["qform_code"]), int(raw["sform_code"]), raw["pixdim"][:4].tolist()
+    used = qform > 0 or sform <= 0
+    if max(qform, sform) > 5 or (used and (min(sizes) < 0 or not (factor >= 0 or factor == -1))):
+        said = f"qform_code {qform}, sform_code {sform}, pixdim {factor:g}, {', '.join(f'{s:g}' for s in sizes)}"
+        raise VolumeError(f"{path}: its geometry is not as NIfTI has it ({said}); repair the header")
+    if qform > 0 and sform > 0 and not is_sane(image.header.get_qform(), unit):
+        raise VolumeError(f"{path}: the qform is singular, so readers differ on where it lies; repair the header")
+
+
 def is_sane(affine: np.ndarray, unit: float = 1.0) -> bool:
-    """Whether an affine in `unit` millimetres is finite, not beyond a kilometre, and its voxels have a volume.
+    """Whether an affine in `unit` millimetres is finite, within a kilometre, and its voxels have a volume.
 
     That is between (1 micron)^3 and (1 m)^3, and their axes are not nearly in one plane.
     """
-    if not np.isfinite(affine).all() or np.abs(affine[:3]).max() * unit > 1e6:
+    if not np.isfinite(affine).all() or np.abs(affine[:3]).max() * unit >= 1e6:
         return False
     volume = abs(np.linalg.det(affine[:3, :3] * unit))
     return 1e-9 < volume < 1e9 and volume > 1e-6 * np.prod(voxel_sizes(affine) * unit)
@@ -227,7 +253,7 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     """Give an image qform, sform, their codes and the unit of the file of `like`, so that viewers treat both alike.
 
     The two forms of a file may differ, and some viewers prefer the one, some the other. What `refined` has made of the
-    grid is done to both. A geometry that was guessed keeps code 0; so does a form that is not sane.
+    grid is done to both. A geometry that was guessed keeps code 0.
     """
     header = like.header
     if not isinstance(header, nib.Nifti1Header):
@@ -240,20 +266,12 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     own = np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
     change = np.linalg.inv(own) @ like.source_affine  # from voxels of the image to those of the file
     image.header["xyzt_units"] = int(header["xyzt_units"]) & 63
-    image.header.set_zooms(voxel_sizes(like.source_affine) / unit)
-    for get_form, set_form in ((header.get_sform, image.set_sform), (header.get_qform, image.set_qform)):
-        affine, code = _form(get_form, unit)
+    sizes = np.array(header.get_zooms()[:3]) * voxel_sizes(change)  # where the sform has others, as they are
+    sizes = sizes if np.isfinite(sizes).all() else voxel_sizes(like.source_affine) / unit
+    image.header.set_zooms(sizes)
+    forms = (header.get_sform(coded=True), image.set_sform), (header.get_qform(coded=True), image.set_qform)
+    for (affine, code), set_form in forms:
         set_form(None if affine is None else affine @ change, code=code)
-
-
-def _form(get_form, unit: float) -> tuple[np.ndarray | None, int]:
-    """The affine and code of a header's qform or sform; None and 0 where it has none, or one that is not sane."""
-    try:
-        with np.errstate(all="ignore"):
-            affine, code = get_form(coded=True)
-    except (HeaderDataError, ValueError):  # quaternions that are no rotation
-        return None, 0
-    return (affine, int(code)) if affine is not None and is_sane(affine, unit) else (None, 0)
 
 
 def foreground(data: np.ndarray) -> np.ndarray:

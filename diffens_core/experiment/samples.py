@@ -115,6 +115,11 @@ def _conditions(pair: Pair) -> bytes:
     return hashlib.sha256(content).hexdigest()[:16].encode()
 
 
+def read_times(folder: Path) -> pd.DataFrame:
+    """What each sample in a folder took: `TIMES`; raises `ConfigError` for a file that is damaged."""
+    return read_records(folder / "cost.csv", TIMES, texts=TIMES[:1])
+
+
 class Samples:
     """The translations of one method: `<runs>/<preset>/samples-<task>-<method>-<hash8>/<subject>-<k>.nii.gz`.
 
@@ -175,10 +180,8 @@ class Samples:
     @property
     def cost(self) -> dict[str, float]:
         """Mean seconds of the samples drawn so far: `sampling` on the clock, `core_sampling` over all cores."""
-        path = self.folder / "cost.csv"
-        if not path.is_file():
-            return {}
-        return read_records(path, TIMES, texts=TIMES[:1])[[*TIMES[2:]]].mean().round(2).to_dict()
+        there = (self.folder / "cost.csv").is_file()
+        return read_times(self.folder)[[*TIMES[2:]]].mean().round(2).to_dict() if there else {}
 
     def _draw(self, pair: Pair, number: int, path: Path) -> None:
         write_atomically(self.folder / "config.json", json.dumps(self.description, indent=2).encode())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from .errors import DiffensError, InputError
-from .settings import ConfigError, shown
+from .settings import ConfigError, quoted, shown
 
 REMEDY = "restore it, or delete its folder to have it made anew"
 
@@ -37,23 +37,35 @@ def read_records(path: Path, columns: Sequence[str], texts: Sequence[str] = ()) 
     Raises `ConfigError` for one that is damaged.
     """
     try:
-        table = read_cells(path, dtype=dict.fromkeys(texts, str), na_values=[""])
-    except ValueError as error:  # from pandas, or from bytes that are no text
-        raise ConfigError(f"{path}: not a table ({shown(error)}); {REMEDY}") from None
-    if list(table) != list(columns):
-        raise ConfigError(f"{path}: its columns are not {', '.join(columns)}; {REMEDY}")
-    wrong = [name for name in texts if table[name].isna().any()]
-    wrong += [name for name in columns if name not in texts and len(table) and table[name].dtype.kind not in "iuf"]
-    if wrong:
-        raise ConfigError(f"{path}: a cell of {', '.join(wrong)} is blank or no number; {REMEDY}")
-    return table
+        table = read_cells(path)
+        if list(table) != list(columns) or (table[[*texts]] == "").any(axis=None):
+            raise ConfigError(f"its columns are not {', '.join(columns)}, or there are blanks among them")
+        numbers = {
+            column: pd.to_numeric(table[column].replace(["", "nan"], None)) for column in columns if column not in texts
+        }
+    except ValueError as error:  # one of these, or cells that are no numbers
+        raise ConfigError(f"{path}: damaged ({shown(error)}); {REMEDY}") from None
+    return table.assign(**numbers)
 
 
-def read_cells(path: Path, **options) -> pd.DataFrame:
-    """As `pandas.read_csv`, but only blank cells can be missing; `ValueError` where it would drop the end of a row."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            return pd.read_csv(path, index_col=False, keep_default_na=False, **options)
-        except pd.errors.ParserWarning:
-            raise InputError("a row has more cells than the header") from None
+def read_cells(path: Path, separator: str = ",") -> pd.DataFrame:
+    """A table with a header as strings; where a row is shorter, they are ''.
+
+    Raises `InputError` for what is no table, or has a row with more than the header. (pandas would drop that in
+    silence, and can lose a blank cell after a lone carriage return.)
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *rows = filter(_is_row, csv.reader(file, delimiter=separator, strict=True))
+    except (csv.Error, ValueError) as error:  # ValueError: no row at all, or bytes that are no text
+        raise InputError(str(error)) from None
+    longer = [row for row in rows if any(row[len(header) :])]
+    if longer:
+        raise InputError(f"a row has more cells than the header, {quoted(longer[0])}")
+    width = len(header)
+    return pd.DataFrame([row[:width] + [""] * (width - len(row)) for row in rows], columns=header, dtype=str)
+
+
+def _is_row(cells: list[str]) -> bool:
+    """Whether a line is not blank; one with separators is a row all the same."""
+    return len(cells) > 1 or any(map(str.strip, cells))
