@@ -1,8 +1,8 @@
 """NIfTI files for `fuzz.py`: sound ones, wrong ones, and whether what was made of them can be right.
 
 A volume that is accepted is written again as translations are, and both files are read by SimpleITK: their geometry and
-their voxels must be the same. It reads no sheared axes, so qform, sform and unit are compared by the standard's bytes,
-too.
+their voxels must be the same. It reads neither NIfTI-2 nor sheared axes, so qform, sform and unit are compared by the
+standard's bytes, too.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zl
 UNREADABLE += (TypeError, KeyError, AttributeError, MemoryError, OverflowError, IndexError)  # whatever the bytes are
 UNITS = {1: 1e3, 2: 1.0, 3: 1e-3}  # millimetres, by NIfTI's code: metre, millimetre, micron
 DEFLATE = 1032  # bytes that a byte of gzip can at most become
-SLOPE = 1e-15  # of intensities: a smaller one is a wrong byte, and none to some readers
+SLOPE = 1e-15  # of intensities; a smaller one is a wrong byte, and none to some readers
 LARGEST = 1e30  # of intensities: what is beyond is a wrong byte, and overflows in what is calculated with it
 
 
@@ -107,9 +107,6 @@ def _read(path: Path) -> tuple:
     image = nib.load(path, mmap=False)  # a mapped file would stay in memory beside its voxels
     if (kind := image.get_data_dtype()).kind not in "buif":
         raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
-    slope = abs(getattr(image.dataobj, "slope", 1.0))
-    if slope < SLOPE:
-        raise VolumeError(f"{path}: scl_slope {slope:g} leaves nothing of the voxels; repair the header")
     shape, affine = _shape(path, image), _affine(path, image)
     data = np.require(np.asarray(image.dataobj, dtype=np.float32).reshape(shape), requirements="W")
     for holder in image.file_map.values():
@@ -159,24 +156,29 @@ def _affine(path: str | os.PathLike, image) -> np.ndarray:
     """Voxel to millimetres; raises `VolumeError` where it is not sane, or where readers differ on what it is."""
     unit = _millimetres(image.header)
     if isinstance(image.header, nib.Nifti1Header):
-        _check_forms(path, image, unit)
+        _check_header(path, image, unit)
     affine = np.asarray(image.affine, dtype=np.float64)
     if not is_sane(affine, unit):
         raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
     return np.diag([unit, unit, unit, 1.0]) @ affine
 
 
-def _check_forms(path: str | os.PathLike, image: nib.Nifti1Pair, unit: float) -> None:
-    """Raise `VolumeError` for a geometry that other readers would understand differently.
+def _check_header(path: str | os.PathLike, image: nib.Nifti1Pair, unit: float) -> None:
+    """Raise `VolumeError` for a header that other readers would understand differently.
 
-    nibabel mends an unknown code of a form, and a negative pixdim, and takes the sform where the qform is of no use;
-    others do not.
+    nibabel mends an unknown code of a form, and a negative pixdim, and takes the sform where the qform is of no use, and
+    voxels from where the header is; others do not. Some add scl_inter where scl_slope says that nothing is scaled.
     """
     with image.file_map.get("header", image.file_map["image"]).get_prepare_fileobj("rb") as file:
         raw = type(image.header).from_fileobj(file, check=False)
+    if raw.is_single and raw["vox_offset"] < raw.single_vox_offset:
+        raise VolumeError(f"{path}: vox_offset {raw['vox_offset']:g} is within the header itself; repair the header")
+    slope, inter = np.nan_to_num([raw["scl_slope"], raw["scl_inter"]], posinf=0.0, neginf=0.0)
+    if abs(slope) < SLOPE and (slope or inter):
+        raise VolumeError(f"{path}: scl_slope {slope:g} with scl_inter {inter:g} is no scale; repair the header")
     qform, sform, (factor, *sizes) = int(raw["qform_code"]), int(raw["sform_code"]), raw["pixdim"][:4].tolist()
     used = qform > 0 or sform <= 0
-    if max(qform, sform) > 5 or (used and (min(sizes) < 0 or not (factor >= 0 or factor == -1))):
+    if max(qform, sform) > 5 or min(sizes) < 0 or (used and not (factor >= 0 or factor == -1)):
         said = f"qform_code {qform}, sform_code {sform}, pixdim {factor:g}, {', '.join(f'{s:g}' for s in sizes)}"
         raise VolumeError(f"{path}: its geometry is not as NIfTI has it ({said}); repair the header")
     if qform > 0 and sform > 0 and not is_sane(image.header.get_qform(), unit):
