@@ -6,7 +6,7 @@
 and how its answer is judged. A fault is any other error, one whose message has several lines or does not name the file,
 a numerical warning, an answer that cannot be right, more than `SECONDS` of processor time, more memory than `FACTOR`
 times the size of the files and `ALLOWANCE`, and any file left behind but one that is whole. Of the answers, those are
-`confirmed` that another reader gives, too: SimpleITK, Python's csv and json, the bytes themselves.
+`confirmed` that another reader gives, too: SimpleITK, Python's json, or the plain lines and bytes.
 
 Memory is the most that the process has resident (Linux) while the library reads and writes, less what it had before; a
 file packed by gzip counts with what comes out of it.
@@ -66,7 +66,7 @@ class Kind(NamedTuple):
     make: Callable[[Generator], Files]
     spoil: Callable[[Files, Generator], Files]
     read: Callable[[Path], object]
-    judge: Callable[[Path, object], bool]
+    judge: Callable[[Path, object], bool | None]
     writes: str = "nothing"
 
 

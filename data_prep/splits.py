@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diffens_core.data.layout import read_table
+from diffens_core.data.layout import SPLITS, read_table
 from diffens_core.data.volumes import VolumeError
 from diffens_core.support.settings import shown
-
-SPLITS = ("train", "val", "test")
 
 
 def assign_splits(patients, fractions, seed: int, existing: dict[str, str]) -> dict[str, str]:

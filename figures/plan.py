@@ -277,16 +277,10 @@ def _read(file: Path, preset: str) -> Mapping:
 
 def _whole(value, name: str) -> int:
     """A number that is not negative, from YAML or from the command line."""
-    if not isinstance(value, int | str) or isinstance(value, bool) or not (number := _digits(value)):
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value
+    if type(number) is not int or not 0 <= number < 10**9:
         raise ConfigError(f"{name} must be a whole number below 10^9, not {quoted(value)}")
-    return int(number)
-
-
-def _digits(value: int | str) -> str:
-    """A number's digits; empty for one that is negative or too large, and for other text."""
-    if isinstance(value, int):
-        return str(value) if 0 <= value < 10**9 else ""
-    return value if value.isdecimal() and len(value) <= 9 else ""
+    return number
 
 
 def _is_cost(value) -> bool:

@@ -27,6 +27,7 @@ from ..support.settings import quoted, shown
 from .volumes import VolumeError
 
 REMEDY = "restore it, or prepare into another folder"
+SPLITS = ("train", "val", "test")
 CONTRASTS = ("flair", "t1ce", "t1", "t2")
 EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
 
@@ -106,7 +107,8 @@ def read_participants(root: str | Path) -> pd.DataFrame:
     """The table participants.tsv, which defines the data set and its split, as strings.
 
     patient defaults to the participant, source to an empty string. Raises `VolumeError` where the table is missing or
-    unreadable, or has a participant that is listed twice, has no name that a folder can have, or is named `all`.
+    unreadable, or has a participant that is listed twice, has no name that a folder can have, is named `all`, or
+    is in no split that there is.
     """
     path = Path(root) / "participants.tsv"
     if not path.is_file():
@@ -119,6 +121,10 @@ def read_participants(root: str | Path) -> pd.DataFrame:
         raise VolumeError(
             f"{path}: {listed}: listed twice, without a name, with one that no folder can have, or named '{EVERYONE}'"
         )
+    unknown = table[~table["split"].isin(SPLITS)]
+    if len(unknown):
+        participant, split = unknown.iloc[0][["participant_id", "split"]]
+        raise VolumeError(f"{path}: {participant} has the split '{shown(split)}'; use {', '.join(SPLITS)}")
     return table.assign(patient=table.get("patient", names), source=table.get("source", ""))
 
 

@@ -166,7 +166,7 @@ def _affine(path: str | os.PathLike, image) -> np.ndarray:
 def _check_header(path: str | os.PathLike, image: nib.Nifti1Pair, unit: float) -> None:
     """Raise `VolumeError` for a header that other readers would understand differently.
 
-    nibabel mends an unknown code of a form, and a negative pixdim, and takes the sform where the qform is of no use, and
+    nibabel mends an unknown code of a form and a negative pixdim, takes the sform where the qform is of no use, and
     voxels from where the header is; others do not. Some add scl_inter where scl_slope says that nothing is scaled.
     """
     with image.file_map.get("header", image.file_map["image"]).get_prepare_fileobj("rb") as file:
