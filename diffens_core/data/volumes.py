@@ -10,6 +10,7 @@ import math
 import os
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,7 +182,10 @@ def _check_header(path: str | os.PathLike, image: nib.Nifti1Pair, unit: float) -
     if max(qform, sform) > 5 or min(sizes) < 0 or (used and not (factor >= 0 or factor == -1)):
         said = f"qform_code {qform}, sform_code {sform}, pixdim {factor:g}, {', '.join(f'{s:g}' for s in sizes)}"
         raise VolumeError(f"{path}: its geometry is not as NIfTI has it ({said}); repair the header")
-    if qform > 0 and sform > 0 and not is_sane(image.header.get_qform(), unit):
+    sane = qform <= 0
+    with suppress(ValueError):  # quaternions that are no rotation
+        sane = sane or is_sane(image.header.get_qform(), unit)
+    if not sane:
         raise VolumeError(f"{path}: the qform is singular, so readers differ on where it lies; repair the header")
 
 
