@@ -109,6 +109,19 @@ def test_a_file_that_says_its_voxel_size_twice_keeps_both(tmp_path):
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(seen), SimpleITK.GetArrayFromImage(again))
 
 
+def test_the_origin_of_an_analyze_file_of_spm_is_kept(tmp_path):
+    """Its axes are a guess, of which a warning tells, but not where it lies."""
+    image = nib.Spm99AnalyzeImage(DATA, None)
+    image.header.set_zooms((2, 2, 3))
+    image.header["origin"][:3] = 3, 4, 1  # counted from 1
+    nib.save(image, tmp_path / "in.img")
+    with pytest.warns(UserWarning, match="LAS is assumed"):
+        volume = load_volume(tmp_path / "in.img")
+    np.testing.assert_array_equal(volume.source_affine @ [2, 3, 0, 1], [0, 0, 0, 1])
+    save_volume(tmp_path / "out.nii.gz", volume.data, volume)
+    np.testing.assert_allclose(load_volume(tmp_path / "out.nii.gz").affine, volume.affine)
+
+
 def test_nifti_2_stays_nifti_2_with_every_digit_of_its_affine(tmp_path):
     volume = load_volume(write(tmp_path / "in.nii", kind=nib.Nifti2Image, srow_x=[-2 - 1e-12, 0, 0, 1 / 3]))
     save_volume(tmp_path / "out.nii.gz", volume.data, volume)

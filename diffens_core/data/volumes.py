@@ -263,7 +263,9 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     """
     header = like.header
     if not isinstance(header, nib.Nifti1Header):
-        code = 1 if says_orientation(header) else 0
+        image.header.set_zooms(voxel_sizes(like.source_affine))
+        guessed = not says_orientation(header) and np.allclose(image.header.get_base_affine(), like.source_affine)
+        code = 0 if guessed else 1  # SPM's Analyze says an origin, which code 0 would lose
         image.set_sform(like.source_affine if code else None, code=code)
         image.set_qform(like.source_affine if code else None, code=code)
         image.header.set_xyzt_units("mm")
