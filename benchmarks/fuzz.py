@@ -78,7 +78,7 @@ def fixed(make: Callable[[], Files]) -> Callable[[Generator], Files]:
 KINDS = {
     "header": Kind(nifti.image, nifti.wrong_header, nifti.read_and_write, nifti.judge_volume, "out.nii.gz"),
     "body": Kind(nifti.image, nifti.wrong_body, nifti.read_and_write, nifti.judge_volume, "out.nii.gz"),
-    "set": Kind(fixed(sets.prepared_set), sets.wrong_set, sets.read_set, sets.judge_set),
+    "set": Kind(fixed(sets.prepared_set), one_wrong, sets.read_set, sets.judge_set),
     "table": Kind(sets.table, one_wrong, sets.read_any_table, sets.judge_table),
     "records": Kind(sets.records, one_wrong, sets.read_records, sets.judge_records),
     "yaml": Kind(sets.plan, one_wrong, sets.read_plan, sets.judge_plan),

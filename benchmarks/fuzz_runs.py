@@ -62,12 +62,17 @@ def within(part, whole) -> bool:
 
 
 @cache
+def weights() -> dict[str, torch.Tensor]:
+    return build(RUN).state_dict()
+
+
+@cache
 def run() -> Files:
     """A trained run, with its configuration."""
     with tempfile.TemporaryDirectory() as folder:
         save_weights(Path(folder), build(RUN), RUN)
-        weights = (Path(folder) / "model.safetensors").read_bytes()
-    files = {"model.safetensors": weights, **config()}
+        content = (Path(folder) / "model.safetensors").read_bytes()
+    files = {"model.safetensors": content, **config()}
     return {f"{RUN.folder}/{name}": content for name, content in files.items()}
 
 
@@ -89,7 +94,7 @@ def judge_weights(folder: Path, answer) -> bool:
 def checkpoints() -> Files:
     """The last two checkpoints of a training, the newest last."""
     with tempfile.TemporaryDirectory() as folder:
-        state = {"model": build(RUN).state_dict(), "pending": [0.5], "precision": "float32"}
+        state = {"model": weights(), "pending": [0.5], "precision": "float32"}
         paths = [save_checkpoint(Path(folder), step, state | {"step": step}) for step in (1, 2)]
         return {path.name: path.read_bytes() for path in paths}
 
@@ -117,7 +122,7 @@ def judge_checkpoint(_, content) -> bool:
     step = content["step"]
     if step not in (1, 2):
         raise Wrong("neither of the two checkpoints")
-    sound = build(RUN).state_dict()
+    sound = weights()
     if step == 1 and not all(torch.equal(sound[name], value) for name, value in content["model"].items()):
         raise Wrong("other weights than those of the older checkpoint")
     return step == 1
@@ -127,7 +132,7 @@ def judge_checkpoint(_, content) -> bool:
 def published() -> Files:
     """Weights as others publish them."""
     buffer = io.BytesIO()
-    torch.save({"state_dict": {f"module.{name}": t for name, t in build(RUN).state_dict().items()}}, buffer)
+    torch.save({"state_dict": {f"module.{name}": t for name, t in weights().items()}}, buffer)
     return {"weights.pt": buffer.getvalue()}
 
 

@@ -32,27 +32,17 @@ from figures.plan import EXPERIMENTS, open_plan
 
 @cache
 def prepared_set() -> Files:
-    """A set of two subjects with four contrasts and labels, 12 voxels of 4 mm along each axis."""
-    rng, shape, files = np.random.default_rng(0), (12, 12, 12), {}
-    brain = np.zeros(shape, np.uint8)
+    """A set of one subject with labels, 12 voxels of 4 mm along each axis."""
+    rng, contrasts, brain = np.random.default_rng(0), ["flair", "t1ce", "t1", "t2"], np.zeros((12, 12, 12), np.uint8)
     brain[2:-2, 2:-2, 1:-1] = 1
-    contrasts = ["flair", "t1ce", "t1", "t2"]
-    for subject in ("sub-00", "sub-01"):
-        images = {c: brain * rng.uniform(0.2, 0.8, shape).astype(np.float32) for c in contrasts}
-        for name, data in (images | {"brain": brain, "seg": brain * 2}).items():
-            image = nib.Nifti1Image(data, np.diag([4.0, 4.0, 4.0, 1.0]))
-            files[f"{subject}/{name}.nii.gz"] = gzip.compress(image.to_bytes(), 1)
-        scales = {c: {"low": 0.0, "high": 1.0} for c in contrasts}
-        files[f"{subject}/intensity.json"] = json.dumps(scales).encode()
-    about = {"name": "tiny", "contrasts": contrasts, "spacing": [4.0] * 3, "shape": list(shape)}
+    images = {c: brain * rng.uniform(0.2, 0.8, brain.shape).astype(np.float32) for c in contrasts}
+    images |= {"brain": brain, "seg": brain * 2}
+    packed = {name: nib.Nifti1Image(data, np.diag([4.0, 4.0, 4.0, 1.0])).to_bytes() for name, data in images.items()}
+    files = {f"sub-00/{name}.nii.gz": gzip.compress(content, 1) for name, content in packed.items()}
+    about = {"name": "tiny", "contrasts": contrasts, "spacing": [4.0] * 3, "shape": list(brain.shape)}
     files["dataset.json"] = json.dumps(about | {"source": ["test"], "licence": ["none"]}).encode()
-    rows = ("participant_id\tsplit\tpatient\tsource", "sub-00\ttrain\tsub-00\ttest", "sub-01\ttrain\tsub-01\ttest")
-    return files | {"participants.tsv": "\n".join(rows).encode()}
-
-
-def wrong_set(files: Files, rng: Generator) -> Files:
-    """One file of the first subject, or of those on all subjects, wrong."""
-    return files | one_wrong({n: c for n, c in files.items() if not n.startswith("sub-01")}, rng)
+    files["participants.tsv"] = b"participant_id\tsplit\tpatient\tsource\nsub-00\ttrain\tsub-00\ttest\n"
+    return files
 
 
 def read_set(folder: Path) -> list:

@@ -125,7 +125,7 @@ def wrong_weights(content: bytes, rng: Generator) -> bytes:
 def packed(content: bytes, rng: Generator) -> bytes:
     """`content` in gzip, whose bytes may be wrong, too, or followed by very many zeros."""
     fate, content = rng.random(), gzip.compress(content, 1)
-    return content + ZEROS if fate < 0.03 else flip(content, rng) if fate < 0.2 else content
+    return content + ZEROS if fate < 0.01 else flip(content, rng) if fate < 0.2 else content
 
 
 def spoilt(name: str, content: bytes, rng: Generator) -> bytes:
