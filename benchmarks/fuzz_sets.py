@@ -15,7 +15,7 @@ import torch
 import yaml
 from numpy.random import Generator
 
-from benchmarks.wrong_bytes import Files, Wrong, one_wrong, pick
+from benchmarks.wrong_bytes import Files, Wrong, pick
 from data_prep.pairs import find
 from data_prep.splits import read_split_file
 from diffens_core.batch import cases_in_table
