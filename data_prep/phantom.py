@@ -147,7 +147,7 @@ def _run(make, indices: list[int], workers: int):
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.phantom", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="diffens prepare phantom", description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="folder of the prepared set")
     for split, count in zip(SPLITS, (24, 4, 8)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"subjects, default {count}")

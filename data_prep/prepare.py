@@ -40,14 +40,14 @@ def prepare(
     split_file=None,
     seed=0,
     required=("flair", "t1ce"),
-    onto_first=False,
+    move="refuse",
 ) -> pd.DataFrame:
     """Prepare `subjects` (of `Source`) into the folder `out`; subjects that it has already are kept.
 
     name: of a new set; an existing one keeps its own. source, licence: added to the lists in dataset.json.
     shape: window in voxels. split: fractions of train, val, test for new patients; split_file: table with
     participant_id and split that decides for new participants. required: contrasts that a subject must have.
-    onto_first: resample what is not on the grid of a subject's first contrast, instead of leaving the subject out.
+    move: as in `prepare_subject`; where it is "refuse", a subject with files off the grid of its first is left out.
     Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
     a status of "left out: ..." or "prepared without labels: ..." says why.
     Raises `VolumeError` for an error that concerns all subjects.
@@ -69,7 +69,7 @@ def prepare(
         _note(asked, splits)
         write_dataset(out, **description)
         write_participants(out, table)  # before the first subject, so that a killed run can be resumed
-        rows += _prepare_all(good, out, description, splits, onto_first)
+        rows += _prepare_all(good, out, description, splits, move)
         _finish(out, description, table, rows)
     summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
     _print_summary(summary)
@@ -143,13 +143,11 @@ def _note(asked: dict[str, str], splits: dict[str, str]) -> None:
         print(f"note: {len(unknown)} names in the split file are not in this set, such as {unknown[0]}", flush=True)
 
 
-def _prepare_all(
-    good: list[Source], out: Path, description: dict, splits: dict[str, str], onto_first: bool
-) -> list[dict]:
+def _prepare_all(good: list[Source], out: Path, description: dict, splits: dict[str, str], move: str) -> list[dict]:
     """Prepare one after another, with a line each; returns the rows of the summary."""
     rows, begin, made = [], time.monotonic(), 0
     for number, subject in enumerate(good, start=1):
-        row = _prepare_one(subject, out, description, splits[subject.participant_id], onto_first)
+        row = _prepare_one(subject, out, description, splits[subject.participant_id], move)
         made += not row["status"].startswith("already there")
         rows.append(row)
         elapsed = time.monotonic() - begin
@@ -159,7 +157,7 @@ def _prepare_all(
     return rows
 
 
-def _prepare_one(subject: Source, out: Path, description: dict, split: str, onto_first: bool) -> dict:
+def _prepare_one(subject: Source, out: Path, description: dict, split: str, move: str) -> dict:
     """Prepare one subject, unless it is there; returns its row of the summary, with a remark on its labels."""
     if _is_there(subject, out):
         return _row(subject.participant_id, split, _names(subject), "already there")
@@ -168,7 +166,7 @@ def _prepare_one(subject: Source, out: Path, description: dict, split: str, onto
         settled, remark = settle_labels(subject)
         done = "already there" if _is_there(settled, out) else "prepared"
         if done == "prepared":
-            measured = prepare_subject(settled, out, tuple(description["shape"]), description["spacing"], onto_first)
+            measured = prepare_subject(settled, out, tuple(description["shape"]), description["spacing"], move)
     except VolumeError as error:
         line = " ".join(str(error).split())
         return _row(subject.participant_id, "-", _names(subject), f"left out: {line}")
@@ -231,7 +229,11 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     parser.add_argument("--split-file", type=Path, help="table with participant_id and split, for new participants")
     parser.add_argument("--seed", type=int, default=0, help="of the split of the other new patients; default 0")
     parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, help=f"that each must have; default: {required}")
-    parser.add_argument("--resample", action="store_true", help="bring what is off the first contrast's grid onto it")
+    moves = parser.add_mutually_exclusive_group()
+    text = "bring what is off the first contrast's grid onto it"
+    moves.add_argument("--resample", dest="move", action="store_const", const="resample", default="refuse", help=text)
+    text = "find how the head moved between the contrasts, and bring all onto the first; needs SimpleITK"
+    moves.add_argument("--register", dest="move", action="store_const", const="register", help=text)
     parser.add_argument("--name", default=module, help="of a new set; default: %(default)s")
     return parser
 
@@ -262,7 +264,7 @@ def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source
             split_file=options.split_file,
             seed=options.seed,
             required=tuple(wanted),
-            onto_first=options.resample,
+            move=options.move,
         )
     except (VolumeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 
 from data_prep.layout import write_subject
-from diffens_core.data.grids import resample
 from diffens_core.data.layout import CONTRASTS
+from diffens_core.data.registration import onto, register
 from diffens_core.data.volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 TOLERANCE = 0.05  # of the spacing
@@ -34,15 +34,18 @@ class Source:
     source: str
 
 
-def prepare_subject(subject: Source, out: Path, shape, spacing, onto_first: bool = False) -> dict:
+def prepare_subject(subject: Source, out: Path, shape, spacing, move: str = "refuse") -> dict:
     """Read, check, crop, scale and write one subject, in a window of `shape` voxels of `spacing` mm.
 
-    onto_first: resample what is not on the grid of the first contrast, instead of refusing it.
+    move: what becomes of a file off the grid of the first contrast: "refuse"; "resample" it from where its header has
+    it; "register" all contrasts to the first, then resample.
     Returns what the summary shows: grid, spacing and orientation of the files; brain_ml, and tumour_ml where there is
     a segmentation. Raises `VolumeError` for files that cannot be used, before anything is written.
     """
     volumes = {name: load_volume(subject.files[name]) for name in ORDER if name in subject.files}
-    if onto_first:
+    if move == "register":
+        volumes = registered(volumes)
+    if move != "refuse":
         volumes = on_one_grid(volumes)
     check_grids(subject.files, volumes, spacing)
     seg, mask = volumes.pop("seg", None), volumes.pop("mask", None)
@@ -64,16 +67,28 @@ def prepare_subject(subject: Source, out: Path, shape, spacing, onto_first: bool
     return measured
 
 
+def registered(volumes: dict[str, Volume]) -> dict[str, Volume]:
+    """Contrasts where their heads lie on that of the first; seg and mask go with the contrast whose grid they have."""
+    (name, first), *_ = volumes.items()
+    moved = {name: first}
+    for other in list(volumes)[1:]:
+        volume = volumes[other]
+        if other in CONTRASTS:
+            moved[other] = register(first, volume)
+        else:
+            host = next((n for n in moved if n in CONTRASTS and volumes[n].grid.same_as(volume.grid)), name)
+            motion = moved[host].affine @ np.linalg.inv(volumes[host].affine)
+            moved[other] = replace(volume, affine=motion @ volume.affine)
+    return moved
+
+
 def on_one_grid(volumes: dict[str, Volume]) -> dict[str, Volume]:
     """All volumes on the grid of the first: images interpolated, labels and masks of the nearest voxel."""
     first = next(iter(volumes.values()))
-    moved = {}
-    for name, volume in volumes.items():
-        if not volume.grid.same_as(first.grid):
-            order = 0 if name in ("seg", "mask") else 1
-            volume = replace(first, data=resample(volume.data, volume.affine, first.grid, order))
-        moved[name] = volume
-    return moved
+    return {
+        name: volume if volume.grid.same_as(first.grid) else onto(first, volume, 0 if name in ("seg", "mask") else 1)
+        for name, volume in volumes.items()
+    }
 
 
 def check_grids(files: dict[str, Path], volumes: dict[str, Volume], spacing) -> None:
@@ -81,7 +96,9 @@ def check_grids(files: dict[str, Path], volumes: dict[str, Volume], spacing) -> 
     (name, first), *others = volumes.items()
     for other, volume in others:
         if not volume.grid.same_as(first.grid):
-            raise VolumeError(f"{files[other]}: is not on the grid of {files[name]}; register it, then give --resample")
+            raise VolumeError(
+                f"{files[other]}: is not on the grid of {files[name]}; give --resample, or --register if the head moved"
+            )
     if not np.allclose(first.spacing, spacing, rtol=TOLERANCE, atol=0):
         own, wanted = (" x ".join(f"{s:.3g}" for s in sizes) for sizes in (first.spacing, spacing))
         raise VolumeError(f"{files[name]}: has voxels of {own} mm, the set has {wanted} mm; resample it first")

@@ -91,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     prepare.set_defaults(run_command=_prepare)
     prepare.add_argument("source", choices=SOURCES, help="what the files are")
     prepare.add_argument("arguments", nargs=argparse.REMAINDER, help="see diffens prepare SOURCE --help")
+    register = commands.add_parser("register", help="bring a volume onto the grid of another of the same head")
+    register.set_defaults(run_command=_register)
+    register.add_argument("fixed", type=Path, help="volume that stays where it is")
+    register.add_argument("moving", type=Path, help="volume of another contrast or day, anywhere in space")
+    register.add_argument("--out", type=Path, required=True, help="MOVING on the grid of FIXED (.nii or .nii.gz)")
+    register.add_argument("--mask", type=Path, help="volume on the grid of MOVING that goes with it, such as its brain")
+    register.add_argument("--mask-out", type=Path, help="that volume on the grid of FIXED")
+    register.add_argument("--overwrite", action="store_true", help="replace existing output")
     methods = commands.add_parser("methods", help="list the methods, what they are and which tasks they do")
     methods.set_defaults(run_command=_methods)
     runs = commands.add_parser("runs", help="list the trained runs, your own and those that come with the package")
@@ -164,16 +172,21 @@ def _check_many(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
 
 def _check_output(args: argparse.Namespace) -> None:
     """Refuse options that cannot work before minutes are spent: raises `ConfigError` or `FileExistsError`."""
-    for path in filter(None, (args.out, args.std)):
-        if not path.name.endswith((".nii", ".nii.gz")):
-            raise ConfigError(f"{path}: name the output .nii or .nii.gz")
-        if path.exists() and not args.overwrite:
-            raise DiffensError(f"{path} exists; give --overwrite to replace it")
-    if args.std == args.out:
-        raise ConfigError("--std and --out name the same file")
     if args.samples < 1 or (args.std and args.samples < 2):
         raise ConfigError("--samples must be at least 1, and at least 2 for --std")
-    for path in filter(None, (args.out, args.std)):
+    _check_files([path for path in (args.out, args.std) if path], args.overwrite)
+
+
+def _check_files(outputs: list[Path], overwrite: bool) -> None:
+    """Refuse NIfTI files that could not be written in the end: raises `ConfigError` or `DiffensError`."""
+    for path in outputs:
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise ConfigError(f"{path}: name the output .nii or .nii.gz")
+        if path.exists() and not overwrite:
+            raise DiffensError(f"{path} exists; give --overwrite to replace it")
+    if len(set(outputs)) < len(outputs):
+        raise ConfigError(f"{outputs[0]}: two outputs name the same file")
+    for path in outputs:
         check_writable(path.parent)
 
 
@@ -241,6 +254,19 @@ def _train(args: argparse.Namespace) -> None:
 def _prepare(args: argparse.Namespace) -> None:
     if status := preparation(args.source).main(args.arguments):
         sys.exit(status)
+
+
+def _register(args: argparse.Namespace) -> None:
+    from .data.registration import register_files
+
+    if bool(args.mask) != bool(args.mask_out):
+        raise ConfigError("--mask and --mask-out go together")
+    outputs = [path for path in (args.out, args.mask_out) if path]
+    _check_files(outputs, args.overwrite)
+    turned, shifted = register_files(args.fixed, args.moving, args.out, args.mask, args.mask_out)
+    print(
+        f"turned by {turned:.2f} degrees, centre shifted by {shifted:.2f} mm; wrote {' and '.join(map(str, outputs))}"
+    )
 
 
 def _methods(args: argparse.Namespace) -> None:
