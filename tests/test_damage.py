@@ -346,6 +346,18 @@ def test_published_weights_that_cannot_be_right_are_one_line(tmp_path, content):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_wrong_byte_of_published_weights_is_found_by_the_checksum(tmp_path):
+    weights = torch.full((64,), 0.123)
+    torch.save({"a": weights}, tmp_path / "a.pt")
+    torch.testing.assert_close(published_weights(tmp_path / "a.pt")["a"], weights, rtol=0, atol=0)
+    content = (tmp_path / "a.pt").read_bytes()
+    number = struct.pack("<f", 0.123)
+    assert content.count(number) == 64
+    (tmp_path / "a.pt").write_bytes(content.replace(number, struct.pack("<f", 0.25), 1))
+    with pytest.raises(ConfigError, match="a.pt: not a torch checkpoint .*data/0 is damaged"):
+        published_weights(tmp_path / "a.pt")
+
+
 def test_an_error_without_a_message_is_one_line_too(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise AssertionError

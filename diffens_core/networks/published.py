@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ def published_weights(path: str | Path) -> dict[str, torch.Tensor]:
     Nothing in the file is executed. Raises `ConfigError` for a file that is missing or no checkpoint, and for NaN.
     """
     try:
+        _check_sums(path)
         with torch.serialization.safe_globals(NUMPY_SCALARS):  # such files often hold a score as a numpy number
             content = torch.load(path, map_location="cpu", weights_only=True)
         weights = content.get("state_dict", content)
@@ -37,3 +39,11 @@ def published_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not finite:
         raise ConfigError(f"{path}: weights that are NaN or infinite")
     return tensors
+
+
+def _check_sums(path: str | Path) -> None:
+    """Raise `ConfigError` where a part of a zip archive is not what its checksum says; torch does not look at them."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ConfigError(f"{damaged} is damaged")
