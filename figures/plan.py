@@ -252,7 +252,7 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
         raise ConfigError(f"{file}: jobs must be a mapping, {{...}}, and evaluations a list")
     for kind, cost in content["jobs"].items():
         if not (isinstance(cost, list) and len(cost) == 2 and all(map(_is_cost, cost))):
-            raise ConfigError(f"{file}: jobs: {quoted(kind)} must be [minutes, GiB], not {quoted(cost)}")
+            raise ConfigError(f"{file}: jobs: {shown(kind)} must be [minutes, GiB], not {quoted(cost)}")
     plan = Plan(preset, **content | {"evaluations": _expanded(content["evaluations"], preset, file)})
     if plan.samples < 1:
         raise ConfigError(f"{file}: samples must be at least 1")
