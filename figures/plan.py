@@ -279,7 +279,7 @@ def _whole(value, name: str) -> int:
     """A number that is not negative, from YAML or from the command line."""
     number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value
     if type(number) is not int or not 0 <= number < 10**9:
-        raise ConfigError(f"{name} must be a whole number below 10^9, not {quoted(value)}")
+        raise ConfigError(f"{name} must be a whole number, not {quoted(value)} (0 to 999999999)")
     return number
 
 
