@@ -23,6 +23,7 @@ from data_prep.prepare import Source, add_labels, make_parser, run
 from data_prep.splits import read_rows
 from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError
+from diffens_core.support.settings import shown
 
 COLUMNS = ("participant_id", *CONTRASTS, "seg", "mask", "patient", "split")
 
@@ -36,7 +37,7 @@ def find(table: str | Path, contrasts=None, labels: dict[int, int] | None = None
     rows, folder = read_rows(table, needed=("participant_id", *(contrasts or ()))), Path(table).parent
     unknown = [column for column in rows if column not in COLUMNS]
     if unknown:
-        raise VolumeError(f"{table}: unknown column {', '.join(unknown)}; use {', '.join(COLUMNS)}")
+        raise VolumeError(f"{table}: unknown column {shown(', '.join(unknown))}; use {', '.join(COLUMNS)}")
     if not set(CONTRASTS) & set(rows):
         raise VolumeError(f"{table}: no column of images; add one of {', '.join(CONTRASTS)}")
     if not len(rows):
