@@ -31,18 +31,12 @@ def assign_splits(patients, fractions, seed: int, existing: dict[str, str]) -> d
     return {patient: existing.get(patient) or drawn[patient] for patient in patients}
 
 
-def read_rows(path: str | Path, needed) -> pd.DataFrame:
-    """The table that `read_table` reads, without the rows that have only blank cells."""
-    table = read_table(path, needed)
-    return table[(table != "").any(axis=1)].reset_index(drop=True)
-
-
 def read_split_file(path: str | Path) -> dict[str, str]:
     """The split by participant, from a table with the columns participant_id and split; empty ones are drawn later.
 
     Raises `VolumeError` for an unknown split name and for a participant with two splits.
     """
-    table = read_rows(path, needed=("participant_id", "split"))
+    table = read_table(path, needed=("participant_id", "split"))
     asked: dict[str, str] = {}
     for participant, split in zip(table["participant_id"], table["split"]):
         if split and split not in SPLITS:

@@ -159,6 +159,8 @@ def test_cells_stay_in_their_columns(tmp_path):
     """pandas drops what is beyond the header, renames a second column of a name, and loses a blank after a return."""
     rows = read_table(table(tmp_path / "a.csv", "participant_id,split,,", "a", "b,val,,", "\r,test"), ())
     assert rows.to_dict("list") == {"participant_id": ["a", "b", ""], "split": ["", "val", "test"]}
+    table(tmp_path / "participants.tsv", "participant_id\tsplit\t", "a\ttrain\t", "\t\t", "b\tval", " \t ", "")
+    assert read_participants(tmp_path)["participant_id"].tolist() == ["a", "b"]
     quoted_cells = read_table(table(tmp_path / "b.csv", "participant_id,split", '"a, b ""c""",val'), ())
     assert quoted_cells["participant_id"].tolist() == ['a, b "c"']
     for line, complaint in (("a,b\n1,2,3", "more cells than the header"), ("a,a\n1,2", "several columns of one name")):

@@ -131,6 +131,7 @@ def read_participants(root: str | Path) -> pd.DataFrame:
 def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     """A table with a header, split at commas (.csv) or else at tabs, as strings; empty cells are ''.
 
+    Rows and columns that are blank throughout are left out: spreadsheets write them beside and below a table.
     Raises `VolumeError` where it is missing, is no table, has two columns of one name, or lacks one of `needed`.
     """
     path = Path(path)
@@ -141,7 +142,7 @@ def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     except InputError as error:
         raise VolumeError(f"{path}: cannot be read as a table ({shown(error)})") from None
     table = table.rename(columns=str.strip).map(str.strip)
-    table = table.loc[:, (table.columns != "") | (table != "").any()]  # what a spreadsheet leaves beside its columns
+    table = table.loc[(table != "").any(axis=1), (table.columns != "") | (table != "").any()].reset_index(drop=True)
     odd = [cell for cell in (*table.columns, *table.to_numpy().flat) if not cell.isprintable()]
     if odd:
         raise VolumeError(f"{path}: a cell cannot be printed, {quoted(odd[0])}; correct the table")
