@@ -17,7 +17,6 @@ Without --labels, a segmentation is used where its labels are surely those of Br
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -28,6 +27,8 @@ from data_prep.prepare import Source, add_labels, make_parser, run
 from data_prep.search import collect, note_untaken, walk
 from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError
+from diffens_core.support.records import read_json
+from diffens_core.support.settings import ConfigError, shown
 
 NAME = re.compile(
     r"(?P<id>(?P<sub>sub-[A-Za-z0-9+]+)(_ses-[A-Za-z0-9+]+)?)(?P<entities>(_[A-Za-z]+-[^_]+)*)"
@@ -88,8 +89,8 @@ def _preferred(listed: list[tuple[str, str, Path]], top: Path) -> list[tuple[str
 def _name_of(top: Path) -> str:
     """The name of a data set, by its description or else by its folder: participants of two sets have equal names."""
     try:
-        return str(json.loads((top / "dataset_description.json").read_text())["Name"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return shown(read_json(top / "dataset_description.json")["Name"])
+    except (OSError, ConfigError, LookupError, TypeError):
         return top.name
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from data_prep.labels import UNTIL_2021, parse_labels
 from data_prep.prepare import Source, add_labels, make_parser, run
-from data_prep.splits import read_rows
-from diffens_core.data.layout import CONTRASTS
+from diffens_core.data.layout import CONTRASTS, read_table
 from diffens_core.data.volumes import VolumeError
+from diffens_core.support.settings import shown
 
 COLUMNS = ("participant_id", *CONTRASTS, "seg", "mask", "patient", "split")
 
@@ -33,10 +33,10 @@ def find(table: str | Path, contrasts=None, labels: dict[int, int] | None = None
     contrasts: those that must be columns; None: any one of them. labels: what those of seg mean, {} to use none; None:
     those of the layout.
     """
-    rows, folder = read_rows(table, needed=("participant_id", *(contrasts or ()))), Path(table).parent
+    rows, folder = read_table(table, needed=("participant_id", *(contrasts or ()))), Path(table).parent
     unknown = [column for column in rows if column not in COLUMNS]
     if unknown:
-        raise VolumeError(f"{table}: unknown column {', '.join(unknown)}; use {', '.join(COLUMNS)}")
+        raise VolumeError(f"{table}: unknown column {shown(', '.join(unknown))}; use {', '.join(COLUMNS)}")
     if not set(CONTRASTS) & set(rows):
         raise VolumeError(f"{table}: no column of images; add one of {', '.join(CONTRASTS)}")
     if not len(rows):
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _has_splits(table: Path) -> bool:
     """Whether the table has a column of splits; `find` raises the error for a table that cannot be read."""
     try:
-        return "split" in read_rows(table, needed=())
+        return "split" in read_table(table, needed=())
     except VolumeError:
         return False
 

@@ -89,7 +89,7 @@ def _find_problems(subjects: list[Source], known: dict[str, str], required) -> d
     for subject in subjects:
         participant, absent = subject.participant_id, [c for c in required if c not in subject.files]
         other = first.setdefault(participant, subject)
-        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", participant):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", participant):
             problems[participant] = "the name cannot be a folder; use letters, digits, '-', '_', '.'"
         elif other is not subject:
             both = next((name for name in subject.files if name in other.files), None)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diffens_core.data.layout import read_table
+from diffens_core.data.layout import SPLITS, read_table
 from diffens_core.data.volumes import VolumeError
-
-SPLITS = ("train", "val", "test")
+from diffens_core.support.settings import shown
 
 
 def assign_splits(patients, fractions, seed: int, existing: dict[str, str]) -> dict[str, str]:
@@ -32,24 +31,20 @@ def assign_splits(patients, fractions, seed: int, existing: dict[str, str]) -> d
     return {patient: existing.get(patient) or drawn[patient] for patient in patients}
 
 
-def read_rows(path: str | Path, needed) -> pd.DataFrame:
-    """The table that `read_table` reads, without the rows that have only blank cells."""
-    table = read_table(path, needed)
-    return table[(table != "").any(axis=1)].reset_index(drop=True)
-
-
 def read_split_file(path: str | Path) -> dict[str, str]:
     """The split by participant, from a table with the columns participant_id and split; empty ones are drawn later.
 
     Raises `VolumeError` for an unknown split name and for a participant with two splits.
     """
-    table = read_rows(path, needed=("participant_id", "split"))
+    table = read_table(path, needed=("participant_id", "split"))
     asked: dict[str, str] = {}
     for participant, split in zip(table["participant_id"], table["split"]):
         if split and split not in SPLITS:
-            raise VolumeError(f"{path}: {participant} has the split '{split}'; use {', '.join(SPLITS)}")
+            raise VolumeError(f"{path}: {shown(participant)} has the split '{shown(split)}'; use {', '.join(SPLITS)}")
         if split and asked.setdefault(participant, split) != split:
-            raise VolumeError(f"{path}: {participant} is in {asked[participant]} and in {split}; keep one of them")
+            raise VolumeError(
+                f"{path}: {shown(participant)} is in {asked[participant]} and in {split}; keep one of them"
+            )
     return asked
 
 

@@ -23,7 +23,7 @@ from .experiment.presets import preset_named
 from .networks.lifting import SliceNet
 from .support.device import pick_device
 from .support.errors import DiffensError
-from .support.files import check_writable, write_atomically
+from .support.files import check_writable, is_name, write_atomically
 from .training.config import RunConfig
 from .training.runs import load_folder
 from .translate import translate_files
@@ -66,8 +66,8 @@ def cases_in_table(table: Path, task: Task, out: Path) -> list[Case]:
     columns = [column for column, condition in COLUMNS.items() if condition in task.inputs]
     rows = read_table(table, needed=("participant_id", *columns)).to_dict("records")
     names = [row["participant_id"] for row in rows]
-    if not rows or len(set(names)) < len(names) or "" in names:
-        raise VolumeError(f"{table}: needs rows, each with a participant_id of its own")
+    if not rows or len(set(names)) < len(names) or not all(map(is_name, names)):
+        raise VolumeError(f"{table}: needs rows, each with a participant_id of its own that a file can have")
     cases = []
     for row in rows:
         inputs = {COLUMNS[column]: table.parent / row[column] for column in columns if row[column]}

@@ -6,6 +6,8 @@ The Snakefile makes a graph of it, the notebooks of tables and figures read what
 from __future__ import annotations
 
 import json
+import math
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -26,12 +28,13 @@ from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import method_named
 from diffens_core.experiment.presets import Preset, preset_named
 from diffens_core.support.files import write_atomically
-from diffens_core.support.settings import ConfigError, to_dict
+from diffens_core.support.settings import ConfigError, quoted, shown, to_dict
 from diffens_core.training.config import RunConfig
 from diffens_core.training.runs import SHIPPED, find
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
 NONE = "none"  # no segmenter
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError, OverflowError)
 SECOND_SEED = 1  # of the phantoms that stand in for a second data set
 
 
@@ -240,23 +243,25 @@ def open_plan(preset: str, settings: str = "", **more) -> Plan:
     types = {f.name: f.type for f in fields(Plan) if f.type in ("int", "str") and f.name != "preset"}
     for name in (*content, *given):
         if name not in {*types, *({"evaluations", "jobs"} - set(given))}:
-            raise ConfigError(f"{file}: unknown setting '{name}': choose from {', '.join(types)}")
+            raise ConfigError(f"{file}: unknown setting {quoted(name)}: choose from {', '.join(types)}")
     content |= given
     for name in set(content) & set(types):
         if types[name] == "int":
             content[name] = _whole(content[name], f"{file}: {name}")
+        elif not isinstance(content[name], str | Path) or not str(content[name]).isprintable():
+            raise ConfigError(f"{file}: {name} must be text, not {quoted(content[name])}")
     content |= {"jobs": content.get("jobs") or {}, "evaluations": content.get("evaluations") or []}
     if not isinstance(content["jobs"], Mapping) or not isinstance(content["evaluations"], list):
         raise ConfigError(f"{file}: jobs must be a mapping, {{...}}, and evaluations a list")
     for kind, cost in content["jobs"].items():
-        if not (isinstance(cost, list) and len(cost) == 2 and all(isinstance(value, int | float) for value in cost)):
-            raise ConfigError(f"{file}: jobs: {kind} must be [minutes, GiB], not {cost!r}")
+        if not (isinstance(cost, list) and len(cost) == 2 and all(map(_is_cost, cost))):
+            raise ConfigError(f"{file}: jobs: {shown(kind)} must be [minutes, GiB], not {quoted(cost)}")
     plan = Plan(preset, **content | {"evaluations": _expanded(content["evaluations"], preset, file)})
     if plan.samples < 1:
         raise ConfigError(f"{file}: samples must be at least 1")
     for judge in {plan.segmenter, plan.medicalnet} - {"", OWN, NONE, "download"}:
-        if not Path(judge).is_file():
-            raise ConfigError(f"{judge}: no such file")
+        if not os.path.isfile(judge):  # unlike Path's, false for a name that no file can have
+            raise ConfigError(f"{shown(judge)}: no such file")
     return plan
 
 
@@ -266,18 +271,29 @@ def _read(file: Path, preset: str) -> Mapping:
         presets = yaml.safe_load(file.read_text())
     except OSError:
         raise ConfigError(f"{file}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
+    except NOT_YAML as error:  # the last ones from yaml's constructors of numbers, dates and mappings
+        raise ConfigError(f"{file}: not valid YAML ({shown(error)})") from None
     if not isinstance(presets, Mapping) or not isinstance(presets.get(preset), Mapping):
-        raise ConfigError(f"{file}: no plan for preset '{preset}', only for {', '.join(presets or ['none'])}")
+        raise ConfigError(f"{file}: no plan for preset '{preset}', only for {_names(presets)}")
     return presets[preset]
 
 
 def _whole(value, name: str) -> int:
     """A number that is not negative, from YAML or from the command line."""
-    if isinstance(value, bool) or not str(value).isdecimal():
-        raise ConfigError(f"{name} must be a whole number, not {value!r}")
-    return int(value)
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value
+    if type(number) is not int or not 0 <= number < 10**9:
+        raise ConfigError(f"{name} must be a whole number, not {quoted(value)} (0 to 999999999)")
+    return number
+
+
+def _is_cost(value) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _names(values) -> str:
+    """The keys of what a file holds, for a message."""
+    names = values if isinstance(values, Mapping | set) else ()
+    return shown(", ".join(name if isinstance(name, str) else quoted(name) for name in names)) or NONE
 
 
 def _expanded(blocks: Iterable[Mapping], preset: str, file: Path) -> tuple[Evaluation, ...]:
@@ -288,7 +304,7 @@ def _expanded(blocks: Iterable[Mapping], preset: str, file: Path) -> tuple[Evalu
             for one in _expand(block, preset_named(preset)):
                 found.setdefault(one.name, one)
         except ConfigError as error:
-            raise ConfigError(f"{file}: {error}") from None
+            raise ConfigError(f"{file}: {shown(error)}") from None
     return tuple(found.values())
 
 
@@ -298,25 +314,28 @@ def _expand(block: Mapping, preset: Preset) -> Iterable[Evaluation]:
     Steps and sampler of the `preset` need no evaluation of their own.
     """
     if not isinstance(block, Mapping):
-        raise ConfigError(f"an evaluation must be a mapping, {{tasks: [...], methods: [...]}}, not {block!r}")
+        raise ConfigError(f"an evaluation must be a mapping, {{tasks: [...], methods: [...]}}, not {quoted(block)}")
     unknown = set(block) - {"methods", "tasks", "seeds", "steps", "samplers", "second", "samples"}
     if unknown:
-        raise ConfigError(f"unknown key {', '.join(sorted(unknown))} in {dict(block)}")
+        raise ConfigError(f"unknown key {_names(unknown)} in {quoted(dict(block))}")
     defaults = {"methods": 0, "tasks": 0, "seeds": [0], "steps": [0], "samplers": [""]}
     every = [block.get(key, default) for key, default in defaults.items()]
     if not all(isinstance(values, list) for values in every):
-        raise ConfigError(f"methods, tasks, seeds, steps and samplers must be lists, [...], in {dict(block)}")
-    if block.get("second", False) not in (True, False):
-        raise ConfigError(f"second must be true or false in {dict(block)}")
+        raise ConfigError(f"methods, tasks, seeds, steps and samplers must be lists, [...], in {quoted(dict(block))}")
+    if not isinstance(block.get("second", False), bool):
+        raise ConfigError(f"second must be true or false in {quoted(dict(block))}")
     samples = _whole(block.get("samples", 0), "samples")
+    for name in (*every[0], *every[1], *every[4]):
+        if not isinstance(name, str):
+            raise ConfigError(f"methods, tasks and samplers are names, not {quoted(name)}")
     for method, task, seed, steps, sampler in product(*every):
         if method != TRUTH:
             method_named(method, task)
         elif task not in TASKS:
-            raise ConfigError(f"unknown task '{task}': choose from {', '.join(TASKS)}")
+            raise ConfigError(f"unknown task '{shown(task)}': choose from {', '.join(TASKS)}")
         seed, steps = _whole(seed, "seeds"), _whole(steps, "steps")
         if sampler:
-            sampler_named(str(sampler))
+            sampler_named(sampler)
         steps, sampler = 0 if steps == preset.steps else steps, "" if sampler == preset.sampler else sampler
         yield Evaluation(method, task, seed, steps, block.get("second", False), samples, sampler)
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
 ASKED_FOR = {"diffens_core": PROJECT["optional-dependencies"]["register"]}  # imported where it is used, or a clear line
-OURS = {"diffens_core", "data_prep", "figures", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+OURS = {"diffens_core", "data_prep", "figures", "benchmarks", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
 
 
 def packages(lines: Iterable[str]) -> set[str]:

@@ -12,15 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from ..support.errors import InputError
+from ..support.files import is_name
 from ..support.places import lengthen, shorten
+from ..support.records import read_cells, read_json
+from ..support.settings import quoted, shown
 from .volumes import VolumeError
 
+REMEDY = "restore it, or prepare into another folder"
+SPLITS = ("train", "val", "test")
 CONTRASTS = ("flair", "t1ce", "t1", "t2")
 EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
 
@@ -67,49 +74,81 @@ def read_dataset(root: str | Path, needed: Sequence[str] = ("name",)) -> dict:
     """The content of dataset.json; raises `VolumeError` if it is missing, unreadable or lacks a key of `needed`."""
     path = Path(root) / "dataset.json"
     try:
-        description = json.loads(path.read_text())
+        description = read_json(path, REMEDY, VolumeError)
     except FileNotFoundError:
         raise VolumeError(f"{root}: no prepared data set here (no dataset.json); see diffens prepare --help") from None
-    except ValueError as error:
-        raise VolumeError(f"{path}: not valid JSON ({error}); restore it, or prepare into another folder") from None
     absent = [key for key in needed if key not in description] if isinstance(description, dict) else needed
     if absent:
-        raise VolumeError(f"{path}: has no {', '.join(absent)}; restore it, or prepare into another folder")
+        raise VolumeError(f"{path}: has no {', '.join(absent)}; {REMEDY}")
+    wrong = [key for key, fits in FITS.items() if key in description and not fits(description[key])]
+    if wrong:
+        raise VolumeError(f"{path}: wrong {', '.join(wrong)}; {REMEDY}")
     return description
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _are_texts(value) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_sizes(value) -> bool:
+    """Whether it is three positive numbers."""
+    return isinstance(value, list) and len(value) == 3 and all(type(n) in (int, float) and 0 < n < 1e6 for n in value)
+
+
+FITS = {"name": _is_text, "contrasts": _are_texts, "source": _are_texts, "licence": _are_texts}
+FITS |= {"spacing": _are_sizes, "shape": _are_sizes}
 
 
 def read_participants(root: str | Path) -> pd.DataFrame:
     """The table participants.tsv, which defines the data set and its split, as strings.
 
     patient defaults to the participant, source to an empty string. Raises `VolumeError` where the table is missing or
-    unreadable, or has a participant that is listed twice, has no name, or is named `all`.
+    unreadable, or has a participant that is listed twice, has no name that a folder can have, is named `all`, or
+    is in no split that there is.
     """
     path = Path(root) / "participants.tsv"
     if not path.is_file():
         raise VolumeError(f"{root}: no participants.tsv here; prepare the data first, see diffens prepare --help")
     table = read_table(path, needed=("participant_id", "split"))
     names = table["participant_id"]
-    wrong = sorted(set(names[names.duplicated() | names.isin(["", EVERYONE])]))
+    wrong = sorted({name for name in names if not is_name(name) or name == EVERYONE} | set(names[names.duplicated()]))
     if wrong:
-        raise VolumeError(f"{path}: {', '.join(wrong)}: listed twice, without a name, or named '{EVERYONE}'")
+        listed = shown(", ".join(wrong))
+        raise VolumeError(
+            f"{path}: {listed}: listed twice, without a name, with one that no folder can have, or named '{EVERYONE}'"
+        )
+    unknown = table[~table["split"].isin(SPLITS)]
+    if len(unknown):
+        participant, split = unknown.iloc[0][["participant_id", "split"]]
+        raise VolumeError(f"{path}: {participant} has the split '{shown(split)}'; use {', '.join(SPLITS)}")
     return table.assign(patient=table.get("patient", names), source=table.get("source", ""))
 
 
 def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     """A table with a header, split at commas (.csv) or else at tabs, as strings; empty cells are ''.
 
-    Raises `VolumeError` where it is missing, is no table, or lacks a column of `needed`.
+    Rows and columns that are blank throughout are left out: spreadsheets write them beside and below a table.
+    Raises `VolumeError` where it is missing, is no table, has two columns of one name, or lacks one of `needed`.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, false for a name that no file can have
         raise VolumeError(f"{path}: no such file")
-    options = {"sep": "," if path.suffix.lower() == ".csv" else "\t", "dtype": str, "keep_default_na": False}
     try:
-        table = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **options)
-    except ValueError as error:  # from pandas, or from bytes that are no text
-        raise VolumeError(f"{path}: cannot be read as a table ({str(error).strip()})") from None
-    table = table.fillna("").rename(columns=str.strip).map(str.strip)
+        table = read_cells(path, "," if path.suffix.lower() == ".csv" else "\t")
+    except InputError as error:
+        raise VolumeError(f"{path}: cannot be read as a table ({shown(error)})") from None
+    table = table.rename(columns=str.strip).map(str.strip)
+    table = table.loc[(table != "").any(axis=1), (table.columns != "") | (table != "").any()].reset_index(drop=True)
+    odd = [cell for cell in (*table.columns, *table.to_numpy().flat) if not cell.isprintable()]
+    if odd:
+        raise VolumeError(f"{path}: a cell cannot be printed, {quoted(odd[0])}; correct the table")
+    if not table.columns.is_unique:
+        raise VolumeError(f"{path}: several columns of one name; it has {shown(', '.join(table.columns))}")
     absent = [column for column in needed if column not in table]
     if absent:
-        raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {', '.join(table.columns)}")
+        raise VolumeError(f"{path}: no column {' or '.join(absent)}; it has {shown(', '.join(table.columns))}")
     return table

@@ -5,9 +5,12 @@ Arrays are numpy, float32, `[X, Y, Z]` in RAS order unless said otherwise.
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,10 @@ from .grids import Grid
 
 UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zlib.error)  # what nibabel raises,
 UNREADABLE += (TypeError, KeyError, AttributeError, MemoryError, OverflowError, IndexError)  # whatever the bytes are
+UNITS = {1: 1e3, 2: 1.0, 3: 1e-3}  # millimetres, by NIfTI's code: metre, millimetre, micron
+DEFLATE = 1032  # bytes that a byte of gzip can at most become
+SLOPE = 1e-15  # of intensities; a smaller one is a wrong byte, and none to some readers
+LARGEST = 1e30  # of intensities: what is beyond is a wrong byte, and overflows in what is calculated with it
 
 
 class VolumeError(DiffensError, ValueError):
@@ -64,32 +71,25 @@ def load_volume(path: str | os.PathLike) -> Volume:
     is assumed.
 
     Raises `VolumeError` for a file that is missing, truncated or no image, for colours and complex numbers, for what is
-    not 3D or holds NaN or infinity, and for an affine that cannot be inverted.
+    not 3D or holds NaN, infinity or what is nearly so, for an affine that cannot be inverted, and for a header that
+    readers understand differently. A header that promises more than the file can hold takes no memory.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, false for a name that no file can have
         raise VolumeError(f"{path}: no such file")
     try:
-        image = nib.load(path)
-        if image.get_data_dtype().kind not in "buif":
-            kind = image.get_data_dtype()
-            raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
-        data = _without_rounding(np.asarray(image.dataobj, dtype=np.float32), image)
-        affine = np.asarray(image.affine, dtype=np.float64)
+        with np.errstate(all="ignore"):  # what overflows is found below
+            image, affine, data = _read(path)
     except VolumeError:
         raise
     except UNREADABLE as error:
         reason = " ".join(str(error).split())  # nibabel's messages may have several lines
         raise VolumeError(f"{path}: cannot be read, truncated or not NIfTI ({reason})") from error
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3 or min(data.shape, default=0) < 2:
-        raise VolumeError(f"{path}: expected a 3D volume, found shape {tuple(data.shape)}")
     if not np.isfinite(data).all():
         raise VolumeError(f"{path}: {int((~np.isfinite(data)).sum())} voxels are NaN or infinite")
-    affine = np.diag([*3 * [_millimetres(image.header)], 1.0]) @ affine
-    if not is_sane(affine):
-        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
+    if max(data.max(), -data.min()) > LARGEST:
+        raise VolumeError(f"{path}: intensities beyond {LARGEST:g} are no measurement; repair the file")
+    _drop_rounding(data, image)
     if not says_orientation(image.header):
         axes = "".join(nib.aff2axcodes(affine))
         warnings.warn(f"{path}: the file does not say how its axes lie; {axes} is assumed", stacklevel=2)
@@ -103,22 +103,101 @@ def load_volume(path: str | os.PathLike) -> Volume:
     )
 
 
+def _read(path: Path) -> tuple:
+    """The image of a file as nibabel has it, its affine in millimetres and its voxels, float32 [X, Y, Z]."""
+    image = nib.load(path, mmap=False)  # a mapped file would stay in memory beside its voxels
+    if (kind := image.get_data_dtype()).kind not in "buif":
+        raise VolumeError(f"{path}: cannot be read as intensities, holds colours or complex numbers ({kind})")
+    shape, affine = _shape(path, image), _affine(path, image)
+    data = np.require(np.asarray(image.dataobj, dtype=np.float32).reshape(shape), requirements="W")
+    for holder in image.file_map.values():
+        if str(holder.filename).lower().endswith(".gz"):
+            _check_sum(holder.filename)
+    return image, affine, data
+
+
+def _check_sum(path: str) -> None:
+    """Read a file to its end, where gzip has its checksum and raises an error if it is wrong; nibabel stops before."""
+    with gzip.open(path) as file:
+        while file.read(2**20):
+            pass
+
+
 def spacing_of(path: str | os.PathLike) -> tuple[float, float, float]:
     """Voxel size in millimetres along R, A, S from the header alone; raises `VolumeError` where it says none."""
     try:
-        image = nib.load(path)
-        affine = np.diag([*3 * [_millimetres(image.header)], 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            affine = _affine(path, nib.load(path))
+    except VolumeError:
+        raise
     except UNREADABLE as error:
         raise VolumeError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not is_sane(affine):
-        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
     return tuple(map(float, voxel_sizes(affine)[np.argsort(io_orientation(affine)[:, 0])]))
 
 
-def is_sane(affine: np.ndarray) -> bool:
-    """Whether an affine is finite, and its voxels have a volume: between (1 micron)^3 and (1 m)^3."""
-    size = abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
-    return 1e-9 < size < 1e9
+def _shape(path: Path, image) -> tuple[int, ...]:
+    """The 3D shape of an image, before its voxels are read; raises `VolumeError` where it has another or too few."""
+    shape = tuple(map(int, image.shape))
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape, default=0) < 2:
+        raise VolumeError(f"{path}: expected a 3D volume, found shape {shape}")
+    needed = math.prod(shape) * image.get_data_dtype().itemsize
+    if isinstance(image.header, nib.AnalyzeHeader) and needed > _room(Path(image.file_map["image"].filename)):
+        raise VolumeError(f"{path}: truncated, its header promises {needed} bytes of voxels of shape {shape}")
+    return shape
+
+
+def _room(file: Path) -> float:
+    """Bytes that the voxels in a file can at most have, once it is unpacked."""
+    return file.stat().st_size * {".gz": DEFLATE, ".bz2": math.inf, ".zst": math.inf}.get(file.suffix.lower(), 1)
+
+
+def _affine(path: str | os.PathLike, image) -> np.ndarray:
+    """Voxel to millimetres; raises `VolumeError` where it is not sane, or where readers differ on what it is."""
+    unit = _millimetres(image.header)
+    if isinstance(image.header, nib.Nifti1Header):
+        _check_header(path, image, unit)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not is_sane(affine, unit):
+        raise VolumeError(f"{path}: the affine is singular, so orientation and spacing are unknown")
+    return np.diag([unit, unit, unit, 1.0]) @ affine
+
+
+def _check_header(path: str | os.PathLike, image: nib.Nifti1Pair, unit: float) -> None:
+    """Raise `VolumeError` for a header that other readers would understand differently.
+
+    nibabel mends an unknown code of a form and a negative pixdim, takes the sform where the qform is of no use, and
+    voxels from where the header is; others do not. Some add scl_inter where scl_slope says that nothing is scaled.
+    """
+    with image.file_map.get("header", image.file_map["image"]).get_prepare_fileobj("rb") as file:
+        raw = type(image.header).from_fileobj(file, check=False)
+    if raw.is_single and raw["vox_offset"] < raw.single_vox_offset:
+        raise VolumeError(f"{path}: vox_offset {raw['vox_offset']:g} is within the header itself; repair the header")
+    slope, inter = np.nan_to_num([raw["scl_slope"], raw["scl_inter"]], posinf=0.0, neginf=0.0)
+    if abs(slope) < SLOPE and (slope or inter):
+        raise VolumeError(f"{path}: scl_slope {slope:g} with scl_inter {inter:g} is no scale; repair the header")
+    qform, sform, (factor, *sizes) = int(raw["qform_code"]), int(raw["sform_code"]), raw["pixdim"][:4].tolist()
+    used = qform > 0 or sform <= 0
+    if max(qform, sform) > 5 or min(sizes) < 0 or (used and not (factor >= 0 or factor == -1)):
+        said = f"qform_code {qform}, sform_code {sform}, pixdim {factor:g}, {', '.join(f'{s:g}' for s in sizes)}"
+        raise VolumeError(f"{path}: its geometry is not as NIfTI has it ({said}); repair the header")
+    sane = qform <= 0
+    with suppress(ValueError):  # quaternions that are no rotation
+        sane = sane or is_sane(image.header.get_qform(), unit)
+    if not sane:
+        raise VolumeError(f"{path}: the qform is singular, so readers differ on where it lies; repair the header")
+
+
+def is_sane(affine: np.ndarray, unit: float = 1.0) -> bool:
+    """Whether an affine in `unit` millimetres is finite, within a kilometre, and its voxels have a volume.
+
+    That is between (1 micron)^3 and (1 m)^3, and their axes are not nearly in one plane.
+    """
+    if not np.isfinite(affine).all() or np.abs(affine[:3]).max() * unit >= 1e6:
+        return False
+    volume = abs(np.linalg.det(affine[:3, :3] * unit))
+    return 1e-9 < volume < 1e9 and volume > 1e-6 * np.prod(voxel_sizes(affine) * unit)
 
 
 def says_orientation(header) -> bool:
@@ -130,19 +209,18 @@ def says_orientation(header) -> bool:
 
 def _millimetres(header) -> float:
     """Length of the header's unit; one that it does not name is a millimetre."""
-    unit = header.get_xyzt_units()[0] if isinstance(header, nib.Nifti1Header) else "mm"
-    return {"meter": 1e3, "micron": 1e-3}.get(unit, 1.0)
+    return UNITS.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, nib.Nifti1Header) else 1.0
 
 
-def _without_rounding(data: np.ndarray, image) -> np.ndarray:
-    """`data` with 0 for what the file cannot tell from 0: half a step of its integers, a millionth of its range.
+def _drop_rounding(data: np.ndarray, image) -> None:
+    """Set `data` to 0 where the file cannot tell it from 0: half a step of its integers, a millionth of its range.
 
     A background of 0 that was stored as integers with a slope reads as the rest of a rounding.
     """
     stored = image.get_data_dtype().kind in "iu"
     step = abs(float(getattr(image.dataobj, "slope", 1.0))) if stored else 0.0
-    least = max(0.5001 * step, 1e-6 * float(np.abs(data).max(initial=0.0)))
-    return np.where(np.abs(data) <= least, np.float32(0), data)
+    least = max(0.5001 * step, 1e-6 * float(max(data.max(), -data.min())))
+    data[(data <= least) & (data >= -least)] = 0
 
 
 def to_source_grid(data: np.ndarray, like: Volume) -> np.ndarray:
@@ -158,7 +236,9 @@ def save_volume(path: str | os.PathLike, data: np.ndarray, like: Volume) -> None
     """
     if data.shape != like.data.shape:
         raise VolumeError(f"{path}: shape {data.shape} does not fit the grid {like.data.shape} of the input")
-    image = nib.Nifti1Image(to_source_grid(np.asarray(data), like), like.source_affine)
+    two = isinstance(like.header, nib.Nifti2Header)  # whose shape or affine may not fit into NIfTI-1
+    kind = nib.Nifti2Image if two else nib.Nifti1Image
+    image = kind(to_source_grid(np.asarray(data), like), like.source_affine)
     _copy_geometry(like, image)
     save_image(path, image)
 
@@ -183,7 +263,9 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     """
     header = like.header
     if not isinstance(header, nib.Nifti1Header):
-        code = 1 if says_orientation(header) else 0
+        image.header.set_zooms(voxel_sizes(like.source_affine))
+        guessed = not says_orientation(header) and np.allclose(image.header.get_base_affine(), like.source_affine)
+        code = 0 if guessed else 1  # SPM's Analyze says an origin, which code 0 would lose
         image.set_sform(like.source_affine if code else None, code=code)
         image.set_qform(like.source_affine if code else None, code=code)
         image.header.set_xyzt_units("mm")
@@ -191,8 +273,10 @@ def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:
     unit = _millimetres(header)
     own = np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
     change = np.linalg.inv(own) @ like.source_affine  # from voxels of the image to those of the file
-    image.header.set_xyzt_units(*header.get_xyzt_units())
-    image.header.set_zooms(voxel_sizes(like.source_affine) / unit)
+    image.header["xyzt_units"] = int(header["xyzt_units"]) & 63
+    sizes = np.array(header.get_zooms()[:3]) * voxel_sizes(change)  # where the sform has others, as they are
+    sizes = sizes if np.isfinite(sizes).all() else voxel_sizes(like.source_affine) / unit
+    image.header.set_zooms(sizes)
     forms = (header.get_sform(coded=True), image.set_sform), (header.get_qform(coded=True), image.set_qform)
     for (affine, code), set_form in forms:
         set_form(None if affine is None else affine @ change, code=code)

@@ -17,7 +17,7 @@ import torch
 
 from ..support.errors import InputError
 from ..support.seeds import mix_seed
-from ..support.settings import ConfigError
+from ..support.settings import ConfigError, shown
 from .schedule import Schedule
 
 Projection = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -112,7 +112,9 @@ def sampler_named(name: str) -> Callable[..., Iterator[Step]]:
         return dpm_solver
     text = {"ddim": "0", "ancestral": "1"}.get(name) or name.partition("ddim:")[2]
     if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text):
-        raise ConfigError(f"unknown sampler '{name}': choose from {', '.join(SAMPLERS)}, or ddim:ETA, from 0 to 1")
+        raise ConfigError(
+            f"unknown sampler '{shown(name)}': choose from {', '.join(SAMPLERS)}, or ddim:ETA, from 0 to 1"
+        )
     return partial(ddim, eta=float(text))
 
 

@@ -10,16 +10,17 @@ import pandas as pd
 
 from ..experiment.experiment import Experiment
 from ..experiment.samples import Samples, save_spread, save_translation
-from ..support.cost import read_cost
+from ..support.cost import KEYS, read_cost
 from ..support.device import device_name, pick_device
 from ..support.files import write_atomically
 from ..support.progress import Progress
+from ..support.records import REMEDY, read_record, read_records
+from ..support.settings import ConfigError
 from ..training.config import RunConfig
 from ..training.runs import find
 from .judges import Judges, SetMetrics
-from .scores import SET, rows, score
+from .scores import COLUMNS, SET, rows, score
 
-KEYS = ("seconds", "core_seconds", "parameters", "memory")
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
 
 
@@ -112,7 +113,14 @@ def with_experts(runs: Iterable[RunConfig]) -> Iterable[RunConfig]:
 
 
 def read_reports(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Metrics of several evaluations as one table; and their costs, a row per (method, task)."""
-    metrics = [pd.read_csv(folder / "metrics.csv", dtype={"sample": str}) for folder in folders]
-    costs = [json.loads((folder / "cost.json").read_text()) for folder in folders]
+    """Metrics of several evaluations as one table; and their costs, a row per (method, task).
+
+    Raises `ConfigError` for a file that is damaged.
+    """
+    folders = list(folders)
+    metrics = [read_records(folder / "metrics.csv", COLUMNS, texts=COLUMNS[:-1]) for folder in folders]
+    costs = [read_record(folder / "cost.json") for folder in folders]
+    for folder, cost in zip(folders, costs):
+        if not all(isinstance(cost.get(key), str) for key in ("method", "task")):
+            raise ConfigError(f"{folder / 'cost.json'}: says no method or task; {REMEDY}")
     return pd.concat(metrics, ignore_index=True), pd.DataFrame(costs).set_index(["method", "task"])

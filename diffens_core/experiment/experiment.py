@@ -17,6 +17,7 @@ from ..models.segmentation import Segmenter
 from ..support.device import pick_device
 from ..support.places import default_runs, home
 from ..training.config import RunConfig
+from ..training.loop import read_log
 from ..training.runs import find, load_or_train
 from .embedded import Phantoms
 from .methods import method_named, model_of
@@ -85,7 +86,7 @@ class Experiment:
 
     def log(self, run: RunConfig) -> pd.DataFrame:
         """The training log of a finished run: columns step, loss, lr."""
-        return pd.read_csv(find(run, self.runs) / "log.csv")
+        return read_log(find(run, self.runs))
 
     def subjects(self, split: str, task: str, keep: bool = False) -> PreparedData:
         """The pairs of a split for a task; phantoms are made now. With `keep`, pairs stay in memory once read."""

@@ -26,12 +26,15 @@ from ..support.cost import Spent
 from ..support.device import keep_freed_memory
 from ..support.files import write_atomically
 from ..support.progress import Progress
+from ..support.records import read_records
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError
 from ..training.runs import find, weights_digest
 
 if TYPE_CHECKING:
     from .experiment import Experiment
+
+TIMES = ("subject", "sample", "sampling", "core_sampling")  # columns of cost.csv, seconds
 
 
 @torch.inference_mode()
@@ -124,6 +127,11 @@ def _conditions(pair: Pair) -> bytes:
     return hashlib.sha256(content).hexdigest()[:16].encode()
 
 
+def read_times(folder: Path) -> pd.DataFrame:
+    """What each sample in a folder took: `TIMES`; raises `ConfigError` for a file that is damaged."""
+    return read_records(folder / "cost.csv", TIMES, texts=TIMES[:1])
+
+
 class Samples:
     """The translations of one method: `<runs>/<preset>/samples-<task>-<method>-<hash8>/<subject>-<k>.nii.gz`.
 
@@ -185,8 +193,8 @@ class Samples:
     @property
     def cost(self) -> dict[str, float]:
         """Mean seconds of the samples drawn so far: `sampling` on the clock, `core_sampling` over all cores."""
-        path = self.folder / "cost.csv"
-        return pd.read_csv(path)[["sampling", "core_sampling"]].mean().round(2).to_dict() if path.is_file() else {}
+        there = (self.folder / "cost.csv").is_file()
+        return read_times(self.folder)[[*TIMES[2:]]].mean().round(2).to_dict() if there else {}
 
     def _draw(self, pair: Pair, number: int, path: Path) -> None:
         write_atomically(self.folder / "config.json", json.dumps(self.description, indent=2).encode())
@@ -196,7 +204,7 @@ class Samples:
         save_translation(path, volume, pair)
         table, new = self.folder / "cost.csv", not (self.folder / "cost.csv").exists()
         with open(table, "a", newline="") as file:
-            rows = [("subject", "sample", "sampling", "core_sampling")] if new else []
+            rows = [TIMES] if new else []
             rows.append((pair.subject, number, f"{spent.clock:.3f}", f"{spent.cores:.3f}"))
             csv.writer(file, lineterminator="\n").writerows(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import resource
 import sys
 import time
@@ -15,6 +16,10 @@ import torch
 
 from .device import device_name
 from .files import write_atomically
+from .records import REMEDY, read_record
+from .settings import ConfigError
+
+KEYS = ("seconds", "core_seconds", "parameters", "memory")  # of numbers in cost.json
 
 
 def forget_peak(device: torch.device) -> None:
@@ -61,6 +66,13 @@ def write_cost(folder: Path, spent: Spent, device: torch.device, parameters: int
 
 
 def read_cost(folder: Path) -> dict[str, float | str]:
-    """The content of `cost.json` in a run folder; empty where there is none, as in an unfinished run."""
+    """The content of `cost.json` in a run folder; empty where there is none, as in an unfinished run.
+
+    Raises `ConfigError` for one that is damaged.
+    """
     path = Path(folder) / "cost.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    cost = read_record(path) if path.is_file() else {}
+    wrong = [key for key in KEYS if type(cost.get(key, 0)) not in (int, float) or not 0 <= cost.get(key, 0) < math.inf]
+    if wrong or not isinstance(cost.get("device", ""), str):
+        raise ConfigError(f"{path}: wrong {', '.join(wrong) or 'device'}; {REMEDY}")
+    return cost

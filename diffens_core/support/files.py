@@ -12,11 +12,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary name, flush to the disk, rename: a kill at any moment leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # where the disk is full
 
 
 def check_writable(folder: Path) -> None:
@@ -24,6 +27,11 @@ def check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def is_name(text: str) -> bool:
+    """Whether a file or a folder can be called so: printed, not hidden, in one place, and with room for an ending."""
+    return text.isprintable() and 0 < len(text.encode()) <= 200 and "/" not in text and not text.startswith(".")
 
 
 def digest(path: str | Path) -> str:

@@ -5,11 +5,15 @@ Each class of settings stands beside the code that it configures. A wrong settin
 
 from __future__ import annotations
 
+import math
+import reprlib
 import types
 import typing
 from dataclasses import field, fields, is_dataclass
 
 from .errors import DiffensError
+
+LARGEST = 2**63  # of whole numbers
 
 
 class ConfigError(DiffensError, ValueError):
@@ -24,14 +28,31 @@ def option(default):
     return field(default=default, metadata={"option": True})
 
 
+def shown(text) -> str:
+    """What came from a file, for a message: one line, not long, of characters that can be printed."""
+    text = " ".join(str(text).split())
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def quoted(value) -> str:
+    """As `shown`, any value as Python writes it; what it nests, perhaps without end, is left out."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxlist, short.maxdict, short.maxother = 4, 200, 10, 10, 200
+    try:
+        return shown(short.repr(value))
+    except ValueError:
+        return "a number of thousands of digits"
+
+
 def one_of(key: str, value, allowed) -> None:
     if value not in allowed:
-        raise ConfigError(f"{key} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+        raise ConfigError(f"{key} must be one of {', '.join(map(str, allowed))}, not {quoted(value)}")
 
 
 def at_least(key: str, value: int, least: int) -> None:
     if value < least:
-        raise ConfigError(f"{key} must be at least {least}, not {value}")
+        raise ConfigError(f"{key} must be at least {least}, not {quoted(value)}")
 
 
 def to_dict(config) -> dict:
@@ -55,25 +76,29 @@ def _read(kind, value, where: str):
         return _read(next(a for a in args if a is not type(None)), value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where} must be a list, not {value!r}")
+            raise ConfigError(f"{where} must be a list, not {quoted(value)}")
         return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if is_dataclass(kind):
         return _read_dataclass(kind, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) < LARGEST:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{where} must be {kind.__name__}, not {value!r}")
+        raise ConfigError(f"{where} must be {kind.__name__}, not {quoted(value)}")
+    if (kind is int and abs(value) >= LARGEST) or (kind is float and not math.isfinite(value)):
+        raise ConfigError(f"{where} must be a number that is not so large, not {quoted(value)}")
+    if kind is str and not value.isprintable():
+        raise ConfigError(f"{where} must be printable text, not {quoted(value)}")
     return value
 
 
 def _read_dataclass(kind, value, where: str):
     if not isinstance(value, dict):
-        raise ConfigError(f"{where} must be an object, not {value!r}")
+        raise ConfigError(f"{where} must be an object, not {quoted(value)}")
     hints = typing.get_type_hints(kind)
     known = {f.name for f in fields(kind)}
     unknown = sorted(set(value) - known)
     if unknown:
-        raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise ConfigError(f"{where}: unknown key {shown(', '.join(unknown))}; known are {', '.join(sorted(known))}")
     try:
         return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
     except TypeError as error:

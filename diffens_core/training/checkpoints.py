@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
+import re
 import warnings
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import torch
 from ..support.files import write_atomically
 
 KEEP = 2
+UNREADABLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError)
+UNREADABLE += (pickle.UnpicklingError, AssertionError, MemoryError)  # what torch.load raises, whatever the bytes are
 
 
 def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
@@ -33,15 +37,26 @@ def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
 def load_checkpoint(folder: Path) -> dict | None:
     """The newest whole checkpoint in `folder`, or None; a warning names each corrupt one that is skipped."""
     for path in _newest_first(folder):
-        content = path.read_bytes()
-        if _digest(content) == path.stem.split("-")[1]:
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = _read(path)
+        if isinstance(state, dict):
+            return state
         warnings.warn(f"{path}: checkpoint is corrupt; going back to the one before it", stacklevel=2)
     return None
 
 
+def _read(path: Path):
+    """The content of a checkpoint; None where it is not what its name says, or no checkpoint."""
+    content = path.read_bytes()
+    if _digest(content) != path.stem.split("-")[1]:
+        return None
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except UNREADABLE:
+        return None
+
+
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[0-9]*-*.pt"), reverse=True)
+    return sorted((p for p in folder.glob("*.pt") if re.fullmatch("[0-9]+-[0-9a-f]{8}", p.stem)), reverse=True)
 
 
 def _digest(content: bytes) -> str:

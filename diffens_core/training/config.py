@@ -15,7 +15,9 @@ from ..models.autoencoder import AutoencoderConfig
 from ..models.fusion import FusionConfig
 from ..models.segmentation import SegmenterConfig
 from ..networks.unet import UNetConfig
-from ..support.settings import ConfigError, at_least, from_dict, one_of, option, to_dict
+from ..support.files import is_name
+from ..support.records import read_json
+from ..support.settings import ConfigError, at_least, from_dict, one_of, option, quoted, to_dict
 from .loop import TrainConfig
 from .stages import STAGES
 
@@ -49,6 +51,9 @@ class RunConfig:
     segmenter: SegmenterConfig | None = option(None)
 
     def __post_init__(self):
+        for key, value in (("preset", self.preset), ("name", self.name)):
+            if not is_name(value):
+                raise ConfigError(f"{key} must be a name that a folder can have, not {quoted(value)}")
         one_of("stage", self.stage, STAGES)
         one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TASKS)
         one_of("prediction", self.prediction, PREDICTIONS)
@@ -79,14 +84,12 @@ def load_config(path: str | Path) -> RunConfig:
     """Read a `config.json`; raises `ConfigError` where it is missing or invalid."""
     path = Path(path)
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, "correct it")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid JSON ({error})") from None
     try:
         return from_dict(RunConfig, content)
-    except ConfigError as error:
+    except (ConfigError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 

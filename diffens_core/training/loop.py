@@ -10,8 +10,8 @@ lose: after a kill the run goes on exactly as it would have.
 from __future__ import annotations
 
 import csv
-import io
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.nn as nn
 from accelerate import Accelerator
@@ -34,6 +35,7 @@ from ..support.cost import Spent, forget_peak, peak_memory, write_cost
 from ..support.device import keep_freed_memory
 from ..support.errors import DiffensError
 from ..support.files import write_atomically
+from ..support.records import read_records
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, at_least, one_of, option
 from .checkpoints import load_checkpoint, save_checkpoint
@@ -41,6 +43,8 @@ from .muon import Muon
 from .states import Pool, StatesConfig, Visit, fit_linear, without_experts
 
 LOG_EVERY = 10
+LOG = ("step", "loss", "lr")  # columns of log.csv
+LOGGED = re.compile(r"\d{1,9}(,[-+.\w]+){2}", re.ASCII)  # a row of it
 
 
 @dataclass(frozen=True)
@@ -407,16 +411,19 @@ def _log(folder: Path, step: int, loss: float, rate: float) -> None:
     new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", newline="") as file:
-        rows = [("step", "loss", "lr")] if new else []
+        rows = [LOG] if new else []
         csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
 
 
 def _cut_log(folder: Path, step: int) -> None:
-    """Drop the rows after the checkpoint's step, which are written again."""
+    """Drop the rows after the checkpoint's step, which are written again, and those that are damaged."""
     path = folder / "log.csv"
     if path.exists():
-        rows = list(csv.reader(io.StringIO(path.read_text())))
-        kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
-        out = io.StringIO(newline="")
-        csv.writer(out, lineterminator="\n").writerows(kept)
-        write_atomically(path, out.getvalue().encode())
+        rows = [row for row in path.read_text(errors="replace").split("\n") if LOGGED.fullmatch(row)]
+        kept = [",".join(LOG), *(row for row in rows if int(row.partition(",")[0]) <= step)]
+        write_atomically(path, "".join(f"{row}\n" for row in kept).encode())
+
+
+def read_log(folder: Path) -> pd.DataFrame:
+    """The training log in a run folder: columns step, loss, lr; raises `ConfigError` for one that is damaged."""
+    return read_records(folder / "log.csv", LOG)

@@ -26,7 +26,7 @@ from ..support.files import write_atomically
 from ..support.places import default_runs
 from ..support.progress import follow
 from ..support.seeds import mix_seed
-from ..support.settings import ConfigError, to_dict
+from ..support.settings import ConfigError, shown, to_dict
 from .config import RunConfig, load_config
 from .loop import own_tensors, train
 from .stages import STAGES
@@ -74,8 +74,11 @@ def load(config: RunConfig, runs: Path) -> nn.Module:
 
     Raises `MissingError` where the weights are missing, `ConfigError` where they are corrupt or do not fit.
     """
+    folder = find(config, runs)  # before anything is built: a wrong number in config.json could ask for any memory
+    if folder is None:
+        raise MissingError(f"{Path(runs) / config.folder}: no trained weights here; train this run first")
     model = _build_on_experts(config, runs)
-    _load_weights(model, config, runs)
+    _load_weights(model, folder / "model.safetensors")
     return model.eval()
 
 
@@ -159,18 +162,21 @@ def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:
     write_atomically(folder / "model.safetensors", save(tensors, {"run": config.identity}))
 
 
-def _load_weights(model: nn.Module, config: RunConfig, runs: Path) -> None:
-    folder = find(config, runs)
-    if folder is None:
-        raise MissingError(f"{Path(runs) / config.folder}: no trained weights here; train this run first")
-    path = folder / "model.safetensors"
+def _load_weights(model: nn.Module, path: Path) -> None:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{path}: corrupt weights ({error}); delete the file to restore it from last/") from None
+        raise ConfigError(
+            f"{path}: corrupt weights ({shown(error)}); delete the file to restore it from last/"
+        ) from None
     own = own_tensors(model)
-    if set(own) != set(tensors) or any(own[n].shape != tensors[n].shape for n in own):
+    alike = set(own) == set(tensors) and all(
+        own[n].shape == tensors[n].shape and own[n].is_floating_point() == tensors[n].is_floating_point() for n in own
+    )
+    if not alike:
         raise ConfigError(f"{path}: these weights are not of the network that config.json describes")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
+            if not torch.isfinite(parameter).all():
+                raise ConfigError(f"{path}: weights that are NaN or infinite; delete the file to restore it from last/")

@@ -18,12 +18,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 # %%
 from pathlib import Path
 
-import pandas as pd
 
 from diffens_core.show import plots
 from diffens_core.training.config import load_config
 from diffens_core.support.cost import read_cost
 from diffens_core.support.places import default_runs
+from diffens_core.training.loop import read_log
 from diffens_core.training.runs import find, load_or_train
 
 run, root = load_config(config), Path(runs) if runs else default_runs()
@@ -35,5 +35,5 @@ model = load_or_train(run, root)
 
 # %%
 folder = find(run, root)
-figure = plots.training_curves({run.folder.name: pd.read_csv(folder / "log.csv")})
+figure = plots.training_curves({run.folder.name: read_log(folder)})
 read_cost(folder)
