@@ -18,6 +18,8 @@ from .support.settings import ConfigError
 from .training.config import load_config
 from .translate import GRIDS, translate_files
 
+SAMPLER = "ddim, ddim:ETA with fresh noise, ancestral, or dpm++"
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; for input that cannot be used it prints one line and returns 2."""
@@ -54,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     translate.add_argument("--samples", type=int, default=1, help="samples to draw; --out is then their mean")
     translate.add_argument("--std", type=Path, help="standard deviation over the samples, as NIfTI")
-    translate.add_argument("--steps", type=int, help="DDIM steps (default: the preset's)")
+    translate.add_argument("--steps", type=int, help="of sampling (default: the preset's)")
+    translate.add_argument("--sampler", default="ddim", help=SAMPLER)
     translate.add_argument("--seed", type=int, default=0)
     translate.add_argument("--slices", type=int, default=0, help="slices per 2D pass (default: what fits the device)")
     translate.add_argument("--overwrite", action="store_true", help="replace existing output")
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
     evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
     evaluate.add_argument("--steps", type=int, default=0, help="of sampling (default: the preset's)")
+    evaluate.add_argument("--sampler", default="", help=f"{SAMPLER} (default: the preset's)")
     evaluate.add_argument("--segmenter", default="", help="Dice: own (trained here), or a SwinUNETR file of BraTS 2021")
     evaluate.add_argument("--medicalnet", default="", help="FID: the file resnet_50_23dataset.pth, or download")
     evaluate.add_argument("--runs", default="", help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
@@ -128,7 +132,7 @@ def _translate(args: argparse.Namespace) -> int:
     unused = set(inputs) - set(task.inputs)
     if unused:
         raise ConfigError(f"run {args.run} does task '{task.name}', which does not use {', '.join(sorted(unused))}")
-    options = {name: getattr(args, name) for name in ("samples", "steps", "seed", "precision", "grid")}
+    options = {name: getattr(args, name) for name in ("samples", "steps", "sampler", "seed", "precision", "grid")}
     return _translate_many(args, run, task, inputs, options) if many else _translate_one(args, run, inputs, options)
 
 
@@ -222,9 +226,11 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ConfigError("truth is measured by segmentation alone: give --segmenter")
     if args.samples < 1 or args.subjects < 0 or args.steps < 0:
         raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
-    options = {"second": args.second, "steps": args.steps}
+    options = {"second": args.second, "steps": args.steps, "sampler": args.sampler}
     experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
-    out = args.out or experiment.out / evaluation_name(args.method, args.task, args.seed, args.steps, args.split)
+    out = args.out or experiment.out / evaluation_name(
+        args.method, args.task, args.seed, args.steps, args.split, args.sampler
+    )
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
     metrics, cost = evaluate(experiment, args.method, args.task, **options)

@@ -60,6 +60,7 @@ def translate_files(
     grid: str = "auto",
     samples: int = 1,
     steps: int = 50,
+    sampler: str = "ddim",
     seed: int = 0,
     precision: str = "auto",
 ) -> None:
@@ -76,7 +77,7 @@ def translate_files(
         raise VolumeError(f"run '{config.name}' always gives the same answer: there is no standard deviation to write")
     prepared = prepare(inputs, task, config, mask, grid)
     bar = Progress(f"translating to {out.name}", samples * steps)
-    options = {"samples": samples, "steps": steps, "seed": seed, "precision": precision}
+    options = {"samples": samples, "steps": steps, "sampler": sampler, "seed": seed, "precision": precision}
     volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())
     save_volume(out, to_input_grid(np.where(prepared.brain, mean, 0.0), prepared), prepared.output)

@@ -41,9 +41,14 @@ class Page:
         return "sample" if self.network else "page"
 
 
+def _usual(one: Evaluation) -> bool:
+    """The preset's steps and sampler."""
+    return one.steps == 0 and not one.sampler
+
+
 def _plain(one: Evaluation) -> bool:
     """First seed, the preset's steps, the first data set."""
-    return one.seed == 0 and one.steps == 0 and not one.second
+    return one.seed == 0 and _usual(one) and not one.second
 
 
 def _method(one: Evaluation) -> bool:
@@ -60,17 +65,17 @@ def _judged(one: Evaluation) -> bool:
 
 def _second(one: Evaluation) -> bool:
     """First seed, the preset's steps, the second data set."""
-    return one.seed == 0 and one.steps == 0 and one.second
+    return one.seed == 0 and _usual(one) and one.second
 
 
 def _swept(one: Evaluation) -> bool:
-    """With another number of steps than the preset's."""
-    return one.seed == 0 and one.steps > 0 and not one.second
+    """With another number of steps, or another sampler, than the preset's."""
+    return one.seed == 0 and not _usual(one) and not one.second
 
 
 def _fused(one: Evaluation) -> bool:
     """With every seed."""
-    return one.method in FUSED and one.steps == 0 and not one.second
+    return one.method in FUSED and _usual(one) and not one.second
 
 
 PAGES = {

@@ -19,13 +19,14 @@ import pandas as pd
 import yaml
 
 from diffens_core.data.tasks import TASKS
+from diffens_core.diffusion.sampler import sampler_named
 from diffens_core.evaluation.evaluate import TRUTH, evaluation_name, read_reports, with_experts
 from diffens_core.evaluation.judges import OWN, segmentation_task
 from diffens_core.evaluation.scores import COLUMNS
 from diffens_core.experiment.embedded import Phantoms
 from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import method_named
-from diffens_core.experiment.presets import preset_named
+from diffens_core.experiment.presets import Preset, preset_named
 from diffens_core.support.files import write_atomically
 from diffens_core.support.settings import ConfigError, quoted, shown, to_dict
 from diffens_core.training.config import RunConfig
@@ -39,9 +40,8 @@ SECOND_SEED = 1  # of the phantoms that stand in for a second data set
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One method on one task. steps: of sampling, 0 for the preset's; second: on the second data set, all subjects.
-
-    samples: of each subject, 0 for the plan's.
+    """One method on one task. steps, sampler: of sampling, 0 and empty for the preset's; second: on the second data
+    set, all subjects; samples: of each subject, 0 for the plan's.
     """
 
     method: str
@@ -50,11 +50,13 @@ class Evaluation:
     steps: int = 0
     second: bool = False
     samples: int = 0
+    sampler: str = ""
 
     @property
     def name(self) -> str:
         """Its folder below `Plan.evaluations_folder`."""
-        return evaluation_name(self.method, self.task, self.seed, self.steps) + ("-second" if self.second else "")
+        name = evaluation_name(self.method, self.task, self.seed, self.steps, sampler=self.sampler)
+        return name + ("-second" if self.second else "")
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,14 @@ class Plan:
     jobs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     experiments: str = ""
 
-    def experiment(self, seed: int = 0, steps: int = 0, second: bool = False) -> Experiment:
+    def experiment(self, seed: int = 0, steps: int = 0, second: bool = False, sampler: str = "") -> Experiment:
         """The experiment of some evaluation."""
-        return open_experiment(self.preset, seed, self.data, self.runs, self.second_data if second else "", steps)
+        other = self.second_data if second else ""
+        return open_experiment(self.preset, seed, self.data, self.runs, other, steps, sampler)
 
     def experiment_of(self, evaluation: Evaluation) -> Experiment:
         """The experiment that an evaluation is part of."""
-        return self.experiment(evaluation.seed, evaluation.steps, evaluation.second)
+        return self.experiment(evaluation.seed, evaluation.steps, evaluation.second, evaluation.sampler)
 
     @property
     def second_data(self) -> str | Phantoms:
@@ -213,12 +216,12 @@ class Plan:
         return self.jobs[kind]
 
     def read(self, needs: Callable[[Evaluation], bool]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The finished ones of some evaluations: metrics, and costs by (method, task); both with the seed and steps."""
-        metrics, costs = [pd.DataFrame(columns=[*COLUMNS, "seed", "steps"])], []
+        """The finished ones of some evaluations: metrics, and costs by (method, task); with seed, steps, sampler."""
+        metrics, costs = [pd.DataFrame(columns=[*COLUMNS, "seed", "steps", "sampler"])], []
         for one in self.needed(needs):
             if self.is_finished(one):
                 table, cost = read_reports([self.evaluations_folder / one.name])
-                about = {"seed": one.seed, "steps": one.steps}
+                about = {"seed": one.seed, "steps": one.steps, "sampler": one.sampler}
                 metrics.append(table.assign(**about))
                 costs.append(cost.assign(**about))
         return pd.concat(metrics[1:] or metrics, ignore_index=True), pd.concat(costs) if costs else pd.DataFrame()
@@ -298,39 +301,43 @@ def _expanded(blocks: Iterable[Mapping], preset: str, file: Path) -> tuple[Evalu
     found: dict[str, Evaluation] = {}
     for block in blocks:
         try:
-            for one in _expand(block, preset_named(preset).steps):
+            for one in _expand(block, preset_named(preset)):
                 found.setdefault(one.name, one)
         except ConfigError as error:
             raise ConfigError(f"{file}: {shown(error)}") from None
     return tuple(found.values())
 
 
-def _expand(block: Mapping, usual: int) -> Iterable[Evaluation]:
-    """The evaluations of one line of the list: every method on every task, with every seed and number of steps.
+def _expand(block: Mapping, preset: Preset) -> Iterable[Evaluation]:
+    """The evaluations of a line of the list: every method on every task, with every seed, number of steps and sampler.
 
-    usual: the preset's number of steps, which needs no evaluation of its own.
+    Steps and sampler of the `preset` need no evaluation of their own.
     """
     if not isinstance(block, Mapping):
         raise ConfigError(f"an evaluation must be a mapping, {{tasks: [...], methods: [...]}}, not {quoted(block)}")
-    unknown = set(block) - {"methods", "tasks", "seeds", "steps", "second", "samples"}
+    unknown = set(block) - {"methods", "tasks", "seeds", "steps", "samplers", "second", "samples"}
     if unknown:
         raise ConfigError(f"unknown key {_names(unknown)} in {quoted(dict(block))}")
-    every = [block.get(key, default) for key, default in (("methods", 0), ("tasks", 0), ("seeds", [0]), ("steps", [0]))]
+    defaults = {"methods": 0, "tasks": 0, "seeds": [0], "steps": [0], "samplers": [""]}
+    every = [block.get(key, default) for key, default in defaults.items()]
     if not all(isinstance(values, list) for values in every):
-        raise ConfigError(f"methods, tasks, seeds and steps must be lists, [...], in {quoted(dict(block))}")
+        raise ConfigError(f"methods, tasks, seeds, steps and samplers must be lists, [...], in {quoted(dict(block))}")
     if not isinstance(block.get("second", False), bool):
         raise ConfigError(f"second must be true or false in {quoted(dict(block))}")
     samples = _whole(block.get("samples", 0), "samples")
-    for name in (*every[0], *every[1]):
+    for name in (*every[0], *every[1], *every[4]):
         if not isinstance(name, str):
-            raise ConfigError(f"methods and tasks are names, not {quoted(name)}")
-    for method, task, seed, steps in product(*every):
+            raise ConfigError(f"methods, tasks and samplers are names, not {quoted(name)}")
+    for method, task, seed, steps, sampler in product(*every):
         if method != TRUTH:
             method_named(method, task)
         elif task not in TASKS:
             raise ConfigError(f"unknown task '{shown(task)}': choose from {', '.join(TASKS)}")
         seed, steps = _whole(seed, "seeds"), _whole(steps, "steps")
-        yield Evaluation(method, task, seed, 0 if steps == usual else steps, block.get("second", False), samples)
+        if sampler:
+            sampler_named(sampler)
+        steps, sampler = 0 if steps == preset.steps else steps, "" if sampler == preset.sampler else sampler
+        yield Evaluation(method, task, seed, steps, block.get("second", False), samples, sampler)
 
 
 def is_shipped(run: RunConfig) -> bool:

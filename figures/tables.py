@@ -202,11 +202,13 @@ def region_panels(numbers: pd.DataFrame, name: str) -> tuple[dict[str, pd.DataFr
 
 
 def step_panels(metrics: pd.DataFrame, task: str, preset_steps: int) -> dict[str, pd.DataFrame]:
-    """PSNR and SSIM by number of steps: a row per number, a column per method that was measured with several."""
+    """PSNR and SSIM by number of steps: a row per number, a column per method and sampler that has several."""
     chosen = metrics[(metrics["task"] == task) & (metrics["sample"] == "0")]
-    swept = set(chosen[chosen["steps"] > 0]["method"])
-    chosen = chosen[chosen["method"].isin(swept)].assign(steps=chosen["steps"].replace(0, preset_steps))
-    means = chosen.groupby(["metric", "steps", "method"])["value"].mean().unstack("method")
+    other = chosen["sampler"].where(chosen["sampler"] == "", ", " + chosen["sampler"])
+    chosen = chosen.assign(curve=chosen["method"] + other)
+    swept = set(chosen[chosen["steps"] > 0]["curve"])
+    chosen = chosen[chosen["curve"].isin(swept)].assign(steps=chosen["steps"].replace(0, preset_steps))
+    means = chosen.groupby(["metric", "steps", "curve"])["value"].mean().unstack("curve")
     return {"PSNR, dB": means.loc["psnr"], "SSIM": means.loc["ssim"]}
 
 

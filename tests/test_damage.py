@@ -390,7 +390,7 @@ def test_a_list_that_repeats_itself_without_end_is_refused_in_one_line(tmp_path)
         ("{runs: [a]}", "runs must be text"),
         ("{jobs: {train: [.nan, 1]}}", "must be \\[minutes, GiB\\]"),
         ("{medicalnet: " + "x" * 300 + "}", "no such file"),
-        ("{evaluations: [{methods: [[a]], tasks: [sr]}]}", "methods and tasks are names"),
+        ("{evaluations: [{methods: [[a]], tasks: [sr]}]}", "methods, tasks and samplers are names"),
         ("{evaluations: [{methods: [cubic], tasks: [sr], second: 1}]}", "second must be true or false"),
         ("{samples: 2026-99-99}", "not valid YAML"),
         ("{? []: 1}", "not valid YAML"),

@@ -142,11 +142,20 @@ def test_without_distances_between_sets_no_network_is_trained_for_them(home, lis
 def test_steps_and_the_second_set_train_nothing_more(home, listed):
     block = {"tasks": ["sr"], "methods": ["tpdm"]}
     plain = open_plan("smoke", experiments=listed(block))
-    extra = listed(block, block | {"steps": [2, 3]}, block | {"second": True, "samples": 1})
+    extra = listed(
+        block,
+        block | {"steps": [2, 3]},
+        block | {"samplers": ["ddim", "dpm++"]},
+        block | {"second": True, "samples": 1},
+    )
     more = open_plan("smoke", experiments=extra)
     names = {"tpdm-sr-seed0", "tpdm-sr-seed0-steps2", "tpdm-sr-seed0-steps3", "tpdm-sr-seed0-second"}
+    names.add("tpdm-sr-seed0-dpm++")  # ddim is the preset's
     assert set(more.wanted) == names and set(more.trainings) == set(plain.trainings)
     assert more.experiment_of(Evaluation("tpdm", "sr", steps=3)).preset.steps == 3
+    assert more.experiment_of(more.wanted["tpdm-sr-seed0-dpm++"]).preset.sampler == "dpm++"
+    with pytest.raises(ConfigError, match="unknown sampler 'euler'"):
+        open_plan("smoke", experiments=listed(block | {"samplers": ["euler"]}))
     assert more.experiment(second=True).translated.fingerprint != more.experiment().data.fingerprint
 
 
@@ -199,8 +208,8 @@ def test_a_file_that_cannot_be_used_is_named(home, tmp_path, text, message):
         ({"tasks": ["sr"], "methods": ["magic"]}, "unknown method 'magic'"),
         ({"tasks": ["sr"], "methods": ["multi-ours"]}, "does task both"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "seed": 1}, "unknown key seed"),
-        ({"methods": ["tpdm"]}, "methods, tasks, seeds and steps must be lists"),
-        ({"tasks": ["sr"], "methods": ["tpdm"], "seeds": 1}, "methods, tasks, seeds and steps must be lists"),
+        ({"methods": ["tpdm"]}, "methods, tasks, seeds, steps and samplers must be lists"),
+        ({"tasks": ["sr"], "methods": ["tpdm"], "seeds": 1}, "methods, tasks, seeds, steps and samplers must be lists"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "seeds": ["one"]}, "seeds must be a whole number, not 'one'"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "steps": [-3]}, "steps must be a whole number, not -3"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "samples": "many"}, "samples must be a whole number, not 'many'"),
@@ -313,7 +322,7 @@ def metrics_of(values: dict[str, list[float]], metric="psnr", task="sr", **more)
     """One sample of each subject."""
     rows = [(m, task, f"s{i}", "0", metric, v) for m, line in values.items() for i, v in enumerate(line)]
     table = pd.DataFrame(rows, columns=["method", "task", "subject", "sample", "metric", "value"])
-    return table.assign(**{"seed": 0, "steps": 0} | more)
+    return table.assign(**{"seed": 0, "steps": 0, "sampler": ""} | more)
 
 
 def test_table_of_means_has_intervals_and_the_papers_number():
@@ -393,8 +402,13 @@ def test_nothing_to_compare_is_no_table():
 
 def test_steps_have_the_presets_number_where_none_is_named():
     swept = [metrics_of({"tpdm": [20.0 + n]}, name, steps=n) for n in (0, 1, 8) for name in ("psnr", "ssim")]
-    panels = panels_of_steps(pd.concat([*swept, metrics_of({"tosm": [1.0]})], ignore_index=True), "sr", 4)
-    assert panels["PSNR, dB"].index.tolist() == [1, 4, 8] and panels["PSNR, dB"]["tpdm"].tolist() == [21.0, 20.0, 28.0]
+    other = [
+        metrics_of({"tpdm": [30.0 + n]}, name, steps=n, sampler="dpm++") for n in (0, 8) for name in ("psnr", "ssim")
+    ]
+    panels = panels_of_steps(pd.concat([*swept, *other, metrics_of({"tosm": [1.0]})], ignore_index=True), "sr", 4)
+    psnr = panels["PSNR, dB"]
+    assert psnr.index.tolist() == [1, 4, 8] and psnr["tpdm"].tolist() == [21.0, 20.0, 28.0]
+    assert set(psnr) == {"tpdm", "tpdm, dpm++"} and psnr["tpdm, dpm++"].dropna().tolist() == [30.0, 38.0]
 
 
 def test_costs_stand_beside_the_papers():

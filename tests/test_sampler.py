@@ -1,16 +1,18 @@
 """The sampler against an independent implementation, and against distributions known in closed form."""
 
 import math
+import re
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from tiny import make_expert, make_inputs
 
 from diffens_core.data.measurement import block_average, project
-from diffens_core.diffusion.sampler import ddim, noise_for, timesteps
+from diffens_core.diffusion.sampler import ddim, dpm_solver, noise_for, sampler_named, timesteps
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.support.seeds import mix_seed
+from diffens_core.support.settings import ConfigError
 
 VOXELS = (2, 2, 2)
 SAMPLES, STEPS = 10_000, 500
@@ -47,6 +49,74 @@ def test_ddim_equals_diffusers(steps, eta, clip):
         assert (mine - xt).abs().max() <= 1e-5 * max(1.0, float(xt.abs().max()))
 
 
+def _gentle():
+    """An expert whose predictions do not amplify the rounding of either implementation, noise for it, conditions."""
+    net = make_expert(prediction="eps")
+    net.net.head.weight.data *= 0.1
+    noise, y, _ = make_inputs((8, 8, 8))
+    return net, noise, block_average(y)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 50])
+@pytest.mark.parametrize("projected", [True, False])
+@torch.inference_mode()
+def test_dpm_solver_equals_diffusers(steps, projected):
+    """Given the same clean estimates, clamped and projected, every state of DPM-Solver++(2M) is that of diffusers."""
+    net, noise, y = _gentle()
+    scheduler = DPMSolverMultistepScheduler(
+        beta_start=1e-4,
+        beta_end=2e-2,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        lower_order_final=True,
+    )
+    scheduler.set_timesteps(steps)
+    ours, xt = list(dpm_solver(net, y, noise, steps, project=project if projected else None)), noise
+    for t, mine in zip(scheduler.timesteps, ours, strict=True):
+        x0_hat = net.schedule.x0_from_eps(net(xt, y, t.reshape(1)), xt, t.reshape(1)).clamp(-1.0, 1.0)
+        x0_hat = project(x0_hat, y) if projected else x0_hat
+        xt = scheduler.step(x0_hat, t, xt).prev_sample
+        assert (mine.xt - xt).abs().max() <= 1e-5 * max(1.0, float(xt.abs().max()))
+    assert torch.equal(ours[-1].xt, ours[-1].x0_hat)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 10, 50])
+@torch.inference_mode()
+def test_ancestral_sampling_equals_diffusers_ddpm(steps):
+    """The posterior between the times that are taken, with the smaller of the two usual variances."""
+    net, noise, y = _gentle()
+    options = {"beta_start": 1e-4, "beta_end": 2e-2, "variance_type": "fixed_small", "clip_sample": False}
+    scheduler = DDPMScheduler(**options, prediction_type="sample", timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    fresh = torch.Generator().manual_seed(1)
+    ours = sampler_named("ancestral")(net, y, noise, steps, project=project, generator=fresh)
+    xt, again = noise, torch.Generator().manual_seed(1)
+    for t, mine in zip(scheduler.timesteps, ours, strict=True):
+        x0_hat = net.schedule.x0_from_eps(net(xt, y, t.reshape(1)), xt, t.reshape(1)).clamp(-1.0, 1.0)
+        x0_hat, last = project(x0_hat, y), t == scheduler.timesteps[-1]
+        xt = x0_hat if last else scheduler.step(x0_hat, t, xt, generator=again).prev_sample  # diffusers ends with noise
+        assert (mine.xt - xt).abs().max() <= 1e-5 * max(1.0, float(xt.abs().max()))
+
+
+@torch.inference_mode()
+def test_samplers_by_name():
+    net, noise, y = _gentle()
+
+    def last(name):
+        *_, step = sampler_named(name)(net, y, noise, 4, generator=torch.Generator().manual_seed(2))
+        return step.x0_hat
+
+    assert torch.equal(last("ddim"), last("ddim:0"))
+    assert torch.equal(last("ancestral"), last("ddim:1"))
+    assert len({float(last(name).sum()) for name in ("ddim", "ddim:0.5", "ancestral", "dpm++")}) == 4
+    for name in ("", "dpm", "ddim:", "ddim:x", "ddim:2", "ddim:nan", "0", "ancestral:0.5", "dpm++:1"):
+        with pytest.raises(ConfigError, match=re.escape(f"unknown sampler '{name}'")):
+            sampler_named(name)
+
+
 class Gaussian:
     """The exact denoiser of `x0 ~ N(mean, cov)` over 8 voxels, given exact values of the first `seen` of them."""
 
@@ -72,10 +142,10 @@ class Gaussian:
         return ((x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()).float().reshape(xt.shape)
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("name, steps", [("ddim", STEPS), ("ancestral", STEPS), ("dpm++", STEPS // 4)])
 @pytest.mark.parametrize("seen", [0, 3])
-def test_samples_have_the_closed_form_distribution(eta, seen):
-    """Mean and covariance within five standard errors, plus 1 % for the 500 discrete steps.
+def test_samples_have_the_closed_form_distribution(name, steps, seen):
+    """Mean and covariance within five standard errors, plus 1 % for discrete steps: 500, fewer of the second order.
 
     `seen` = 0 is the prior, `seen` = 3 the posterior given three observed voxels.
     """
@@ -83,7 +153,7 @@ def test_samples_have_the_closed_form_distribution(eta, seen):
     y = torch.randn(1, 1, *VOXELS, generator=torch.Generator().manual_seed(5))
     noise = torch.randn(SAMPLES, 1, *VOXELS, generator=torch.Generator().manual_seed(6))
     fresh = torch.Generator().manual_seed(7)
-    *_, last = ddim(model, y, noise, STEPS, eta=eta, clamp=False, generator=fresh)
+    *_, last = sampler_named(name)(model, y, noise, steps, clamp=False, generator=fresh)
     x = last.x0_hat.flatten(1).double()
     mean, cov = model.posterior(y.flatten())
     variance = cov.diagonal().clamp(min=0)

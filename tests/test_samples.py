@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import SHAPE, SPACING, wake, write_prepared
+from tiny import SHAPE, SPACING, make_expert, make_inputs, wake, write_prepared
 
 from diffens_core.data.layout import describe_data
+from diffens_core.data.tasks import task_named
 from diffens_core.data.volumes import VolumeError
 from diffens_core.evaluation.distributions import too_few
 from diffens_core.evaluation.evaluate import evaluate, read_reports
@@ -18,14 +19,15 @@ from diffens_core.experiment import samples as module
 from diffens_core.experiment.experiment import Experiment, open_experiment
 from diffens_core.experiment.methods import METHODS, Method
 from diffens_core.experiment.presets import PRESETS
-from diffens_core.experiment.samples import Samples, draw, load_translation, save_translation
+from diffens_core.experiment.samples import Samples, draw, load_translation, sample, save_translation
+from diffens_core.support.settings import ConfigError
 
 
 class Guess(torch.nn.Module):
     """Answers with noise of its own, and counts how often it was asked."""
 
     asked = 0
-    deterministic = False
+    deterministic = any_sampler = False
 
     def trajectory(self, y, noise, steps, *, project=None, generator=None):
         from diffens_core.diffusion.sampler import Step
@@ -99,6 +101,22 @@ def test_other_settings_have_other_samples(experiment):
     folders.add(Samples(experiment, "degraded", "sr").folder)
     folders.add(Samples(replace(experiment, second=replace(experiment.data, name="other")), "guess", "sr").folder)
     assert len(folders) == 6
+
+
+def test_another_sampler_has_other_samples_and_a_method_with_a_way_of_its_own_takes_none(experiment):
+    def with_sampler(name):
+        return Samples(replace(experiment, preset=replace(experiment.preset, sampler=name)), "guess", "sr")
+
+    folders = {with_sampler(name).folder for name in ("ddim", "dpm++", "ddim:0.5")}
+    assert len(folders) == 3 and Samples(experiment, "guess", "sr").folder in folders
+    with pytest.raises(ConfigError, match=r"sampler dpm\+\+ does not go with this method"):
+        with_sampler("dpm++").of(experiment.subjects("test", "sr")[0], 1)
+    expert, (_, y, _) = make_expert(), make_inputs(SHAPE)
+    task, options = task_named("sr"), {"subject": "a", "samples": 1, "steps": 3, "precision": "float32"}
+    drawn = {name: sample(expert, y[0], task, sampler=name, **options) for name in ("ddim", "ancestral", "dpm++")}
+    assert len({float(volume.sum()) for volume in drawn.values()}) == 3
+    for name, volume in drawn.items():
+        assert torch.equal(volume, sample(expert, y[0], task, sampler=name, **options))
 
 
 def test_a_model_is_judged_on_another_data_set_than_it_was_trained_on(prepared, tmp_path):

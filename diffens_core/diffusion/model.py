@@ -19,7 +19,7 @@ import torch.nn as nn
 from ..data.planes import Box
 from .batch import Batch
 from .loss import LossConfig, denoising_loss
-from .sampler import Projection, Step, ddim
+from .sampler import Projection, Step, sampler_named
 from .schedule import Schedule
 
 # The loss of a batch under a training's settings; with a box, within it.
@@ -30,6 +30,7 @@ class Translator(ABC):
     """Makes a sample of the target from conditions."""
 
     deterministic = False  # whether all its samples of a subject are the same
+    any_sampler = False  # whether `trajectory` takes `sampler`, a name for `sampler_named`; else it has its own way
 
     @abstractmethod
     def trajectory(
@@ -56,6 +57,7 @@ class Denoiser(nn.Module, Translator, Trainable):
     """Predicts the noise in `xt`: `eps = denoiser(xt, y, t)`."""
 
     schedule: Schedule
+    any_sampler = True
 
     @abstractmethod
     def forward(self, xt, y, t, coords=None) -> torch.Tensor:
@@ -65,9 +67,11 @@ class Denoiser(nn.Module, Translator, Trainable):
         """`eps` within `box`, from whole volumes; subclasses may skip the work outside of it."""
         return self(xt, y, t, coords)[..., *box]
 
-    def trajectory(self, y, noise, steps: int, *, project: Projection | None = None, generator=None) -> Iterator[Step]:
-        """The steps of deterministic DDIM."""
-        return ddim(self, y, noise, steps, project=project)
+    def trajectory(
+        self, y, noise, steps: int, *, project: Projection | None = None, generator=None, sampler: str = "ddim"
+    ) -> Iterator[Step]:
+        """The steps of a sampler by its name, deterministic DDIM by default."""
+        return sampler_named(sampler)(self, y, noise, steps, project=project, generator=generator)
 
     def objectives(self) -> Mapping[str, Objective]:
         """One objective for all parameters: the denoising loss."""

@@ -24,9 +24,10 @@ from .scores import COLUMNS, SET, rows, score
 TRUTH = "truth"  # evaluated like a method: the upper bound of every downstream score
 
 
-def evaluation_name(method: str, task: str, seed: int, steps: int = 0, split: str = "test") -> str:
-    """The name of an evaluation's folder below `Experiment.out`; steps: sampling steps, 0 for the preset's."""
-    special = (f"-steps{steps}" if steps else "") + (f"-{split}" if split != "test" else "")
+def evaluation_name(method: str, task: str, seed: int, steps: int = 0, split: str = "test", sampler: str = "") -> str:
+    """The name of an evaluation's folder below `Experiment.out`; steps, sampler: 0 and empty for the preset's."""
+    special = (f"-steps{steps}" if steps else "") + (f"-{sampler.replace(':', '')}" if sampler else "")
+    special += f"-{split}" if split != "test" else ""
     return f"{method}-{task}-seed{seed}{special}"
 
 

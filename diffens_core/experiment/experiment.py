@@ -12,6 +12,7 @@ import torch.nn as nn
 from ..data.layout import CONTRASTS, DataConfig, data_contrasts, describe_data
 from ..data.prepared import Pair, PreparedData
 from ..data.tasks import task_named
+from ..diffusion.sampler import sampler_named
 from ..models.segmentation import Segmenter
 from ..support.device import pick_device
 from ..support.places import default_runs, home
@@ -111,6 +112,7 @@ class Experiment:
             samples=samples,
             first=first,
             steps=self.preset.steps,
+            sampler=self.preset.sampler,
             seed=self.seed,
             project=method_named(method, task).project,
         )
@@ -123,16 +125,19 @@ def open_experiment(
     runs: str = "",
     second: str | Phantoms = "",
     steps: int = 0,
+    sampler: str = "",
 ) -> Experiment:
     """Open prepared data at `data`, or else the preset's embedded phantoms; nothing is made or written yet.
 
     second: a folder of other data, or other phantoms, that are translated by the models trained on the first.
-    runs: where trainings are kept (default: DIFFENS_RUNS or `runs`). steps: of sampling, in place of the preset's.
+    runs: where trainings are kept (default: DIFFENS_RUNS or `runs`). steps, sampler: of sampling, in place of the
+    preset's.
 
-    Raises `ConfigError` for an unknown preset and `VolumeError` for data that are not there.
+    Raises `ConfigError` for an unknown preset or sampler and `VolumeError` for data that are not there.
     """
     chosen = preset_named(preset)
-    chosen = replace(chosen, steps=steps) if steps else chosen
+    chosen = replace(chosen, steps=steps or chosen.steps, sampler=sampler or chosen.sampler)
+    sampler_named(chosen.sampler)
     sources = [data or Phantoms(f"phantom-{preset}", chosen.phantoms, chosen.spacing), *filter(None, [second])]
     described = [
         source.describe(chosen.shape)

@@ -27,7 +27,8 @@ class Preset:
     their own; `..._train` are their trainings. states: the sampler's states that a fusion is trained on; None: the
     paper's own stage 2. paper_train: the phases of that, which take as long as `fusion_train`. recipes: baselines that
     have a network or a training of their own. autoencoder: of Make-A-Volume; segmenter: of tumours, for evaluation.
-    steps: DDIM steps; samples: how many are drawn of a subject, whose mean is evaluated too.
+    steps: of sampling, by the `sampler` of that name; samples: how many are drawn of a subject, whose mean is evaluated
+    too.
     all_time: how many times longer a training is that may take all the time of `ours-tpdm`, two experts and a fusion:
     that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
@@ -48,6 +49,7 @@ class Preset:
     train: dict
     steps: int
     samples: int
+    sampler: str = "ddim"
     prediction: str = "v"
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)

@@ -20,7 +20,7 @@ from ..data.prepared import Pair
 from ..data.tasks import Task
 from ..data.volumes import VolumeError, load_volume, save_image
 from ..diffusion.model import Translator
-from ..diffusion.sampler import noise_for
+from ..diffusion.sampler import noise_for, sampler_named
 from ..networks.precision import autocast
 from ..support.cost import Spent
 from ..support.device import keep_freed_memory
@@ -28,6 +28,7 @@ from ..support.files import write_atomically
 from ..support.progress import Progress
 from ..support.records import read_records
 from ..support.seeds import mix_seed
+from ..support.settings import ConfigError
 from ..training.runs import find, weights_digest
 
 if TYPE_CHECKING:
@@ -48,31 +49,42 @@ def sample(
     seed=0,
     precision="auto",
     project=True,
+    sampler: str = "ddim",
     first: int = 0,
     show=lambda done: None,
 ) -> torch.Tensor:
     """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
 
-    A denoiser is sampled by deterministic DDIM from random noise, any other model by its own `trajectory`; one that is
-    `deterministic` gives one sample. Every step projects its estimate onto the measurement, unless `project` is off.
-    Voxels that are background in the first condition are background, -1, in every sample.
+    A denoiser is sampled from random noise by the `sampler` of that name, deterministic DDIM by default; any other
+    model by its own `trajectory`, and `ConfigError` is raised where another sampler is asked of it. A `deterministic`
+    one gives one sample. Every step projects its estimate onto the measurement, unless `project` is off. Voxels that
+    are background in the first condition are background, -1, in every sample.
 
     Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; first: the number
     to begin with. `show(done)` is called after each of the K * steps steps.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
+    chosen = sampler_option(model, sampler)
     keep_freed_memory()
     for index in range(different_samples(model, samples)):
         noise = noise_for(subject, [first + index], seed, y.shape[2:], device)
         generator = torch.Generator().manual_seed(mix_seed(seed, subject, first + index, "steps"))
         with autocast(device, precision):
-            options = {"project": task.project if project else None, "generator": generator}
+            options = {"project": task.project if project else None, "generator": generator} | chosen
             for state in model.trajectory(y, noise, steps, **options):
                 show(index * steps + state.index + 1)
         show((index + 1) * steps)  # some models take fewer steps
         volumes.append(torch.where(y[:, :1] > -1.0, state.x0_hat, -1.0).cpu())
     return torch.cat(volumes)
+
+
+def sampler_option(model: Translator, sampler: str) -> dict[str, str]:
+    """What `model.trajectory` is told of a sampler; `ConfigError` for one that is unknown or cannot be chosen."""
+    sampler_named(sampler)
+    if sampler != "ddim" and not model.any_sampler:
+        raise ConfigError(f"sampler {sampler} does not go with this method, which samples in its own way")
+    return {"sampler": sampler} if model.any_sampler else {}
 
 
 def different_samples(model: Translator, samples: int) -> int:
@@ -144,6 +156,7 @@ class Samples:
             "data": [data.name, data.fingerprint, data.spacing, data.shape],
             "steps": self.experiment.preset.steps,
             "seed": self.experiment.seed,
+            **({"sampler": sampler} if (sampler := self.experiment.preset.sampler) != "ddim" else {}),
         }
 
     @cached_property

@@ -21,7 +21,7 @@ from ..data.planes import crop_like, from_slices, pad_to_multiple, to_slices
 from ..diffusion.batch import Batch
 from ..diffusion.loss import denoising_loss
 from ..diffusion.model import Denoiser
-from ..diffusion.sampler import Projection, Step, ddim
+from ..diffusion.sampler import Projection, Step, sampler_named
 from ..diffusion.schedule import Schedule
 from ..networks.lifting import SliceNet
 from ..networks.unet import Attention, UNet
@@ -73,11 +73,12 @@ class LatentDenoiser(Denoiser):
         return from_slices(first.unflatten(1, size), plane, len(noise))
 
     def trajectory(
-        self, y, noise, steps: int, *, project: Projection | None = None, generator: torch.Generator | None = None
+        self, y, noise, steps: int, *, project: Projection | None = None, generator=None, sampler: str = "ddim"
     ) -> Iterator[Step]:
-        """Deterministic DDIM in latent space: `xt` of each step are latents, `x0_hat` is decoded, then projected."""
+        """A sampler in latent space: `xt` of each step are latents, `x0_hat` is decoded, then projected."""
         latents = self.autoencoder.encode(y)
-        for step in ddim(self, latents, self.latent_noise(noise, latents), steps, clamp=False):
+        start, options = self.latent_noise(noise, latents), {"clamp": False, "generator": generator}
+        for step in sampler_named(sampler)(self, latents, start, steps, **options):
             volume = self.autoencoder.decode(step.x0_hat, y).clamp(-1.0, 1.0)
             yield replace(step, x0_hat=volume if project is None else project(volume, y))
 

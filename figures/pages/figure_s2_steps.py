@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # # Figure S2. Quality against steps
-# The same weights, sampled with more and fewer DDIM steps; means over the same subjects, one sample each. Means have
+# The same weights, sampled with more and fewer steps, each of which runs the networks once, and by other samplers; means over the same subjects, one sample each. Means have
 # the intervals of Table 1, far wider than the distances between these curves, which are paired.
 
 # %% tags=["parameters"]
@@ -28,5 +28,5 @@ print(page.about)
 # %%
 for task in tasks_of(page.metrics[page.metrics["steps"] > 0]):
     panels = step_panels(page.metrics, task, page.plan.experiment().preset.steps)
-    figure = plots.level_curves(panels, panels, xlabel=f"DDIM steps ({task})")
+    figure = plots.level_curves(panels, panels, xlabel=f"steps of sampling ({task})")
     page.add_figure(f"figure_s2_{task}", figure)

@@ -16,6 +16,7 @@ task: str = "sr"  # sr | mt | both
 method: str = "tpdm"
 seed: int = 0  # of training and sampling
 steps: int = 0  # of sampling; 0: the preset's
+sampler: str = ""  # ddim, ddim:ETA, ancestral or dpm++; empty: the preset's
 split: str = "test"
 subjects: int = 0  # how many of them; 0: all
 samples: int = 1  # of each subject
@@ -36,7 +37,7 @@ from diffens_core.evaluation.judges import open_judges
 from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from figures.plan import NONE
 
-experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps)
+experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps, sampler=sampler)
 judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=bool(sets) and method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
 metrics, cost = evaluate(experiment, method, task, out=Path(out), **options)

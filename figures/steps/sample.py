@@ -17,6 +17,7 @@ task: str = "sr"  # sr | mt | both
 method: str = "tpdm"
 seed: int = 0  # of training and sampling
 steps: int = 0  # of sampling; 0: the preset's
+sampler: str = ""  # ddim, ddim:ETA, ancestral or dpm++; empty: the preset's
 split: str = "test"
 subjects: int = 0  # how many of them; 0: all
 samples: int = 1  # of each subject
@@ -32,7 +33,7 @@ from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import Samples, draw
 
-experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps)
+experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps, sampler=sampler)
 drawn = Samples(experiment, method, task)
 table = draw(drawn, split, subjects, samples)
 table.to_csv(Path(out) / "samples.csv", index=False, lineterminator="\n")
