@@ -26,7 +26,10 @@ TASKS = {"sr": "super-resolution", "mt": "translation", "both": "both conditions
 
 @dataclass(frozen=True)
 class Column:
-    """One metric. factor: of what is shown; kind: as in `subject_means`; paper: its name in published.csv."""
+    """One metric. factor: of what is shown; kind: as in `subject_means`; paper: its name in published.csv.
+
+    A factor of 0 is for a metric without a unit of its own: it is shown in per cent of the largest of the methods.
+    """
 
     title: str
     metric: str
@@ -45,7 +48,7 @@ IMAGE = (
 SETS = (
     Column("MMD, linear, voxels", "mmd_linear_voxels", 1, paper="mmd"),
     Column("MMD, RBF, segmenter", "mmd_rbf_segmenter", 3),
-    Column("Frechet, segmenter, 1e-6", "frechet_segmenter", 2, 1e6),
+    Column("Frechet, segmenter, % of largest", "frechet_segmenter", 0, 0),
     Column("FID, 1e-4", "fid_medicalnet50", 2, 1e4, paper="fid"),
 )
 DICE = tuple(Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}") for r in REGIONS)
@@ -75,7 +78,8 @@ def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper:
     theirs = published(paper, task) if paper else pd.DataFrame()
     of_task = metrics[metrics["task"] == task]
     for column in columns:
-        values = by_subject(of_task, column.metric, ORDER, column.kind) * column.factor
+        values = by_subject(of_task, column.metric, ORDER, column.kind)
+        values = values * (column.factor or 100 / values.mean().max())
         for method in values:
             found = values[method].dropna().to_numpy()
             low, high = interval(found)

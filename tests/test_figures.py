@@ -22,6 +22,7 @@ from figures.published import published
 from figures.report import _heading, write_report
 from figures.tables import (
     IMAGE,
+    SETS,
     UNCERTAINTY,
     cost_table,
     leads,
@@ -394,6 +395,13 @@ def test_leads_are_of_pairs_by_task_and_seed():
     assert (
         numbers["difference"].tolist() == pytest.approx([2 / 15] * 2) and shown["ahead on"].tolist() == ["3 of 3"] * 2
     )
+
+
+def test_a_metric_without_a_unit_is_shown_in_per_cent_of_the_largest():
+    metrics = metrics_of({"degraded": [4e-11], "tpdm": [1e-11]}, "frechet_segmenter")
+    numbers, shown = measured(metrics.assign(subject="all"), "sr", [c for c in SETS if c.metric == "frechet_segmenter"])
+    assert numbers["Frechet, segmenter, % of largest"].tolist() == pytest.approx([100, 25])
+    assert shown.iloc[:, 0].tolist() == ["100", "25"]
 
 
 def test_nothing_to_compare_is_no_table():
