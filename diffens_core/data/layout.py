@@ -142,7 +142,7 @@ def read_table(path: str | Path, needed: Sequence[str]) -> pd.DataFrame:
     except InputError as error:
         raise VolumeError(f"{path}: cannot be read as a table ({shown(error)})") from None
     table = table.rename(columns=str.strip).map(str.strip)
-    table = table.loc[(table != "").any(axis=1), (table.columns != "") | (table != "").any()].reset_index(drop=True)
+    table = table.loc[:, (table.columns != "") | (table != "").any()]
     odd = [cell for cell in (*table.columns, *table.to_numpy().flat) if not cell.isprintable()]
     if odd:
         raise VolumeError(f"{path}: a cell cannot be printed, {quoted(odd[0])}; correct the table")

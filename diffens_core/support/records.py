@@ -49,14 +49,15 @@ def read_records(path: Path, columns: Sequence[str], texts: Sequence[str] = ()) 
 
 
 def read_cells(path: Path, separator: str = ",") -> pd.DataFrame:
-    """A table with a header as strings; where a row is shorter, they are ''.
+    """A table with a header as strings; where a row is shorter, they are ''. Rows of blank cells are passed over.
 
     Raises `InputError` for what is no table, or has a row with more than the header. (pandas would drop that in
     silence, and can lose a blank cell after a lone carriage return.)
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *rows = filter(_is_row, csv.reader(file, delimiter=separator, strict=True))
+            lines = csv.reader(file, delimiter=separator, strict=True)
+            header, *rows = (cells for cells in lines if any(map(str.strip, cells)))
     except (csv.Error, ValueError) as error:  # ValueError: no row at all, or bytes that are no text
         raise InputError(str(error)) from None
     longer = [row for row in rows if any(row[len(header) :])]
@@ -64,8 +65,3 @@ def read_cells(path: Path, separator: str = ",") -> pd.DataFrame:
         raise InputError(f"a row has more cells than the header, {quoted(longer[0])}")
     width = len(header)
     return pd.DataFrame([row[:width] + [""] * (width - len(row)) for row in rows], columns=header, dtype=str)
-
-
-def _is_row(cells: list[str]) -> bool:
-    """Whether a line is not blank; one with separators is a row all the same."""
-    return len(cells) > 1 or any(map(str.strip, cells))
