@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from data_prep.splits import extend_participants, read_split_file
 from data_prep.subject import ORDER, Source, prepare_subject
 from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError, spacing_of
+from diffens_core.support.errors import DiffensError
+from diffens_core.support.files import alone_in
 
 __all__ = ["Source", "add_labels", "make_parser", "prepare", "run"]
 __all__ += ["write_dataset", "write_participants", "write_subject"]
@@ -50,13 +53,25 @@ def prepare(
     onto_first: resample what is not on the grid of a subject's first contrast, instead of leaving the subject out.
     Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
     a status of "left out: ..." or "prepared without labels: ..." says why.
-    Raises `VolumeError` for an error that concerns all subjects.
+    Another process that prepares into the same folder is waited for. Raises `VolumeError` for an error that concerns
+    all subjects, `WriteError` where `out` cannot be written.
     """
-    out = Path(out)
+    out, subjects = Path(out), sorted(subjects, key=lambda s: s.participant_id)
+    problems = _find_problems(subjects, out, required)
+    with alone_in(out) if any(s.participant_id not in problems for s in subjects) else nullcontext():
+        rows = _prepare(subjects, out, name, source, licence, shape, split, split_file, seed, required, onto_first)
+    summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
+    _print_summary(summary)
+    return summary
+
+
+def _prepare(
+    subjects: list[Source], out: Path, name, source, licence, shape, split, split_file, seed, required, onto_first
+) -> list[dict]:
+    """`prepare`, alone in `out` where anything can be prepared; returns the rows of the summary."""
     layout.remove_partials(out)
     table = layout.listed_participants(out)
-    subjects = sorted(subjects, key=lambda s: s.participant_id)
-    problems = _find_problems(subjects, dict(zip(table["participant_id"], table["source"])), required)
+    problems = _find_problems(subjects, out, required)
     rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]
     good = [s for s in subjects if s.participant_id not in problems]
     if good:
@@ -71,9 +86,7 @@ def prepare(
         write_participants(out, table)  # before the first subject, so that a killed run can be resumed
         rows += _prepare_all(good, out, description, splits, onto_first)
         _finish(out, description, table, rows)
-    summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
-    _print_summary(summary)
-    return summary
+    return rows
 
 
 def _listed(subjects: list[Source]) -> pd.DataFrame:
@@ -82,8 +95,10 @@ def _listed(subjects: list[Source]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _find_problems(subjects: list[Source], known: dict[str, str], required) -> dict[str, str]:
-    """The problem of each subject that cannot be prepared, in one line; no image is read for it."""
+def _find_problems(subjects: list[Source], out: Path, required) -> dict[str, str]:
+    """The problem of each subject that cannot be prepared into `out`, in one line; no image is read for it."""
+    table = layout.listed_participants(out)
+    known = dict(zip(table["participant_id"], table["source"]))
     problems: dict[str, str] = {}
     first: dict[str, Source] = {}
     for subject in subjects:
@@ -264,7 +279,7 @@ def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source
             required=tuple(wanted),
             onto_first=options.resample,
         )
-    except (VolumeError, OSError) as error:
+    except (DiffensError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return int(summary["status"].str.startswith("left out").any())

@@ -19,8 +19,8 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("preset", ["smoke", "demo", "gpu"])
 def test_opening_and_planning_write_nothing_and_wait_for_nobody(home, preset):
-    (home / "data").mkdir()
-    lock = FileLock(home / "data" / f".phantom-{preset}.lock")
+    (home / "data" / f"phantom-{preset}").mkdir(parents=True)
+    lock = FileLock(home / "data" / f"phantom-{preset}" / ".lock")
     with lock:
         held = set(home.rglob("*"))
         experiment = open_experiment(preset, second=Phantoms("others", (0, 0, 1), 4.0, seed=1))

@@ -33,7 +33,7 @@ from ..networks.precision import autocast, fastest_precision
 from ..support.cost import Spent, forget_peak, peak_memory, write_cost
 from ..support.device import keep_freed_memory
 from ..support.errors import DiffensError
-from ..support.files import write_atomically
+from ..support.files import explained, write_atomically
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, at_least, one_of, option
 from .checkpoints import load_checkpoint, save_checkpoint
@@ -41,6 +41,7 @@ from .muon import Muon
 from .states import Pool, StatesConfig, Visit, fit_linear, without_experts
 
 LOG_EVERY = 10
+HEADER = ("step", "loss", "lr")  # of log.csv
 
 
 @dataclass(frozen=True)
@@ -404,19 +405,19 @@ def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Ca
 
 def _log(folder: Path, step: int, loss: float, rate: float) -> None:
     path = folder / "log.csv"
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", newline="") as file:
-        rows = [("step", "loss", "lr")] if new else []
-        csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
+    with explained(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", newline="") as file:
+            rows = [] if file.tell() else [HEADER]
+            csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
 
 
 def _cut_log(folder: Path, step: int) -> None:
-    """Drop the rows after the checkpoint's step, which are written again."""
+    """Drop the rows after the checkpoint's step, which are written again, and one that was cut off."""
     path = folder / "log.csv"
     if path.exists():
         rows = list(csv.reader(io.StringIO(path.read_text())))
-        kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
+        kept = [row for row in rows if len(row) == len(HEADER) and row[0].isdigit() and int(row[0]) <= step]
         out = io.StringIO(newline="")
-        csv.writer(out, lineterminator="\n").writerows(kept)
+        csv.writer(out, lineterminator="\n").writerows([HEADER, *kept])
         write_atomically(path, out.getvalue().encode())
