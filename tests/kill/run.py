@@ -257,11 +257,13 @@ def kill_step(rng: random.Random, process: int) -> str:
 
 def kill_graph(home: Path, kills: int, seed: int, seconds: float) -> bool:
     """As `kill_forked`, by commands; no kill comes after so many seconds."""
-    rng, first = random.Random(f"graph {seed}"), home / "undisturbed" / "home"
-    first.mkdir(parents=True)
-    began = time.monotonic()
-    assert graph(first).wait() == 0, (first / "graph.log").read_text()[-3000:]
-    total, wanted = time.monotonic() - began, contents(first)
+    rng, first, took = random.Random(f"graph {seed}"), home / "undisturbed" / "home", home / "seconds"
+    if not took.exists():
+        first.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        assert graph(first).wait() == 0, (first / "graph.log").read_text()[-3000:]
+        took.write_text(str(time.monotonic() - began))
+    total, wanted = float(took.read_text()), contents(first)
     print(f"graph: undisturbed in {total:.0f} s, {len(wanted)} files", flush=True)
     until, moments, shares, differing, folders, kinds = time.monotonic() + seconds, [], [], [], 0, {}
     while len(moments) < kills and time.monotonic() < until:
@@ -270,10 +272,10 @@ def kill_graph(home: Path, kills: int, seed: int, seconds: float) -> bool:
         folder.mkdir(parents=True)
         while True:
             began, process = time.monotonic(), graph(folder, retries=1000)
-            all_at = began + rng.uniform(0, 60)
+            all_at = began + rng.uniform(0, total / 6)
             while process.poll() is None and len(moments) < kills and time.monotonic() < until:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(rng.uniform(0, 10))
+                    process.wait(rng.uniform(0, total / 25))
                 if process.poll() is None:
                     whole = time.monotonic() > all_at
                     kind = "snakemake" if whole else kill_step(rng, process.pid)
@@ -382,15 +384,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=25, help="in which the graph is killed")
+    parser.add_argument("--folder", type=Path, help="of an earlier call, whose undisturbed graph is compared with")
     options = parser.parse_args()
-    top = Path(tempfile.mkdtemp(prefix="kill-"))
+    top = options.folder or Path(tempfile.mkdtemp(prefix="kill-"))
     os.environ["DIFFENS_HOME"] = str(top / "home")
     os.environ.pop("DIFFENS_RUNS", None)
     torch.set_num_threads(1)
     fine = []
     for name in options.subjects:
         home = top / name
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         if name == "graph":
             fine.append(kill_graph(home, options.kills, options.seed, 60 * options.minutes))
             continue
