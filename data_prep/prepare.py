@@ -57,36 +57,34 @@ def prepare(
     all subjects, `WriteError` where `out` cannot be written.
     """
     out, subjects = Path(out), sorted(subjects, key=lambda s: s.participant_id)
-    problems = _find_problems(subjects, out, required)
-    with alone_in(out) if any(s.participant_id not in problems for s in subjects) else nullcontext():
-        rows = _prepare(subjects, out, name, source, licence, shape, split, split_file, seed, required, onto_first)
+    good, rows = _sort_out(subjects, out, required)
+    with alone_in(out) if good else nullcontext():
+        layout.remove_partials(out)
+        good, rows = _sort_out(subjects, out, required)  # again, as another process may have added some
+        if good:
+            table = layout.listed_participants(out)
+            begun = any((out / participant).is_dir() for participant in table["participant_id"])
+            known = layout.known_dataset(out) if begun else None  # a set without subjects does not bind the next run
+            description = _describe(known, out, good, name, source, licence, shape, required)
+            asked = read_split_file(split_file) if split_file else {}
+            table = extend_participants(table, _listed(good), asked, split, seed)
+            splits = dict(zip(table["participant_id"], table["split"]))
+            _note(asked, splits)
+            write_dataset(out, **description)
+            write_participants(out, table)  # before the first subject, so that a killed run can be resumed
+            rows += _prepare_all(good, out, description, splits, onto_first)
+            _finish(out, description, table, rows)
     summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
     _print_summary(summary)
     return summary
 
 
-def _prepare(
-    subjects: list[Source], out: Path, name, source, licence, shape, split, split_file, seed, required, onto_first
-) -> list[dict]:
-    """`prepare`, alone in `out` where anything can be prepared; returns the rows of the summary."""
-    layout.remove_partials(out)
+def _sort_out(subjects: list[Source], out: Path, required) -> tuple[list[Source], list[dict]]:
+    """Those that can be prepared into `out`, as far as one sees without images; rows of the summary for the others."""
     table = layout.listed_participants(out)
-    problems = _find_problems(subjects, out, required)
+    problems = _find_problems(subjects, dict(zip(table["participant_id"], table["source"])), required)
     rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]
-    good = [s for s in subjects if s.participant_id not in problems]
-    if good:
-        begun = any((out / participant).is_dir() for participant in table["participant_id"])
-        known = layout.known_dataset(out) if begun else None  # a set without subjects does not bind the next run
-        description = _describe(known, out, good, name, source, licence, shape, required)
-        asked = read_split_file(split_file) if split_file else {}
-        table = extend_participants(table, _listed(good), asked, split, seed)
-        splits = dict(zip(table["participant_id"], table["split"]))
-        _note(asked, splits)
-        write_dataset(out, **description)
-        write_participants(out, table)  # before the first subject, so that a killed run can be resumed
-        rows += _prepare_all(good, out, description, splits, onto_first)
-        _finish(out, description, table, rows)
-    return rows
+    return [s for s in subjects if s.participant_id not in problems], rows
 
 
 def _listed(subjects: list[Source]) -> pd.DataFrame:
@@ -95,10 +93,8 @@ def _listed(subjects: list[Source]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _find_problems(subjects: list[Source], out: Path, required) -> dict[str, str]:
-    """The problem of each subject that cannot be prepared into `out`, in one line; no image is read for it."""
-    table = layout.listed_participants(out)
-    known = dict(zip(table["participant_id"], table["source"]))
+def _find_problems(subjects: list[Source], known: dict[str, str], required) -> dict[str, str]:
+    """The problem of each subject that cannot be prepared, in one line; no image is read for it."""
     problems: dict[str, str] = {}
     first: dict[str, Source] = {}
     for subject in subjects:

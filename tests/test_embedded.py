@@ -41,6 +41,13 @@ def test_phantoms_are_what_was_said_of_them(home):
     assert other.fingerprint != said.fingerprint
 
 
+def test_phantoms_that_are_there_can_be_where_nothing_can_be_written(home, monkeypatch):
+    phantoms = Phantoms("some", (0, 0, 1), 8.0)
+    phantoms.make(["test"])
+    monkeypatch.setattr("data_prep.phantom.alone_in", lambda _: pytest.fail("something is to be written"))
+    phantoms.make(["train", "val", "test"])
+
+
 def test_subjects_of_a_split_are_made_when_they_are_asked_for(home):
     experiment = open_experiment("smoke")
     assert not (home / "data").exists()

@@ -70,6 +70,7 @@ PLAN = {
 }
 TIMED = ("seconds", "core_seconds", "memory", "sampling", "core_sampling")  # of cost.json
 OF_COST = re.compile(r"table_8_cost|s2_overview|/logs/|\.log$|\.html$|\.lock$")  # differ, or show what does
+IDLE = 3  # kills of the graph without a new file between them
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
@@ -270,22 +271,25 @@ def kill_graph(home: Path, kills: int, seed: int, seconds: float) -> bool:
         folders += 1
         folder = home / f"killed-{folders}" / "home"  # of the same depth and name: notebooks show paths
         folder.mkdir(parents=True)
+        idle, most = 0, 0
         while True:
             began, process = time.monotonic(), graph(folder, retries=1000)
-            all_at = began + rng.uniform(0, total / 6)
             while process.poll() is None and len(moments) < kills and time.monotonic() < until:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(rng.uniform(0, total / 25))
-                if process.poll() is None:
-                    whole = time.monotonic() > all_at
+                there = len(set(names(folder)) & set(wanted))
+                idle, most = (0, there) if there > most else (idle, most)
+                if process.poll() is None and idle < IDLE:
+                    whole = rng.random() < 0.2
                     kind = "snakemake" if whole else kill_step(rng, process.pid)
                     if whole:
                         kill_group(process.pid)
                         process.wait()
                     if kind:
-                        kinds[kind.split("/")[0]] = kinds.get(kind.split("/")[0], 0) + 1
+                        kinds[kind.split("/")[-1]] = kinds.get(kind.split("/")[-1], 0) + 1
                         moments.append(time.monotonic() - began)
-                        shares.append(len(set(names(folder)) & set(wanted)) / len(wanted))
+                        shares.append(there / len(wanted))
+                        idle += 1
             if process.wait() == 0:
                 break
             if process.returncode != -signal.SIGKILL:
