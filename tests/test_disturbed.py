@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from nifti_trees import SHAPE as WINDOW
 from nifti_trees import make_subject
 from test_batch import degraded
@@ -216,6 +217,17 @@ def test_two_at_once_end_as_one_alone(command, tmp_path):
     for answer in [end(*one) for one in [start(command.command(together), turn=turn) for _ in range(2)]]:
         assert answer[0] == 0 and "Traceback" not in answer[1], answer
     assert contents(together) == contents(alone)
+
+
+def test_a_preparation_waits_for_another_into_the_same_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    command, out = Prepare(tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".lock"):
+        process, said = start(command.command(out))
+        assert not said.poll(4) and not contents(out)
+    code, text = end(process, said)
+    assert code == 0 and f"waiting for another process that works in {out}" in text and contents(out)
 
 
 def assert_kept_and_finished(command, out: Path, before: dict[str, bytes], undisturbed: Path) -> None:

@@ -1,6 +1,8 @@
 """Files appear whole or not at all, whatever befalls their writer, and nothing stays beside them."""
 
 import errno
+import os
+import signal
 
 import pytest
 
@@ -21,6 +23,25 @@ def test_what_a_killed_process_left_is_removed_and_what_another_still_writes_is_
         write_atomically(tmp_path / "second", b"2")
         assert names(tmp_path) == {temporary.name, "second"}
     assert (tmp_path / "first").read_bytes() == b"1" and names(tmp_path) == {"first", "second"}
+
+
+def test_a_killed_process_holds_nothing(tmp_path):
+    told, tell = os.pipe()
+    if not (child := os.fork()):
+        try:
+            with alone_in(tmp_path), replacing(tmp_path / "weights") as temporary:
+                temporary.write_bytes(b"half")
+                os.write(tell, b"!")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.read(told, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert any(name.endswith("-weights") for name in names(tmp_path))
+    with alone_in(tmp_path):
+        write_atomically(tmp_path / "weights", b"whole")
+    assert names(tmp_path) == {"weights", ".lock"}
 
 
 def test_a_user_s_own_hidden_files_are_kept(tmp_path):
