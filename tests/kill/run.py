@@ -1,8 +1,9 @@
 """SIGKILL at random moments, and then the same bytes as without: python tests/kill/run.py [SUBJECT...] [--kills 100]
 
-Not part of `make test`: it takes half an hour for three of its subjects and as long for the last.
+Not part of `make test`: it takes half an hour for all but the last of its subjects and as long for that.
 
-    preparation   BraTS files, some of them bad, and phantoms, which two processes make
+    preparation   BraTS files, some of them bad
+    phantoms      of the embedded kind, which two processes make
     training      two experts and their fusion at preset smoke
     sampling      samples, their list and their evaluation
     graph         Snakemake on a small list of preset smoke, up to the report
@@ -81,7 +82,10 @@ OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "
 def prepare(folder: Path) -> None:
     shared = folder.parents[1]
     run_brats(shared / "brats", folder / "brats")
-    prepare_phantoms(folder / "phantom", subjects=(3, 1, 2), spacing=8.0)
+
+
+def phantoms(folder: Path) -> None:
+    prepare_phantoms(folder / "phantom", subjects=(3, 1, 2), spacing=2.0)
 
 
 def train(folder: Path) -> None:
@@ -384,7 +388,7 @@ def report(name: str, moments: list[float], shares: list[float], files: int, fol
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("subjects", nargs="*", default=["preparation", "training", "sampling", "graph"])
+    parser.add_argument("subjects", nargs="*", default=["preparation", "phantoms", "training", "sampling", "graph"])
     parser.add_argument("--kills", type=int, default=100, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=25, help="in which the graph is killed")
@@ -416,6 +420,8 @@ def _subject(name: str, top: Path) -> tuple:
             make_subject(top / "brats", f"BraTS2021_{number:05d}", labels=labels)
         (top / "brats" / "BraTS2021_00011" / "BraTS2021_00011_flair.nii.gz").write_bytes(b"no image")
         return prepare, Path.mkdir, 0.5
+    if name == "phantoms":
+        return phantoms, Path.mkdir, 0.8
     trained = top / "trained"
     if not trained.exists():
         trained.mkdir()
