@@ -17,7 +17,7 @@ for writing, flush, renaming, deletion. So they also hit what takes a millisecon
 Steps of the graph are killed alone, too, while Snakemake goes on and tries them again.
 
 Not compared, as they rightly differ: seconds and memory (in cost.json, cost.csv, checkpoints, and the tables and
-figures of cost), logs of the graph's steps, times in the metadata of executed notebooks.
+figures of cost), logs of the graph's steps, times in the metadata of executed notebooks and their bars of progress.
 """
 
 from __future__ import annotations
@@ -348,10 +348,12 @@ def _kept(path: Path, folder: Path) -> bytes:
 
 
 def _shown(outputs: list[dict]) -> list:
-    """Outputs of a notebook's cell, without progress (which says how much was left to do), dictionaries of costs."""
+    """Outputs of a notebook's cell, without bars of progress, which show times and what was left to do, and costs."""
     kept = [output for output in outputs if output["output_type"] not in ("stream",)]
     texts = [{k: v for k, v in output.get("data", {}).items() if k != "text/html"} for output in kept]
-    return [text for text in texts if not any(word in json.dumps(text) for word in ("seconds", "object at 0x"))]
+    return [
+        text for text in texts if not any(word in json.dumps(text) for word in ("seconds", "object at 0x", r"\u2588"))
+    ]
 
 
 def _flat(value) -> Iterator:
