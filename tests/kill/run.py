@@ -3,7 +3,7 @@
 Not part of `make test`: it takes half an hour for all but the last of its subjects and as long for that.
 
     preparation   BraTS files, some of them bad
-    phantoms      of the embedded kind, which two processes make
+    phantoms      of the embedded kind
     training      two experts and their fusion at preset smoke
     sampling      samples, their list and their evaluation
     graph         Snakemake on a small list of preset smoke, up to the report
@@ -85,7 +85,7 @@ def prepare(folder: Path) -> None:
 
 
 def phantoms(folder: Path) -> None:
-    prepare_phantoms(folder / "phantom", subjects=(3, 1, 2), spacing=2.0)
+    prepare_phantoms(folder / "phantom", subjects=(3, 1, 2), spacing=8.0)
 
 
 def train(folder: Path) -> None:
