@@ -2,7 +2,7 @@
 
 `diffens_core.data.layout` describes the layout and reads it.
 
-A subject's folder appears whole or not at all. Only one process at a time may prepare data into a root.
+A subject's folder appears whole or not at all. One process at a time prepares data into a root (`alone_in`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +20,7 @@ import pandas as pd
 
 from diffens_core.data.layout import CONTRASTS, read_dataset, read_participants
 from diffens_core.data.volumes import Scale
+from diffens_core.support.files import explained, write_atomically
 
 COLUMNS = ("participant_id", "split", "patient", "source")
 KEYS = ("name", "contrasts", "spacing", "shape", "source", "licence")
@@ -39,24 +42,33 @@ def write_subject(
     scales: of their units, by contrast.
     """
     folder = Path(root) / participant_id
-    partial = Path(root) / f".{participant_id}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for contrast, image in images.items():
-        scaled = (scales[contrast].apply(image, brain & (image != 0)) + 1) / 2
-        _save(partial / f"{contrast}.nii.gz", scaled.astype(np.float32), affine)
-    _save(partial / "brain.nii.gz", brain.astype(np.uint8), affine)
-    if seg is not None:
-        _save(partial / "seg.nii.gz", seg.astype(np.uint8), affine)
     units = {contrast: {"low": scales[contrast].low, "high": scales[contrast].high} for contrast in images}
-    (partial / "intensity.json").write_text(json.dumps(units, indent=1) + "\n")
-    if folder.exists():
-        os.replace(folder, retired := partial.with_name(f"{partial.name}-old"))
-        os.replace(partial, folder)
-        shutil.rmtree(retired)
-    else:
-        os.replace(partial, folder)
+    with _replacing(folder) as partial:
+        for contrast, image in images.items():
+            scaled = (scales[contrast].apply(image, brain & (image != 0)) + 1) / 2
+            _save(partial / f"{contrast}.nii.gz", scaled.astype(np.float32), affine)
+        _save(partial / "brain.nii.gz", brain.astype(np.uint8), affine)
+        if seg is not None:
+            _save(partial / "seg.nii.gz", seg.astype(np.uint8), affine)
+        (partial / "intensity.json").write_text(json.dumps(units, indent=1) + "\n")
     return folder
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A temporary folder for this block to fill, which then becomes `folder`; raises `WriteError` where it cannot."""
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    retired = partial.with_name(f"{partial.name}-old")
+    with explained(folder):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            if folder.exists():
+                os.replace(folder, retired)
+            os.replace(partial, folder)
+        finally:
+            for leftover in (partial, retired):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
@@ -72,9 +84,14 @@ def missing_files(root: str | Path, participant_id: str, names) -> list[str]:
 
 
 def remove_partials(root: str | Path) -> None:
-    """Remove the partial files and folders that a killed run left."""
-    for leftover in Path(root).glob(".*.partial-*"):
+    """Remove the partial folders and files that a killed run left; nobody else may be working in `root`."""
+    for leftover in partials(root):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def partials(root: str | Path) -> list[Path]:
+    """The partial folders and files below `root`, of a process that writes there or was killed."""
+    return list(Path(root).glob(".*.partial-*"))
 
 
 def listed_participants(root: str | Path) -> pd.DataFrame:
@@ -88,7 +105,8 @@ def write_participants(root: str | Path, rows) -> None:
     """Write participants.tsv, sorted by participant. rows: a table or a list of dicts with the keys `COLUMNS`."""
     table = pd.DataFrame(rows)
     table = table[[*COLUMNS, *(column for column in table if column not in COLUMNS)]].sort_values("participant_id")
-    _write_text(Path(root) / "participants.tsv", table.fillna("").to_csv(sep="\t", index=False, lineterminator="\n"))
+    text = table.fillna("").to_csv(sep="\t", index=False, lineterminator="\n")
+    write_atomically(Path(root) / "participants.tsv", text.encode())
 
 
 def known_dataset(root: str | Path) -> dict | None:
@@ -100,11 +118,4 @@ def write_dataset(root: str | Path, *, name, spacing, shape, source, licence, co
     """Write dataset.json. spacing: mm, shape: voxels, along R, A, S; source, licence: lists; more: further keys."""
     description = {"name": name, "contrasts": list(contrasts), "spacing": [float(s) for s in spacing]}
     description |= {"shape": [int(n) for n in shape], "source": list(source), "licence": list(licence)} | more
-    _write_text(Path(root) / "dataset.json", json.dumps(description, indent=1) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_atomically(Path(root) / "dataset.json", (json.dumps(description, indent=1) + "\n").encode())

@@ -27,6 +27,7 @@ from data_prep.fields import Grid
 from data_prep.layout import (
     known_dataset,
     missing_files,
+    partials,
     remove_partials,
     write_dataset,
     write_participants,
@@ -36,6 +37,8 @@ from data_prep.scanner import CONTRASTS, scan
 from data_prep.splits import SPLITS
 from data_prep.template import template_file
 from diffens_core.data.volumes import VolumeError, fit_scale
+from diffens_core.support.errors import DiffensError
+from diffens_core.support.files import alone_in
 
 FIELD_OF_VIEW = (192, 192, 152)
 SOURCE = ["simulated from the ICBM 152 nonlinear symmetric 2009a template, as shipped with nilearn"]
@@ -71,7 +74,9 @@ def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None
 
     subjects: numbers for train, val and test. only: names of the splits to make now; all are listed in
     participants.tsv, and a later call makes the others. progress: called as (done, of, participant) for each one made.
-    Raises `VolumeError` where `out` holds other data, or phantoms of another seed, spacing or number.
+    Another process that prepares into the same folder is waited for. Where nothing is missing, nothing is written.
+    Raises `VolumeError` where `out` holds other data, or phantoms of another seed, spacing or number, and `WriteError`
+    where it cannot be written.
     """
     out, splits = Path(out), SPLITS if only is None else ([only] if isinstance(only, str) else list(only))
     if len(subjects) != 3 or min(subjects) < 0 or seed < 0 or spacing <= 0:
@@ -80,13 +85,23 @@ def prepare_phantoms(out, *, subjects=(24, 4, 8), spacing=1.0, seed=0, only=None
         raise VolumeError(f"{out}: phantoms have the splits {', '.join(SPLITS)}, not '{unknown[0]}'")
     template_file("t1")  # raises its error before anything is written
     listed, made_with = describe(subjects, spacing, seed)
-    _write_description(out, listed, made_with)
-    remove_partials(out)
     wanted = [index for index, split in enumerate(listed.values()) if split in splits]
-    missing = [index for index in wanted if missing_files(out, name_of(index), (*CONTRASTS, "seg"))]
-    make = partial(_make_subject, str(out), int(seed), float(spacing))
-    for done, index in enumerate(_run(make, missing, workers=2 if len(missing) > 4 and spacing <= 2 else 1), start=1):
-        (progress or _print_line)(done, len(missing), name_of(index))
+    if _is_described(out, made_with) and not _missing(out, wanted) and not partials(out):
+        return
+    with alone_in(out):
+        if not _is_described(out, made_with):
+            _write_description(out, listed, made_with)
+        remove_partials(out)
+        missing = _missing(out, wanted)
+        make = partial(_make_subject, str(out), int(seed), float(spacing))
+        workers = 2 if len(missing) > 4 and spacing <= 2 else 1
+        for done, index in enumerate(_run(make, missing, workers), start=1):
+            (progress or _print_line)(done, len(missing), name_of(index))
+
+
+def _missing(out: Path, wanted: list[int]) -> list[int]:
+    """The subjects that are not there yet."""
+    return [index for index in wanted if missing_files(out, name_of(index), (*CONTRASTS, "seg"))]
 
 
 def name_of(index: int) -> str:
@@ -101,14 +116,18 @@ def describe(subjects, spacing: float, seed: int) -> tuple[dict[str, str], dict]
     return {name_of(index): split for index, split in enumerate(splits)}, made_with | {"version": VERSION}
 
 
-def _write_description(out: Path, listed: dict[str, str], made_with: dict) -> None:
-    """Write dataset.json and participants.tsv, or check that existing ones are of the same set."""
+def _is_described(out: Path, made_with: dict) -> bool:
+    """Whether dataset.json is there; raises `VolumeError` where it is of other data."""
     known = known_dataset(out)
     if known is not None:
         held = known.get("phantom", f"the data set {known['name']}")
         if held != made_with:
             raise VolumeError(f"{out}: holds {held}, asked for {made_with}: choose another folder or remove this one")
-        return
+    return known is not None
+
+
+def _write_description(out: Path, listed: dict[str, str], made_with: dict) -> None:
+    """Write participants.tsv, then dataset.json."""
     grid = Grid(FIELD_OF_VIEW, made_with["spacing"])
     rows = [{"participant_id": name, "split": split, "patient": name} for name, split in listed.items()]
     write_participants(out, [row | {"source": "phantom"} for row in rows])
@@ -158,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     counts = (options.train, options.val, options.test)
     try:
         prepare_phantoms(options.out, subjects=counts, spacing=options.spacing, seed=options.seed, only=options.only)
-    except VolumeError as error:
+    except (DiffensError, OSError) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from data_prep.splits import extend_participants, read_split_file
 from data_prep.subject import ORDER, Source, prepare_subject
 from diffens_core.data.layout import CONTRASTS
 from diffens_core.data.volumes import VolumeError, spacing_of
+from diffens_core.support.errors import DiffensError
+from diffens_core.support.files import alone_in
 
 __all__ = ["Source", "add_labels", "make_parser", "prepare", "run"]
 __all__ += ["write_dataset", "write_participants", "write_subject"]
@@ -50,30 +53,38 @@ def prepare(
     move: as in `prepare_subject`; where it is "refuse", a subject with files off the grid of its first is left out.
     Returns one row per subject: participant, split, contrasts, grid, spacing, orientation, brain_ml, tumour_ml, status;
     a status of "left out: ..." or "prepared without labels: ..." says why.
-    Raises `VolumeError` for an error that concerns all subjects.
+    Another process that prepares into the same folder is waited for. Raises `VolumeError` for an error that concerns
+    all subjects, `WriteError` where `out` cannot be written.
     """
-    out = Path(out)
-    layout.remove_partials(out)
-    table = layout.listed_participants(out)
-    subjects = sorted(subjects, key=lambda s: s.participant_id)
-    problems = _find_problems(subjects, dict(zip(table["participant_id"], table["source"])), required)
-    rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]
-    good = [s for s in subjects if s.participant_id not in problems]
-    if good:
-        begun = any((out / participant).is_dir() for participant in table["participant_id"])
-        known = layout.known_dataset(out) if begun else None  # a set without subjects does not bind the next run
-        description = _describe(known, out, good, name, source, licence, shape, required)
-        asked = read_split_file(split_file) if split_file else {}
-        table = extend_participants(table, _listed(good), asked, split, seed)
-        splits = dict(zip(table["participant_id"], table["split"]))
-        _note(asked, splits)
-        write_dataset(out, **description)
-        write_participants(out, table)  # before the first subject, so that a killed run can be resumed
-        rows += _prepare_all(good, out, description, splits, move)
-        _finish(out, description, table, rows)
+    out, subjects = Path(out), sorted(subjects, key=lambda s: s.participant_id)
+    good, rows = _sort_out(subjects, out, required)
+    with alone_in(out) if good else nullcontext():
+        layout.remove_partials(out)
+        good, rows = _sort_out(subjects, out, required)  # again, as another process may have added some
+        if good:
+            table = layout.listed_participants(out)
+            begun = any((out / participant).is_dir() for participant in table["participant_id"])
+            known = layout.known_dataset(out) if begun else None  # a set without subjects does not bind the next run
+            description = _describe(known, out, good, name, source, licence, shape, required)
+            asked = read_split_file(split_file) if split_file else {}
+            table = extend_participants(table, _listed(good), asked, split, seed)
+            splits = dict(zip(table["participant_id"], table["split"]))
+            _note(asked, splits)
+            write_dataset(out, **description)
+            write_participants(out, table)  # before the first subject, so that a killed run can be resumed
+            rows += _prepare_all(good, out, description, splits, move)
+            _finish(out, description, table, rows)
     summary = pd.DataFrame(rows).sort_values("participant", ignore_index=True)
     _print_summary(summary)
     return summary
+
+
+def _sort_out(subjects: list[Source], out: Path, required) -> tuple[list[Source], list[dict]]:
+    """Those that can be prepared into `out`, as far as one sees without images; rows of the summary for the others."""
+    table = layout.listed_participants(out)
+    problems = _find_problems(subjects, dict(zip(table["participant_id"], table["source"])), required)
+    rows = [_row(participant, "-", "-", f"left out: {line}") for participant, line in problems.items()]
+    return [s for s in subjects if s.participant_id not in problems], rows
 
 
 def _listed(subjects: list[Source]) -> pd.DataFrame:
@@ -266,7 +277,7 @@ def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source
             required=tuple(wanted),
             move=options.move,
         )
-    except (VolumeError, OSError) as error:
+    except (DiffensError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return int(summary["status"].str.startswith("left out").any())

@@ -33,17 +33,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     parameters = {name: int(value) if value.lstrip("-").isdigit() else value for name, value in args.parameters}
     failed = args.executed.with_suffix(".failed.ipynb")
-    for path in (args.executed, args.log):
-        path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        for path in (args.executed, args.log):
+            path.parent.mkdir(parents=True, exist_ok=True)
         with open(args.log, "w") as log, _all_output_to(log), TemporaryDirectory() as sockets:
             options = {"kernel_name": "python3", "cwd": home(), "stdout_file": log, "stderr_file": log}
             options |= {"config": _own_sockets(Path(sockets)), "progress_bar": False}
             papermill.execute_notebook(NOTEBOOKS / f"{args.notebook}.ipynb", failed, parameters, **options)
+        os.replace(failed, args.executed)
     except Exception as error:
         print(_message(args.notebook, parameters, error, failed, args.log), file=sys.stderr)
         return 1
-    os.replace(failed, args.executed)
     return 0
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from diffens_core.support.files import replacing, write_atomically
+
 DPI = 200  # of PNG: print at 15 cm
 METADATA = {"CreationDate": None}  # the same figure is the same file
 
 
 def write_table(table: pd.DataFrame, shown: pd.DataFrame, path: Path) -> None:
     """`path`.csv of the numbers, `path`.md and `path`.tex of how they are shown; the first column is the index."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path.with_suffix(".csv"), lineterminator="\n", float_format="%.6g")
-    path.with_suffix(".md").write_text(markdown(shown))
-    path.with_suffix(".tex").write_text(latex(shown))
+    numbers = table.to_csv(lineterminator="\n", float_format="%.6g")
+    for suffix, text in ((".csv", numbers), (".md", markdown(shown)), (".tex", latex(shown))):
+        write_atomically(path.with_suffix(suffix), text.encode())
 
 
 def markdown(shown: pd.DataFrame) -> str:
@@ -35,6 +36,6 @@ def latex(shown: pd.DataFrame) -> str:
 
 def write_figure(figure: plt.Figure, path: Path) -> None:
     """`path`.png and `path`.pdf."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(f"{path}.png", dpi=DPI, bbox_inches="tight")
-    figure.savefig(f"{path}.pdf", bbox_inches="tight", metadata=METADATA)
+    for suffix, options in ((".png", {"dpi": DPI}), (".pdf", {"metadata": METADATA})):
+        with replacing(path.with_name(path.name + suffix)) as temporary:
+            figure.savefig(temporary, bbox_inches="tight", **options)

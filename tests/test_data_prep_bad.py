@@ -153,7 +153,8 @@ def test_bad_subject_is_one_line_and_the_others_are_prepared(tmp_path, capsys, f
     shown = capsys.readouterr()
     assert_one_line(shown.out + shown.err, "bad: ", *parts)
     assert shown.out.splitlines()[-1] == "1 of 3 subjects left out"
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a1", "a2", "dataset.json", "participants.tsv"]
+    there = {p.name for p in (tmp_path / "out").iterdir()}
+    assert there == {"a1", "a2", "dataset.json", "participants.tsv", ".lock"}
     assert list(table_of(tmp_path / "out").index) == ["a1", "a2"]
 
 

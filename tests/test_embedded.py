@@ -19,8 +19,8 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("preset", ["smoke", "demo", "gpu"])
 def test_opening_and_planning_write_nothing_and_wait_for_nobody(home, preset):
-    (home / "data").mkdir()
-    lock = FileLock(home / "data" / f".phantom-{preset}.lock")
+    (home / "data" / f"phantom-{preset}").mkdir(parents=True)
+    lock = FileLock(home / "data" / f"phantom-{preset}" / ".lock")
     with lock:
         held = set(home.rglob("*"))
         experiment = open_experiment(preset, second=Phantoms("others", (0, 0, 1), 4.0, seed=1))
@@ -39,6 +39,13 @@ def test_phantoms_are_what_was_said_of_them(home):
     assert [path.name for path in sorted(phantoms.root.glob("phantom-*"))] == ["phantom-001"]
     other = Phantoms("some", (1, 0, 1), 4.0, seed=4).describe((40, 48, 38))
     assert other.fingerprint != said.fingerprint
+
+
+def test_phantoms_that_are_there_can_be_where_nothing_can_be_written(home, monkeypatch):
+    phantoms = Phantoms("some", (0, 0, 1), 8.0)
+    phantoms.make(["test"])
+    monkeypatch.setattr("data_prep.phantom.alone_in", lambda _: pytest.fail("something is to be written"))
+    phantoms.make(["train", "val", "test"])
 
 
 def test_subjects_of_a_split_are_made_when_they_are_asked_for(home):

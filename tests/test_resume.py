@@ -20,7 +20,7 @@ from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
 from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.files import write_atomically
-from diffens_core.training import checkpoints, runs
+from diffens_core.training import checkpoints, loop, runs
 from diffens_core.training.loop import train
 from diffens_core.training.states import StatesConfig
 
@@ -166,6 +166,29 @@ def test_with_every_checkpoint_damaged_it_starts_anew_and_keeps_the_new_ones(pre
     assert checkpoints.load_checkpoint(folder / "last")["step"] == 6
     runs.load_or_train(config, tmp_path, precision="float32")
     assert_same_end(folder, uninterrupted)
+
+
+@pytest.mark.parametrize("left", ["", "step,lo", "step,loss,lr\n10,0.5,0.001\n2"])
+def test_a_log_that_was_cut_off_is_a_log_again(tmp_path, left):
+    """By a kill between the making of the file and its first row, or by a full disk."""
+    (tmp_path / "log.csv").write_text(left)
+    loop._cut_log(tmp_path, 10)
+    loop._log(tmp_path, 20, 0.25, 0.002)
+    expected = ["step,loss,lr", *(["10,0.5,0.001"] if "0.5" in left else []), "20,0.25,0.002"]
+    assert (tmp_path / "log.csv").read_text().splitlines() == expected
+    (tmp_path / "log.csv").write_bytes(b"")
+    loop._log(tmp_path, 20, 0.25, 0.002)
+    assert (tmp_path / "log.csv").read_text().startswith("step,loss,lr\n20,")
+
+
+def test_what_was_not_deleted_after_the_last_checkpoint_is_deleted_when_it_is_read(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        for step in (1, 2, 3):
+            checkpoints.save_checkpoint(tmp_path, step, {"step": step})
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+    assert checkpoints.load_checkpoint(tmp_path)["step"] == 3
+    assert sorted(path.name[:8] for path in tmp_path.glob("*.pt")) == ["00000002", "00000003"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -56,6 +56,19 @@ def test_a_sample_is_drawn_once(experiment):
     assert len(pd.read_csv(more.folder / "cost.csv")) == 3 and more.cost["sampling"] >= 0
 
 
+def test_a_kill_between_a_sample_and_its_cost_loses_neither(experiment, monkeypatch):
+    pair, drawn = experiment.subjects("test", "sr")[0], Samples(experiment, "guess", "sr")
+    drawn.of(pair, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_translation", lambda *_: pytest.fail("killed"))
+        with pytest.raises(BaseException, match="killed"):
+            drawn.of(pair, 2)
+    assert not drawn.path(pair.subject, 1).exists()
+    drawn.of(pair, 2)
+    costs = pd.read_csv(drawn.folder / "cost.csv")
+    assert costs["sample"].tolist() == [0, 1] and not costs.isna().any(axis=None)
+
+
 def test_what_is_drawn_is_read_without_its_network(experiment, monkeypatch):
     pair = experiment.subjects("test", "sr")[0]
     first = Samples(experiment, "guess", "sr").of(pair, 2)

@@ -22,6 +22,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from nibabel.spatialimages import HeaderDataError
 
 from ..support.errors import DiffensError
+from ..support.files import replacing
 from .grids import Grid
 
 UNREADABLE = (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zlib.error)  # what nibabel raises,
@@ -244,15 +245,9 @@ def save_volume(path: str | os.PathLike, data: np.ndarray, like: Volume) -> None
 
 
 def save_image(path: str | os.PathLike, image: nib.Nifti1Image) -> None:
-    """Write `image` atomically: to a temporary name in the same folder, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    """Write `image`; the file appears whole or not at all."""
+    with replacing(path) as temporary:
         nib.save(image, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _copy_geometry(like: Volume, image: nib.Nifti1Image) -> None:

@@ -12,7 +12,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.samples import Samples, save_spread, save_translation
 from ..support.cost import KEYS, read_cost
 from ..support.device import device_name, pick_device
-from ..support.files import write_atomically
+from ..support.files import check_writable, write_atomically
 from ..support.progress import Progress
 from ..support.records import REMEDY, read_record, read_records
 from ..support.settings import ConfigError
@@ -53,6 +53,7 @@ def evaluate(
     Returns the metrics as a table, and the cost: that of `cost_of`; `sampling` and `core_sampling`, seconds a sample;
     `method`, `task`, `data`, `split`, `subjects`, `samples`; the digests of the `judges`; and the `device`.
     """
+    check_writable(out)
     judges = judges or Judges()
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
     tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter and data.labelled else None
@@ -85,7 +86,6 @@ def evaluate(
         "device": device_name(pick_device()),
     }
     cost |= context | {"subjects": count, "samples": samples, "judges": judges.digests}
-    out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n").encode())
     write_atomically(out / "cost.json", json.dumps(cost).encode())
     return metrics, cost

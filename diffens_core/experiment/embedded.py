@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from ..data.layout import DataConfig, fingerprint
 from ..data.preparation import preparation
 from ..support.places import home, shorten
@@ -36,8 +34,6 @@ class Phantoms:
 
     def make(self, splits: Iterable[str]) -> None:
         """Make the missing phantoms of some splits; wait for another process that makes them."""
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        bar = Progress("making phantoms", 0)
-        with FileLock(self.root.parent / f".{self.root.name}.lock"):  # two notebooks may ask at once
-            options = {"subjects": self.counts, "spacing": self.spacing, "seed": self.seed, "progress": bar.count}
-            preparation("phantom").prepare_phantoms(self.root, only=tuple(splits), **options)
+        options = {"subjects": self.counts, "spacing": self.spacing, "seed": self.seed}
+        options["progress"] = Progress("making phantoms", 0).count
+        preparation("phantom").prepare_phantoms(self.root, only=tuple(splits), **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from functools import cached_property
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn as nn
-from filelock import FileLock
 
 from ..data.prepared import Pair
 from ..data.tasks import Task
@@ -24,7 +22,7 @@ from ..diffusion.sampler import noise_for, sampler_named
 from ..networks.precision import autocast
 from ..support.cost import Spent
 from ..support.device import keep_freed_memory
-from ..support.files import write_atomically
+from ..support.files import alone_in, write_atomically
 from ..support.progress import Progress
 from ..support.records import read_records
 from ..support.seeds import mix_seed
@@ -179,8 +177,7 @@ class Samples:
             if not path.is_file():
                 if number >= different_samples(self.model, count):
                     break
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(self.folder / ".lock"):  # another process may be drawing it
+                with alone_in(self.folder):  # another process may be drawing it
                     if not path.is_file():
                         self._draw(pair, number, path)
             volumes.append(load_translation(path, pair))
@@ -201,12 +198,16 @@ class Samples:
         before = Spent.now()
         (volume,) = self.experiment.translate(self.method, self.task, pair, model=self.model, first=number)
         spent = Spent.now() - before
+        self._note(pair.subject, number, spent)  # first, as a sample that is there is not drawn again
         save_translation(path, volume, pair)
-        table, new = self.folder / "cost.csv", not (self.folder / "cost.csv").exists()
-        with open(table, "a", newline="") as file:
-            rows = [TIMES] if new else []
-            rows.append((pair.subject, number, f"{spent.clock:.3f}", f"{spent.cores:.3f}"))
-            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    def _note(self, subject: str, number: int, spent: Spent) -> None:
+        """Write what a sample took to cost.csv, in place of what it took when it was drawn before."""
+        costs = pd.DataFrame([(subject, number, round(spent.clock, 3), round(spent.cores, 3))], columns=TIMES)
+        if (self.folder / "cost.csv").is_file():
+            costs = pd.concat([read_times(self.folder), costs])
+        costs = costs.drop_duplicates(["subject", "sample"], keep="last")
+        write_atomically(self.folder / "cost.csv", costs.to_csv(index=False, lineterminator="\n").encode())
 
 
 def draw(drawn: Samples, split: str, subjects: int, samples: int) -> pd.DataFrame:

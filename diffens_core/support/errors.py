@@ -11,3 +11,7 @@ class InputError(DiffensError, ValueError):
 
 class MissingError(DiffensError, FileNotFoundError):
     """Something is not there, such as trained weights."""
+
+
+class WriteError(DiffensError, OSError):
+    """A file or a folder cannot be written, as on a full disk or a read-only one."""

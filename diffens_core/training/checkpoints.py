@@ -30,15 +30,20 @@ def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
     write_atomically(path, content)
     before = [p for p in _newest_first(folder) if int(p.stem.split("-")[0]) < step]
     for other in set(_newest_first(folder)) - {path, *before[: KEEP - 1]}:
-        other.unlink()
+        other.unlink(missing_ok=True)
     return path
 
 
 def load_checkpoint(folder: Path) -> dict | None:
-    """The newest whole checkpoint in `folder`, or None; a warning names each corrupt one that is skipped."""
-    for path in _newest_first(folder):
+    """The newest whole checkpoint in `folder`, or None; a warning names each corrupt one that is skipped.
+
+    What a process that was killed in `save_checkpoint` has not deleted yet is deleted.
+    """
+    for number, path in enumerate(found := _newest_first(folder)):
         state = _read(path)
         if isinstance(state, dict):
+            for other in found[number + KEEP :]:
+                other.unlink(missing_ok=True)
             return state
         warnings.warn(f"{path}: checkpoint is corrupt; going back to the one before it", stacklevel=2)
     return None

@@ -34,7 +34,7 @@ from ..networks.precision import autocast, fastest_precision
 from ..support.cost import Spent, forget_peak, peak_memory, write_cost
 from ..support.device import keep_freed_memory
 from ..support.errors import DiffensError
-from ..support.files import write_atomically
+from ..support.files import explained, write_atomically
 from ..support.records import read_records
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, at_least, one_of, option
@@ -408,11 +408,11 @@ def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Ca
 
 def _log(folder: Path, step: int, loss: float, rate: float) -> None:
     path = folder / "log.csv"
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", newline="") as file:
-        rows = [LOG] if new else []
-        csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
+    with explained(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", newline="") as file:
+            rows = [] if file.tell() else [LOG]
+            csv.writer(file, lineterminator="\n").writerows([*rows, (step, f"{loss:.6g}", f"{rate:.4g}")])
 
 
 def _cut_log(folder: Path, step: int) -> None:

@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 from accelerate import Accelerator
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..data.prepared import PreparedData
 from ..data.tasks import task_named
 from ..support.errors import MissingError
-from ..support.files import write_atomically
+from ..support.files import alone_in, write_atomically
 from ..support.places import default_runs
 from ..support.progress import follow
 from ..support.seeds import mix_seed
@@ -134,8 +133,7 @@ def load_or_train(
         load_or_train(expert, runs, precision=precision, accelerator=accelerator)
     if find(config, runs) is None:
         folder = Path(runs) / config.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock") if accelerator.num_processes == 1 else nullcontext():
+        with alone_in(folder) if accelerator.num_processes == 1 else nullcontext():
             if find(config, runs) is None:
                 _train(config, runs, folder, precision, accelerator)
     return load(config, runs)

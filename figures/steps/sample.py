@@ -32,11 +32,12 @@ from pathlib import Path
 from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import Samples, draw
+from diffens_core.support.files import write_atomically
 
 experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps, sampler=sampler)
 drawn = Samples(experiment, method, task)
 table = draw(drawn, split, subjects, samples)
-table.to_csv(Path(out) / "samples.csv", index=False, lineterminator="\n")
+write_atomically(Path(out) / "samples.csv", table.to_csv(index=False, lineterminator="\n").encode())
 table
 
 # %%
