@@ -63,7 +63,8 @@ def test_notebook_has_one_flat_typed_parameters_cell(source):
 @notebook
 def test_cells_are_short_and_define_no_library(source):
     for cell in code_cells(source):
-        assert len(cell.source.splitlines()) <= 15, f"{source.name}: a cell of more than 15 lines:\n{cell.source}"
+        most = 20 if "parameters" in cell.metadata.get("tags", []) else 15  # a list is not read line by line
+        assert len(cell.source.splitlines()) <= most, f"{source.name}: a cell of more lines:\n{cell.source}"
         for node in ast.walk(ast.parse(plain_python(cell))):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 assert node.end_lineno - node.lineno < 5, f"{source.name}: {node.name} belongs into diffens_core"

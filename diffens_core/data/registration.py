@@ -13,8 +13,8 @@ from .volumes import Volume, VolumeError, foreground, load_volume, save_volume
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK's world, from that of nibabel
 TURN = 0.3  # radians that the coarse search turns the head by, about each axis, before it begins
-COARSE = ((4,), (2.0,), (0.25,))  # voxels, smoothing in millimetres, and share of the voxels read, of each level
-FINE = ((2, 1), (1.0, 0.0), (0.1, 0.02))
+COARSE = ((6.0, 20_000),)  # of each level: millimetres that its voxels are to have, and how many of them are read
+FINE = ((3.0, 50_000), (1.0, 150_000))
 ITERATIONS = 200  # of each level, at most
 STILL = 1.0  # voxels at the corners of a volume: a motion below that is the search's own error
 
@@ -33,9 +33,9 @@ def register(fixed: Volume, moving: Volume) -> Volume:
         raise VolumeError("an empty volume cannot be registered")
     images = _image(sitk, fixed), _image(sitk, moving)
     try:
-        coarse = [_descend(sitk, *images, start, *COARSE) for start in _starts(sitk, fixed, moving)]
+        coarse = [_descend(sitk, *images, start, COARSE) for start in _starts(sitk, fixed, moving)]
         best, _ = min(coarse, key=lambda end: end[1])
-        motion = _matrix(_descend(sitk, *images, best, *FINE)[0])
+        motion = _matrix(_descend(sitk, *images, best, FINE)[0])
     except RuntimeError as error:  # SimpleITK's only kind
         raise VolumeError("no motion brings the two together; are they of one head?") from error
     back = np.linalg.inv(TO_LPS @ motion @ TO_LPS)  # a motion leads from the fixed world to the moving one
@@ -110,14 +110,18 @@ def _starts(sitk, fixed: Volume, moving: Volume) -> list:
     return [sitk.Euler3DTransform(center), *(sitk.Euler3DTransform(center, *map(float, t), shift) for t in turns)]
 
 
-def _descend(sitk, fixed, moving, start, shrink, smooth, sampled) -> tuple:
-    """The best motion near `start`, and minus its mutual information."""
+def _descend(sitk, fixed, moving, start, levels) -> tuple:
+    """The best motion near `start`, level after level, and minus its mutual information."""
+    shrink = [max(1, round(millimetres / min(fixed.GetSpacing()))) for millimetres, _ in levels]
+    voxels = [np.prod(fixed.GetSize()) / factor**3 for factor in shrink]
+    shares = [float(min(1.0, samples / n)) for (_, samples), n in zip(levels, voxels)]
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel(sampled)
+    method.SetMetricSamplingPercentagePerLevel(shares, seed=1)  # samples are moved a little, at random
+    method.SetNumberOfThreads(1)  # sums depend on the number of threads, and a search on its sums
     method.SetShrinkFactorsPerLevel(shrink)
-    method.SetSmoothingSigmasPerLevel(smooth)
+    method.SetSmoothingSigmasPerLevel([millimetres / 2 for millimetres, _ in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, ITERATIONS, relaxationFactor=0.6)

@@ -18,7 +18,6 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 # %%
 from pathlib import Path
 
-
 from diffens_core.show import plots
 from diffens_core.training.config import load_config
 from diffens_core.support.cost import read_cost
