@@ -8,7 +8,8 @@ DIR is a BIDS data set, or a folder derivatives/NAME of one. Used are, in whatev
   ..._mask.nii.gz without a label, or desc-brain     the brain; without it, all that is not 0 in a contrast is
 The participant is sub-XX[_ses-YY], the patient, which the split goes by, is sub-XX. Images below derivatives/ are used
 for participants without any in the data set itself; sourcedata/, func/, dwi/ and the like are passed over.
-All images of a participant must be on one grid (or give --resample), and skull-stripped, unless there is a mask.
+All images of a participant must be on one grid (or give --resample or --register), and skull-stripped, unless there is
+a mask.
 A participant with two files of one contrast, such as two runs, is left out and both are named: keep one of them, in a
 folder of links to those that you mean, if the data set is not yours to change.
 Without --labels, a segmentation is used where its labels are surely those of BraTS 2018 to 2021 (with a 4 and without a

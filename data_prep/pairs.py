@@ -4,7 +4,8 @@
 
 The table has a header and one row per subject; .csv is split at commas, other files at tabs. Columns:
   participant_id   needed
-  flair t1ce t1 t2 at least one: NIfTI files on one grid, skull-stripped, background 0; from the table's folder
+  flair t1ce t1 t2 at least one: NIfTI files on one grid (or give --resample or --register), skull-stripped, background
+                   0; paths from the table's folder
   seg              labels 1 necrotic, 2 oedema, 4 enhancing, or what --labels says
   mask             a volume that is not 0 where the brain is; without it, all that is not 0 in a contrast is
   patient          unit of the split; the participant, where it is empty

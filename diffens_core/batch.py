@@ -117,7 +117,13 @@ def translate_cases(
     for done, (name, result) in enumerate(_results(waiting, run, jobs, slices, options), start=1):
         rows[name] |= result
         print(f"[{done}/{len(waiting)}] {name}: {result['status']}", flush=True)
-        write_atomically(out / "summary.tsv", pd.DataFrame(rows.values()).to_csv(sep="\t", index=False).encode())
+        if done < len(waiting):
+            _summary(rows, out)
+    return _summary(rows, out)
+
+
+def _summary(rows: Mapping[str, dict], out: Path) -> pd.DataFrame:
+    """The table of all subjects, which is written to `out`, too."""
     table = pd.DataFrame(rows.values())
     write_atomically(out / "summary.tsv", table.to_csv(sep="\t", index=False).encode())
     return table
