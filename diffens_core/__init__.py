@@ -5,7 +5,7 @@ wings, and each imports only from the wings before it: `support`, `data`, `diffu
 `training`, `experiment`, `evaluation`, `show`; `translate`, `batch`, `check` and `cli` stand on top.
 """
 
-from .data.tasks import TASKS
+from .data.tasks import TASKS, task_named
 from .data.volumes import load_volume, save_volume
 from .diffusion.sampler import ddim, noise_for
 from .diffusion.schedule import Schedule
@@ -60,6 +60,7 @@ __all__ = [
     "score",
     "SliceExpert",
     "subject_means",
+    "task_named",
     "TASKS",
     "translate_files",
     "UNet",

@@ -29,12 +29,13 @@ from .training.runs import load_folder
 from .translate import translate_files
 
 ENDING = re.compile(r"\.nii(\.gz)?$")
-COLUMNS = {"lr": "flair_lr", "t1ce": "t1ce"}  # of a table, as the options are called
+SUFFIX = {"flair": "FLAIR", "t1ce": "T1w", "t1": "T1w", "t2": "T2w", "pd": "PDw"}  # of BIDS names
+AGENT = {"t1ce": r".*_ce-\w+_(.*_)?", "t1": r"(?!.*_ce-).*_"}  # contrast agent or none
 
 
 @dataclass(frozen=True)
 class Case:
-    """One subject. inputs: files of conditions by name; out: the FLAIR to write; mask: not 0 where the brain is.
+    """One subject. inputs: files of conditions by name; out: the volume to write; mask: not 0 where the brain is.
 
     problem: why it cannot be translated, where that is known already.
     """
@@ -61,16 +62,17 @@ def cases_in_folders(folders: Mapping[str, Path], out: Path) -> list[Case]:
 def cases_in_table(table: Path, task: Task, out: Path) -> list[Case]:
     """Subjects of a table with the columns participant_id, lr, t1ce (as the task needs) and, if there is one, mask.
 
-    Paths are relative to the table. Raises `VolumeError` for a table that cannot be used.
+    lr: the task's measurement; other inputs are columns of their own names. Paths are relative to the table. Raises
+    `VolumeError` for a table that cannot be used.
     """
-    columns = [column for column, condition in COLUMNS.items() if condition in task.inputs]
+    columns = {"lr" if task.degradation and name == task.inputs[0] else name: name for name in task.inputs}
     rows = read_table(table, needed=("participant_id", *columns)).to_dict("records")
     names = [row["participant_id"] for row in rows]
     if not rows or len(set(names)) < len(names) or not all(map(is_name, names)):
         raise VolumeError(f"{table}: needs rows, each with a participant_id of its own that a file can have")
     cases = []
     for row in rows:
-        inputs = {COLUMNS[column]: table.parent / row[column] for column in columns if row[column]}
+        inputs = {name: table.parent / row[column] for column, name in columns.items() if row[column]}
         mask = table.parent / row["mask"] if row.get("mask") else None
         cases.append(Case(row["participant_id"], inputs, out / f"{row['participant_id']}.nii.gz", mask))
     return cases
@@ -79,9 +81,10 @@ def cases_in_table(table: Path, task: Task, out: Path) -> list[Case]:
 def cases_in_bids(root: Path, task: Task, out: Path) -> list[Case]:
     """Subjects and sessions of a BIDS data set that have an `anat` folder; the output is named as a derivative of it.
 
-    The degraded FLAIR is `*_FLAIR`, the T1ce is `*_ce-*_T1w`. Raises `VolumeError` where there are no subjects.
+    A degraded FLAIR is `*_FLAIR`, a T1 `*_T1w`, a T1ce `*_ce-*_T1w`, a T2 `*_T2w`; other contrasts have their own name
+    for suffix. Raises `VolumeError` where there are no subjects.
     """
-    wanted = {"flair_lr": re.compile(r".*_FLAIR\.nii(\.gz)?"), "t1ce": re.compile(r".*_ce-\w+_.*T1w\.nii(\.gz)?")}
+    wanted = {name: _bids_name(name.removesuffix("_lr")) for name in task.inputs}
     cases = []
     for anat in sorted([*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")]):
         entities = "_".join(part for part in anat.parts[len(root.parts) : -1])
@@ -90,7 +93,7 @@ def cases_in_bids(root: Path, task: Task, out: Path) -> list[Case]:
         several = [path.name for paths in fitting.values() if len(paths) > 1 for path in paths]
         problem = f"{anat}: {', '.join(several)}: a table can name one of them" if several else ""
         inputs = {name: paths[0] for name, paths in fitting.items() if paths}
-        name = out / anat.relative_to(root) / f"{entities}_desc-diffens_FLAIR.nii.gz"
+        name = out / anat.relative_to(root) / f"{entities}_desc-diffens_{SUFFIX.get(task.target, task.target)}.nii.gz"
         cases.append(Case(entities, inputs, name, problem=problem))
     if not cases:
         raise VolumeError(f"{root}: no BIDS data set here, with folders such as sub-01/anat")
@@ -98,6 +101,11 @@ def cases_in_bids(root: Path, task: Task, out: Path) -> list[Case]:
     description |= {"GeneratedBy": [{"Name": "diffens", "Description": f"task {task.name}"}]}
     write_atomically(out / "dataset_description.json", json.dumps(description, indent=1).encode())
     return cases
+
+
+def _bids_name(contrast: str) -> re.Pattern:
+    """The names of files of a contrast."""
+    return re.compile(rf"{AGENT.get(contrast, '.*_')}{SUFFIX.get(contrast, contrast)}\.nii(\.gz)?")
 
 
 def translate_cases(

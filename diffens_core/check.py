@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from .data.measurement import FACTOR
-from .data.tasks import TASKS
+from .data.measurement import BLOCKS
+from .data.tasks import Task, task_named
 from .data.volumes import Volume, load_volume, says_orientation
-from .training.config import RunConfig
 from .training.runs import trained_runs
-from .translate import FULL, LARGEST, block_starts, millimetres
+from .translate import FULL, LARGEST, THICK, block_starts, millimetres
+
+LONGEST = 8  # blocks that are looked for
 
 
 def check_file(path: Path, runs: Path) -> Iterator[tuple[str, str]]:
@@ -22,13 +23,21 @@ def check_file(path: Path, runs: Path) -> Iterator[tuple[str, str]]:
     runs: the folder of all runs, among which and the shipped ones those are named that would serve.
     """
     volume = load_volume(path)
-    starts = block_starts(volume.data, FACTOR)
+    blocks = block_size(volume)
     yield "grid", _grid(volume)
     yield "values", _values(volume)
-    yield "as --lr", _measurement(volume, starts)
-    fine = volume.spacing if None not in starts else tuple(s / FACTOR for s in volume.spacing)
-    for role, measured, spacing in (("--lr", True, fine), ("--t1ce", False, volume.spacing)):
-        yield f"runs for {role}", _nearest(runs, measured, spacing)
+    yield "as --lr", _measurement(volume, blocks)
+    yield "runs for --lr", _nearest(runs, lambda task: _spacing_made(volume, blocks, task))
+    yield "runs for --t1ce", _nearest(runs, lambda task: volume.spacing if "t1ce" in task.inputs else None)
+
+
+def block_size(volume: Volume) -> tuple[int, int, int]:
+    """The size of blocks of one value along R, A and S; 1 where there are none."""
+    size = [1, 1, 1]
+    for f in range(2, LONGEST + 1):
+        starts = block_starts(volume.data, (f, f, f))
+        size = [s if start is None else f for s, start in zip(size, starts)]
+    return tuple(size)
 
 
 def _grid(volume: Volume) -> str:
@@ -48,27 +57,41 @@ def _values(volume: Volume) -> str:
     return text + ("; some are negative" if data.min() < 0 else "")
 
 
-def _measurement(volume: Volume, starts: tuple[int | None, ...]) -> str:
-    if None not in starts:
-        return f"fine: 4x4x4 blocks, the first begin at voxels {', '.join(map(str, starts))} along R, A, S"
-    size = " x ".join(str(n * FACTOR) for n in volume.data.shape)
-    asked = ", if --grid coarse says so" if volume.data.size * FACTOR**3 > LARGEST else ""
-    return f"coarse{asked}: no 4x4x4 blocks, so each voxel is a measurement; the output has {size} voxels"
+def _measurement(volume: Volume, blocks: tuple[int, int, int]) -> str:
+    size = "x".join(map(str, blocks))
+    if max(blocks) > 1:
+        starts = block_starts(volume.data, blocks)
+        return f"fine: {size} blocks, the first begin at voxels {', '.join(map(str, starts))} along R, A, S"
+    thin = min(volume.spacing)
+    ratios = [round(s / thin) for s in volume.spacing]
+    if max(ratios) > 1:
+        task = f"t1_lr->t1@{'x'.join(map(str, ratios))}"
+        return f"coarse: slices, each a measurement for a task such as {task} (or another contrast)"
+    fine = tuple(n * f for n, f in zip(volume.data.shape, BLOCKS.factor))
+    asked = ", if --grid coarse says so" if np.prod(fine) > LARGEST else ""
+    made = " x ".join(map(str, fine))
+    return f"coarse{asked}: no blocks, so each voxel is a measurement; of task sr the output has {made} voxels"
 
 
-def _nearest(runs: Path, measured: bool, spacing: tuple[float, ...]) -> str:
-    """Fusions for such a file whose voxels are nearest in size, and how far they are from it."""
+def _spacing_made(volume: Volume, blocks: tuple[int, int, int], task: Task) -> tuple[float, ...] | None:
+    """The voxels, in mm, that a task would make of a measurement; None where it is for another kind."""
+    if task.degradation is None or max(blocks) > 1:
+        return volume.spacing if task.degradation and task.degradation.factor == blocks else None
+    made = tuple(s / f for s, f in zip(volume.spacing, task.degradation.factor))
+    return made if max(made) <= THICK * min(made) else None
 
-    def distance(config: RunConfig) -> float:
-        return max(abs(np.log(s / config.data.spacing)) for s in spacing)
 
-    fitting = [(folder, c) for folder, c in trained_runs(runs) if c.stage == "fusion" and _reads(c, measured)]
+def _nearest(runs: Path, spacing_for: Callable[[Task], tuple[float, ...] | None]) -> str:
+    """Fusions for a file, whose voxels are nearest in size to those that they would work on, and how far they are."""
+    fitting = []
+    for folder, config in trained_runs(runs):
+        spacing = spacing_for(task_named(config.task))
+        if config.stage == "fusion" and spacing:
+            distance = max(abs(np.log(s / config.data.spacing)) for s in spacing)
+            name = f"{folder.name} (task {config.task}, {config.data.spacing:g} mm)"
+            fitting.append((distance, name, millimetres(spacing)))
     if not fitting:
         return "none is trained"
-    least = min(distance(config) for _, config in fitting)
-    names = [f"{folder.name} (task {c.task}, {c.data.spacing:g} mm)" for folder, c in fitting if distance(c) == least]
-    return ", ".join(names) + (f"; these voxels are of {millimetres(spacing)} mm" if least > 0.1 else "")
-
-
-def _reads(config: RunConfig, measured: bool) -> bool:
-    return ("flair_lr" if measured else "t1ce") in TASKS[config.task].inputs
+    least = min(fitting)[0]
+    names = ", ".join(name for distance, name, _ in fitting if distance == least)
+    return names + (f"; these voxels are of {min(fitting)[2]} mm" if least > 0.1 else "")

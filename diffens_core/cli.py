@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import __version__
 from .data.preparation import SOURCES, preparation
-from .data.tasks import TASKS, Task, task_named
+from .data.tasks import Task, task_named, translation_named
 from .networks.precision import PRECISIONS
 from .support.device import use_device
 from .support.errors import DiffensError
@@ -41,18 +41,20 @@ def _parser() -> argparse.ArgumentParser:
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
     translate.add_argument("--run", required=True, help="run folder, or a run's name: fusion-sr-ours-tpdm")
-    translate.add_argument("--lr", type=Path, help="degraded FLAIR, on the fine grid or a coarse one; or a folder")
+    translate.add_argument("--lr", type=Path, help="degraded target, on the fine grid or a coarse one; or a folder")
     translate.add_argument("--t1ce", type=Path, help="T1ce in the same space; or a folder of files of the same names")
-    translate.add_argument("--table", type=Path, help="many subjects: columns participant_id, lr, t1ce, mask")
+    text = "another contrast in the same space, such as t1=FILE; or a folder; may be repeated"
+    translate.add_argument("--input", action="append", default=[], type=_named_path, metavar="NAME=FILE", help=text)
+    translate.add_argument("--table", type=Path, help="many subjects: columns participant_id, lr, t1ce (...), mask")
     translate.add_argument("--bids", type=Path, help="many subjects: a BIDS data set")
-    translate.add_argument("--out", type=Path, required=True, help="FLAIR to write (.nii or .nii.gz); or a folder")
+    translate.add_argument("--out", type=Path, required=True, help="volume to write (.nii or .nii.gz); or a folder")
     translate.add_argument("--jobs", type=int, default=1, help="of many subjects, how many at a time")
     translate.add_argument("--mask", type=Path, help="volume that is not 0 where the brain is")
     translate.add_argument(
         "--grid",
         default="auto",
         choices=GRIDS,
-        help="of --lr: fine (each block mean repeated), coarse (its voxels are the measurement); auto looks for blocks",
+        help="of --lr: fine (coarse voxels repeated), coarse (its voxels are the measurement); auto looks for blocks",
     )
     translate.add_argument("--samples", type=int, default=1, help="samples to draw; --out is then their mean")
     translate.add_argument("--std", type=Path, help="standard deviation over the samples, as NIfTI")
@@ -70,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
     evaluate.set_defaults(run_command=_evaluate)
     evaluate.add_argument("method", help="a name that diffens methods lists; or truth, an upper bound")
-    evaluate.add_argument("--task", default="sr", help="sr, mt or both")
+    text = "sr, mt, both, or what is made from what, such as 't1->t2' or 'flair_lr+t1->flair@1x1x5'"
+    evaluate.add_argument("--task", default="sr", help=text)
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
     evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
@@ -111,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _named_path(text: str) -> tuple[str, Path]:
+    """`t1=FILE` as a name and a path."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"write NAME=FILE, such as t1=t1.nii.gz, not {text}")
+    return name, Path(path)
+
+
 def _device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 
@@ -123,12 +134,13 @@ def _translate(args: argparse.Namespace) -> int:
     """One subject, or many; returns 1 where some of many could not be translated."""
     from .training.runs import load_config, resolve
 
-    inputs = {name: path for name, path in (("flair_lr", args.lr), ("t1ce", args.t1ce)) if path is not None}
+    inputs = {name: path for name, path in (("lr", args.lr), ("t1ce", args.t1ce), *args.input) if path is not None}
     many = args.table or args.bids or any(path.is_dir() for path in inputs.values())
     _check_many(args, inputs) if many else _check_output(args)
     run = resolve(args.run)
     print(f"run {run}")
     task = task_named(load_config(run / "config.json").task)
+    inputs = {task.inputs[0] if name == "lr" and task.degradation else name: path for name, path in inputs.items()}
     unused = set(inputs) - set(task.inputs)
     if unused:
         raise ConfigError(f"run {args.run} does task '{task.name}', which does not use {', '.join(sorted(unused))}")
@@ -163,9 +175,9 @@ def _translate_many(args: argparse.Namespace, run: Path, task: Task, inputs: dic
 def _check_many(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
     """Refuse options that do not go with many subjects: raises `ConfigError`."""
     if sum(map(bool, (args.table, args.bids, inputs))) > 1:
-        raise ConfigError("--table, --bids, and folders as --lr and --t1ce exclude one another")
+        raise ConfigError("--table, --bids, and folders as --lr, --t1ce or --input exclude one another")
     if not all(path.is_dir() for path in inputs.values()):
-        raise ConfigError("--lr and --t1ce are two files or two folders")
+        raise ConfigError("--lr, --t1ce and --input are all files or all folders")
     if args.std or args.mask:
         raise ConfigError("--std and --mask are for one subject; a table has a column mask")
     if args.out.name.endswith((".nii", ".nii.gz")) or args.out.is_file():
@@ -218,8 +230,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .experiment.experiment import open_experiment
     from .experiment.methods import method_named
 
-    if args.task not in TASKS:
-        raise ConfigError(f"unknown task '{args.task}': choose from {', '.join(TASKS)}")
+    args.task = translation_named(args.task).name
     if args.method != TRUTH:
         method_named(args.method, args.task)
     elif not args.segmenter:
@@ -232,7 +243,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         args.method, args.task, args.seed, args.steps, args.split, args.sampler
     )
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
-    options["judges"] = open_judges(experiment, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
+    options["judges"] = open_judges(experiment, args.task, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
     metrics, cost = evaluate(experiment, args.method, args.task, **options)
     if cost["subjects"] < args.subjects:
         print(f"warning: '{args.split}' has {cost['subjects']} subjects, not {args.subjects}", file=sys.stderr)

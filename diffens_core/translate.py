@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nibabel.orientations import io_orientation
 
+from .data.conditions import conditions_of, evened_out
 from .data.grids import Grid, resample
-from .data.measurement import FACTOR
-from .data.prepared import coarse_affine, coarsen, measure, scaled
+from .data.prepared import coarse_affine, coarsen
 from .data.tasks import Task, task_named
 from .data.volumes import (
     Scale,
@@ -34,6 +35,8 @@ from .training.config import RunConfig
 
 GRIDS = ("auto", "fine", "coarse")
 LARGEST = 2**25  # voxels of an output that nobody asked for in so many words
+THICK = 3.0  # times as long as wide are voxels of a task for other slices
+NEGATIVE = 0.01  # of the range of a measurement: what interpolation may leave below 0
 FULL = 0.97  # of the voxels of a volume; heads leave more than the rest of it empty
 
 
@@ -64,12 +67,12 @@ def translate_files(
     seed: int = 0,
     precision: str = "auto",
 ) -> None:
-    """Translate the files in `inputs` (`flair_lr`, `t1ce`, as the run's task needs) and write `out`.
+    """Translate the files in `inputs` (such as `flair_lr`, `t1ce`, as the run's task needs) and write `out`.
 
     With several samples `out` is their mean and `std`, if given, their standard deviation, both in the unit of
     the input. mask: a volume that is not 0 where the brain is; without it, all that is not 0 in a condition is.
-    grid: whether a degraded FLAIR is `fine`, with each block mean repeated, or `coarse`, its voxels themselves the
-    measurement; `auto` looks for blocks. Raises `VolumeError` for input that cannot be used.
+    grid: whether a measurement is `fine`, with each coarse voxel repeated, or `coarse`, its voxels themselves those;
+    `auto` looks for blocks. Raises `VolumeError` for input that cannot be used.
     """
     task = task_named(config.task)
     samples = different_samples(model, samples)
@@ -95,64 +98,76 @@ def prepare(
         raise VolumeError(f"task '{task.name}' needs {' and '.join(task.inputs)}; missing: {', '.join(missing)}")
     volumes = {name: load_volume(inputs[name]) for name in task.inputs}
     reference, spacing = task.inputs[0], config.data.spacing
-    offset = (0, 0, 0)
-    if task.measured:
-        volumes[reference], offset = measurement(volumes[reference], grid, inputs[reference], spacing)
+    offset, factor = (0, 0, 0), task.degradation.factor if task.degradation else (1, 1, 1)
+    if task.degradation:
+        volumes[reference], offset = measurement(volumes[reference], grid, inputs[reference], task, spacing)
     output = volumes[reference]
-    working, factor = (output.grid, 1) if task.measured else model_grid(output, spacing)
-    images = {name: onto(volume, output, working, factor) for name, volume in volumes.items()}
+    working, ratio = (output.grid, 1) if task.degradation else model_grid(output, spacing)
+    images = {name: onto(volume, output, working, ratio) for name, volume in volumes.items()}
     if mask is not None:
-        inside = inside_of(mask, working)
-        inside = whole_blocks(inside, offset) if task.measured else inside
+        inside = whole_blocks(inside_of(mask, working), offset, factor)
         images = {name: np.where(inside, image, np.float32(0)) for name, image in images.items()}
     brain = find_brain(images, inputs)
     reach = [n * spacing for n in config.data.shape]
-    wanted = [-(-round(length / s) // FACTOR) * FACTOR for length, s in zip(reach, working.spacing)]
-    window = brain_window(brain, wanted, offset)
-    images = {name: crop_with_edge(window, image) for name, image in images.items()}
-    y, scale = scaled_conditions(images, task)
+    wanted = [-(-round(length / s) // f) * f for length, s, f in zip(reach, working.spacing, factor)]
+    window = brain_window(brain, wanted, offset, factor)
+    images = {name: crop_with_edge(window, image, factor) for name, image in images.items()}
+    if task.degradation:
+        images[reference] = evened_out(images[reference], task.degradation)
+    try:
+        y, scale = conditions_of(images, task)
+    except VolumeError as error:
+        raise VolumeError(f"{' and '.join(str(inputs[name]) for name in task.inputs)}: {error}") from None
     return Prepared(y, window.crop(brain), scale, window, working, output)
 
 
-def scaled_conditions(images: dict[str, np.ndarray], task: Task) -> tuple[torch.Tensor, Scale]:
-    """`y` [C, X, Y, Z] in [-1, 1] and the scale of the output, by the rules of training (`scaled_pair`)."""
-    if task.measured:
-        images = {**images, "flair_lr": measure(images["flair_lr"])}
-    channels = {name: scaled(images[name]) for name in task.inputs}
-    return task.stack({name: channel for name, (channel, _) in channels.items()}), channels[task.inputs[0]][1]
-
-
-def crop_with_edge(window: Window, image: np.ndarray) -> np.ndarray:
+def crop_with_edge(window: Window, image: np.ndarray, factor) -> np.ndarray:
     """The window of `image` [X, Y, Z]; a block that the image's border cuts is filled with its last voxel."""
-    edge = FACTOR - 1
-    return replace(window, start=tuple(s + edge for s in window.start)).crop(np.pad(image, edge, mode="edge"))
+    edges = [f - 1 for f in factor]
+    moved = replace(window, start=tuple(s + edge for s, edge in zip(window.start, edges)))
+    return moved.crop(np.pad(image, [(edge, edge) for edge in edges], mode="edge"))
 
 
-def measurement(volume: Volume, grid: str, path: Path, spacing: float) -> tuple[Volume, tuple[int, int, int]]:
-    """A measurement on the grid of the output, and at which voxel, modulo 4, its blocks start.
+def measurement(
+    volume: Volume, grid: str, path: Path, task: Task, spacing: float
+) -> tuple[Volume, tuple[int, int, int]]:
+    """A measurement on the grid of the output, and at which voxel, modulo the task's factor, its blocks start.
 
-    Where every voxel of a 4x4x4 block has the same value, the file is on that grid already. Where there are no such
-    blocks, its voxels are the measurement themselves, whatever their size, and the output has 4x finer ones. Another
-    voxel size than the model's is not resampled: that would smear the blocks, and what was measured is worth more than
-    a familiar scale.
+    Where every voxel of a block has the same value, the file is on that grid already. Where there are no such blocks,
+    its voxels are the measurement themselves, whatever their size, and the output has finer ones. Another voxel size
+    than the model's is not resampled: that would smear the blocks, and what was measured is worth more than a familiar
+    scale.
 
-    Raises `VolumeError` where that would be more than `LARGEST` voxels: a sharp volume, most likely, by mistake.
+    Raises `VolumeError` where that would be more than `LARGEST` voxels: a sharp volume, most likely, by mistake; and
+    for slices so thick, or so thin, that another task is meant.
     """
     if not foreground(volume.data).any():
         raise VolumeError(f"{path}: the brain is empty: every voxel is 0")
     if np.ptp(volume.data) == 0:
         raise VolumeError(f"{path}: the image is constant")
-    starts = block_starts(volume.data, FACTOR)
+    factor, given = task.degradation.factor, volume.spacing
+    size, starts = "x".join(map(str, factor)), block_starts(volume.data, factor)
     if grid == "coarse" or (grid == "auto" and None in starts):
-        if grid == "auto" and volume.data.size * FACTOR**3 > LARGEST:
-            fine = "x".join(str(n * FACTOR) for n in volume.data.shape)
+        shape = tuple(n * f for n, f in zip(volume.data.shape, factor))
+        sizes = [s / f for s, f in zip(given, factor)]
+        if grid == "auto" and max(sizes) > THICK * min(sizes):
+            raise VolumeError(thick_slices(path, given, task, spacing))
+        if grid == "auto" and np.prod(shape) > LARGEST:
             raise VolumeError(
-                f"{path}: no 4x4x4 blocks in this file. Are its voxels themselves the measurement? Then give --grid "
-                f"coarse, and get {fine} voxels; has it blocks that are not quite constant? Then give --grid fine"
+                f"{path}: no {size} blocks in this file. Are its voxels themselves the measurement? Then give --grid "
+                f"coarse, and get {'x'.join(map(str, shape))} voxels; has it blocks that are not quite constant? Then "
+                "give --grid fine"
             )
-        volume, starts = refine(volume), (0, 0, 0)
+        volume, starts = refine(volume, factor), (0, 0, 0)
     elif None in starts:
-        starts = likeliest_starts(volume.data, FACTOR)
+        starts = likeliest_starts(volume.data, factor)
+    inside = volume.data[foreground(volume.data)]
+    if np.percentile(inside, 0.5) < -NEGATIVE * np.ptp(inside):
+        warnings.warn(
+            f"{path}: {(inside < 0).mean():.0%} of the head are negative, so 0, the background, is not the least: give "
+            "the measurement before it was z-scored or shifted, or expect a poorer border of the head",
+            stacklevel=2,
+        )
     if max(abs(s / spacing - 1) for s in volume.spacing) > 0.1:
         warnings.warn(
             f"voxels of {millimetres(volume.spacing)} mm, but the model was trained at {spacing:g} mm: "
@@ -162,18 +177,31 @@ def measurement(volume: Volume, grid: str, path: Path, spacing: float) -> tuple[
     return volume, starts
 
 
-def refine(volume: Volume) -> Volume:
-    """The measurement on the grid of the output: each voxel is repeated 4x4x4 times over its own extent."""
+def thick_slices(path: Path, given, task: Task, spacing: float) -> str:
+    """What to do with a file whose voxels are of other proportions than those that a task makes finer."""
+    ratios = [max(1, round(s / spacing)) for s in given]
+    wanted = task_named(f"{task.inputs[0]}->{task.target}@{'x'.join(map(str, ratios))}") if max(ratios) > 1 else None
+    better = f"; a run of task '{wanted.name}' would fit (see diffens runs)" if wanted else ""
+    return (
+        f"{path}: voxels of {millimetres(given)} mm without blocks, where task '{task.name}' makes voxels of "
+        f"{spacing:g} mm from {task.degradation} times as large ones{better}, or give --grid coarse"
+    )
+
+
+def refine(volume: Volume, factor) -> Volume:
+    """The measurement on the grid of the output: each voxel is repeated `factor` times along each axis (R, A, S)."""
     data = volume.data
-    for axis in range(3):
-        data = data.repeat(FACTOR, axis)
+    for axis, times in enumerate(factor):
+        data = data.repeat(times, axis)
+    ornt = io_orientation(volume.source_affine)[:, 0].astype(int)  # the RAS axis of each axis of the file
+    in_file = tuple(factor[axis] for axis in ornt)
     affines = []
-    for affine in (volume.affine, volume.source_affine):
+    for affine, times in ((volume.affine, factor), (volume.source_affine, in_file)):
         fine = affine.copy()
-        fine[:3, :3] /= FACTOR
-        fine[:3, 3] -= fine[:3, :3] @ np.full(3, (FACTOR - 1) / 2)
+        fine[:3, :3] /= times
+        fine[:3, 3] -= fine[:3, :3] @ ((np.array(times) - 1) / 2)
         affines.append(fine)
-    shape = tuple(n * FACTOR for n in volume.source_shape)
+    shape = tuple(n * times for n, times in zip(volume.source_shape, in_file))
     return replace(volume, data=data, affine=affines[0], source_affine=affines[1], source_shape=shape)
 
 
@@ -189,7 +217,7 @@ def model_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None]:
     if max(abs(r - factor) for r in ratios) <= 0.05 * factor:
         shape = tuple(-(-n // factor) for n in volume.data.shape)
         return Grid(coarse_affine(volume.affine, factor), shape), factor
-    shape = tuple(max(FACTOR, round(n * s / spacing)) for n, s in zip(volume.data.shape, volume.spacing))
+    shape = tuple(max(2, round(n * s / spacing)) for n, s in zip(volume.data.shape, volume.spacing))
     step = volume.affine[:3, :3] / volume.spacing * spacing
     affine = volume.affine.copy()
     affine[:3, :3] = step
@@ -197,23 +225,23 @@ def model_grid(volume: Volume, spacing: float) -> tuple[Grid, int | None]:
     return Grid(affine, shape), None
 
 
-def block_starts(data: np.ndarray, size: int) -> tuple[int | None, ...]:
-    """Per axis of `data` [X, Y, Z] the voxel, modulo `size`, at which constant blocks start; None if there are none."""
-    sure = [0 < 0.999 * change.sum() < change.max() for change in changes(data, size)]
-    return tuple(start if found else None for start, found in zip(likeliest_starts(data, size), sure))
+def block_starts(data: np.ndarray, factor) -> tuple[int | None, ...]:
+    """Per axis of `data` [X, Y, Z] the voxel, modulo `factor`, at which constant blocks start; None without blocks."""
+    sure = [0 < 0.999 * change.sum() < change.max() for change in changes(data, factor)]
+    return tuple(start if found else None for start, found in zip(likeliest_starts(data, factor), sure))
 
 
-def likeliest_starts(data: np.ndarray, size: int) -> tuple[int, ...]:
-    """Per axis the voxel, modulo `size`, before which values change most."""
-    return tuple((int(change.argmax()) + 1) % size for change in changes(data, size))
+def likeliest_starts(data: np.ndarray, factor) -> tuple[int, ...]:
+    """Per axis the voxel, modulo `factor`, before which values change most."""
+    return tuple((int(change.argmax()) + 1) % f for change, f in zip(changes(data, factor), factor))
 
 
-def changes(data: np.ndarray, size: int) -> list[np.ndarray]:
-    """Per axis of [X, Y, Z], by position modulo `size`: how much all values change from there to the next voxel."""
+def changes(data: np.ndarray, factor) -> list[np.ndarray]:
+    """Per axis of [X, Y, Z], by position modulo `factor`: how much all values change from there to the next voxel."""
     by_axis = []
-    for axis in range(3):
+    for axis, f in enumerate(factor):
         steps = np.abs(np.diff(data, axis=axis)).sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
-        by_axis.append(np.array([steps[start::size].sum() for start in range(size)]))
+        by_axis.append(np.array([steps[start::f].sum() for start in range(f)]))
     return by_axis
 
 
@@ -226,23 +254,23 @@ def inside_of(mask: Path, grid: Grid) -> np.ndarray:
     return inside
 
 
-def whole_blocks(mask: np.ndarray, offset: tuple[int, int, int]) -> np.ndarray:
-    """`mask` [X, Y, Z] with the rest of every block that it has a part in; blocks start at `offset`, modulo 4.
+def whole_blocks(mask: np.ndarray, offset, factor) -> np.ndarray:
+    """`mask` [X, Y, Z] with the rest of every block that it has a part in; blocks start at `offset`, modulo `factor`.
 
     A block that is cut could not keep its mean.
     """
-    before = [-o % FACTOR for o in offset]
-    padded = np.pad(mask, [(b, -(b + n) % FACTOR) for b, n in zip(before, mask.shape)])
-    blocks = padded.reshape([m for n in padded.shape for m in (n // FACTOR, FACTOR)]).any((1, 3, 5))
-    for axis in range(3):
-        blocks = blocks.repeat(FACTOR, axis)
+    before = [-o % f for o, f in zip(offset, factor)]
+    padded = np.pad(mask, [(b, -(b + n) % f) for b, n, f in zip(before, mask.shape, factor)])
+    blocks = padded.reshape([m for n, f in zip(padded.shape, factor) for m in (n // f, f)]).any((1, 3, 5))
+    for axis, f in enumerate(factor):
+        blocks = blocks.repeat(f, axis)
     return blocks[tuple(slice(b, b + n) for b, n in zip(before, mask.shape))]
 
 
-def onto(volume: Volume, reference: Volume, working: Grid, factor: int | None) -> np.ndarray:
+def onto(volume: Volume, reference: Volume, working: Grid, ratio: int | None) -> np.ndarray:
     """`volume` on the working grid: by block means where it shares the reference's grid, else resampled."""
-    if factor is not None and volume.grid.same_as(reference.grid):
-        return coarsen(volume.data, factor)
+    if ratio is not None and volume.grid.same_as(reference.grid):
+        return coarsen(volume.data, ratio)
     return resample(volume.data, volume.affine, working)
 
 
@@ -268,14 +296,14 @@ def find_brain(images: dict[str, np.ndarray], inputs: dict[str, Path]) -> np.nda
     return np.logical_or.reduce(list(masks.values()))
 
 
-def brain_window(brain: np.ndarray, shape, offset) -> Window:
+def brain_window(brain: np.ndarray, shape, offset, factor) -> Window:
     """A window around the brain that starts where a block starts, of the trained `shape`, or larger if need be."""
     start, size = [], []
-    for (low, high), wanted, first in zip(bounding_box(brain), shape, offset):
-        begin = _block_start(low - (wanted - (high - low)) // 2, first) if high - low <= wanted else None
+    for (low, high), wanted, first, f in zip(bounding_box(brain), shape, offset, factor):
+        begin = _block_start(low - (wanted - (high - low)) // 2, first, f) if high - low <= wanted else None
         if begin is None or begin > low or begin + wanted < high:
-            begin = _block_start(low, first)
-            wanted = max(wanted, -(-(high - begin) // FACTOR) * FACTOR)
+            begin = _block_start(low, first, f)
+            wanted = max(wanted, -(-(high - begin) // f) * f)
         start.append(begin)
         size.append(wanted)
     if any(s > w for s, w in zip(size, shape)):
@@ -294,9 +322,9 @@ def to_input_grid(data: np.ndarray, prepared: Prepared) -> np.ndarray:
     return full if prepared.working.same_as(target) else resample(full, prepared.working.affine, target)
 
 
-def _block_start(position: int, offset: int) -> int:
+def _block_start(position: int, offset: int, factor: int) -> int:
     """The last block start at or before `position`."""
-    return (position - offset) // FACTOR * FACTOR + offset
+    return (position - offset) // factor * factor + offset
 
 
 def millimetres(spacing) -> str:

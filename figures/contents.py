@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from diffens_core.evaluation.evaluate import TRUTH
+from diffens_core.evaluation.judges import is_judged
 from diffens_core.experiment.methods import ABLATIONS, METHODS
 
 from .plan import Evaluation, Plan
@@ -60,7 +61,7 @@ def _sampled(one: Evaluation) -> bool:
 
 
 def _judged(one: Evaluation) -> bool:
-    return _plain(one) and (one.method == TRUTH or one.method in METHODS)
+    return _plain(one) and is_judged(one.task) and (one.method == TRUTH or one.method in METHODS)
 
 
 def _second(one: Evaluation) -> bool:
@@ -103,7 +104,7 @@ PAGES = {
     "figure_5_7_recovery": Page("Figures 5 to 7. Dice and Recovery", _judged),
     "figure_8_13_segmentation": Page(
         "Figures 8 to 13. Tumours found",
-        lambda one: _sampled(one) or (_plain(one) and one.method == "degraded"),
+        lambda one: is_judged(one.task) and (_sampled(one) or (_plain(one) and one.method == "degraded")),
         ("split", "subjects"),
         network=True,
         only_with=_sampled,

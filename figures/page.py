@@ -14,7 +14,7 @@ from diffens_core.evaluation.evaluate import TRUTH
 
 from .contents import PAGES
 from .plan import Evaluation, Plan, open_plan
-from .tables import ORDER, TASKS, Table
+from .tables import ORDER, Table, in_order
 from .volumes import Gallery
 from .write import write_figure, write_table
 
@@ -53,7 +53,7 @@ class OpenPage:
     def galleries(self, among: Sequence[str] = ORDER, second: bool = False) -> dict[str, Gallery]:
         """By task, the translations by the methods `among` those that it reads, in this order."""
         read = {(one.task, one.method) for one in self.plan.needed(self.needs)}
-        found = {task: [method for method in among if (task, method) in read] for task in TASKS}
+        found = {task: [method for method in among if (task, method) in read] for task in in_order(t for t, _ in read)}
         return {task: Gallery(self.plan, task, names, second) for task, names in found.items() if set(names) - {TRUTH}}
 
     def add_table(self, name: str, table: Table) -> None:

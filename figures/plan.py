@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from diffens_core.data.tasks import TASKS
+from diffens_core.data.tasks import translation_named
 from diffens_core.diffusion.sampler import sampler_named
 from diffens_core.evaluation.evaluate import TRUTH, evaluation_name, read_reports, with_experts
-from diffens_core.evaluation.judges import OWN, segmentation_task
+from diffens_core.evaluation.judges import OWN, is_judged, segmentation_task
 from diffens_core.evaluation.scores import COLUMNS
 from diffens_core.experiment.embedded import Phantoms
 from diffens_core.experiment.experiment import Experiment, open_experiment
@@ -131,7 +131,8 @@ class Plan:
 
         In a `partial` plan those that are finished at this moment.
         """
-        possible = (e for e in self.evaluations if e.method != TRUTH or self.segmenter != NONE)
+        judged = [e for e in self.evaluations if self.segmenter != NONE and is_judged(e.task)]
+        possible = (e for e in self.evaluations if e.method != TRUTH or e in judged)
         possible = (e for e in possible if not self.partial or self.is_finished(e))
         return {e.name: e for e in possible if not e.second or self.second_root}
 
@@ -165,7 +166,7 @@ class Plan:
 
     def judges_of(self, evaluation: Evaluation) -> tuple[RunConfig, ...]:
         """The networks, trained here, that judge it."""
-        if self.segmenter != OWN:
+        if self.segmenter != OWN or not is_judged(evaluation.task):
             return ()
         experiment = self.experiment_of(evaluation)
         tasks = [segmentation_task(experiment), *(["seg1"] if self.sets and evaluation.method != TRUTH else [])]
@@ -329,10 +330,9 @@ def _expand(block: Mapping, preset: Preset) -> Iterable[Evaluation]:
         if not isinstance(name, str):
             raise ConfigError(f"methods, tasks and samplers are names, not {quoted(name)}")
     for method, task, seed, steps, sampler in product(*every):
+        task = translation_named(task).name
         if method != TRUTH:
             method_named(method, task)
-        elif task not in TASKS:
-            raise ConfigError(f"unknown task '{shown(task)}': choose from {', '.join(TASKS)}")
         seed, steps = _whole(seed, "seeds"), _whole(steps, "steps")
         if sampler:
             sampler_named(sampler)

@@ -21,7 +21,7 @@ from diffens_core.support.files import write_atomically
 
 from .contents import Page, pages_of
 from .plan import Plan, open_plan
-from .tables import TASKS
+from .tables import TASKS, title_of
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("diffens", "torch", "monai", "numpy", "scipy", "snakemake", "papermill")
@@ -87,9 +87,9 @@ def _section(name: str, page: Page, out: Path) -> dict:
 
 def _heading(stem: str) -> str:
     """`table_1_sr` as Table 1, sr: super-resolution; `figure_8_13_sr_0` as Figure 8 to 13, ..., subject 1."""
-    kind, *rest = stem.split("_")
+    kind, *rest = (part.replace("~", "_") for part in stem.replace("_lr", "~lr").split("_"))
     count = next((place for place, part in enumerate(rest) if not part[-1].isdigit()), len(rest))
-    names = [f"{part}: {TASKS[part]}" if part in TASKS else part for part in rest[count:]]
+    names = [f"{part}: {TASKS[part]}" if part in TASKS else title_of(part) for part in rest[count:]]
     names = [f"subject {int(name) + 1}" if name.isdigit() else name for name in names]
     numbers = " to ".join(part.upper() for part in rest[:count])
     return ", ".join([f"{kind.capitalize()} {numbers}", *names])

@@ -21,7 +21,7 @@ from .published import published
 
 Table = tuple[pd.DataFrame, pd.DataFrame]
 ORDER = [TRUTH, *METHODS, *ABLATIONS]
-TASKS = {"sr": "super-resolution", "mt": "translation", "both": "both conditions"}
+TASKS = {"sr": "super-resolution", "mt": "translation", "both": "both conditions"}  # others: by their own name
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,18 @@ UNCERTAINTY = (
 
 def tasks_of(metrics: pd.DataFrame) -> dict[str, str]:
     """The tasks that were measured, in their order, and what they are called."""
-    return {task: title for task, title in TASKS.items() if task in set(metrics["task"])}
+    return {task: title_of(task) for task in in_order(metrics["task"])}
+
+
+def in_order(tasks: Iterable[str]) -> list[str]:
+    """Tasks, each once: the paper's three first."""
+    found = set(tasks)
+    return [task for task in TASKS if task in found] + sorted(found - set(TASKS))
+
+
+def title_of(task: str) -> str:
+    """What a task is called in a table or a figure."""
+    return TASKS.get(task, task.replace("-to-", " to "))
 
 
 def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper: int = 0) -> Table:
@@ -155,7 +166,7 @@ def _lead_table(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column
             found = comparisons(values, pairs).rename_axis("method").reset_index()
             lines.append(found.assign(task=task, seed=seed))
     columns = [*keys, "mean", "rival_mean", "difference", "low", "high", "ahead", "subjects", "p", "effect", "needed"]
-    places = {name: place for place, name in enumerate([*TASKS, *ORDER])}
+    places = {name: place for place, name in enumerate([*in_order(metrics["task"]), *ORDER])}
     numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys)
     numbers = numbers.sort_index(key=lambda level: level.map(lambda value: places.get(value, value)))
     shown = pd.DataFrame(index=numbers.index)

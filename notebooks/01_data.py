@@ -43,7 +43,7 @@ import torch
 from diffens_core import load_volume, open_experiment
 from diffens_core.data.crops import Cropping
 from diffens_core.data.layout import read_dataset, read_participants
-from diffens_core.data.measurement import block_average, downsample, project
+from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.volumes import fit_scale
 from diffens_core.show import plots
 
@@ -103,10 +103,10 @@ _ = axes[0].legend(frameon=False)
 pair = experiment.subjects(split, "sr")[0]
 x0, y = pair.x0[None], pair.y[None, :1]  # y also holds an interpolation of the measurement
 noisy = x0 + 0.3 * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-fixed = project(noisy, y)
-print("numbers kept:", downsample(x0).numel(), "of", x0.numel())
-print(f"largest A A x - A x: {(block_average(y) - y).abs().max():.1e}")
-print(f"largest A project(x, y) - y: {(block_average(fixed) - y).abs().max():.1e}")
+fixed = BLOCKS.project(noisy, y)
+print("numbers kept:", BLOCKS.measure(x0).numel(), "of", x0.numel())
+print(f"largest A A x - A x: {(BLOCKS.degrade(y) - y).abs().max():.1e}")
+print(f"largest A project(x, y) - y: {(BLOCKS.degrade(fixed) - y).abs().max():.1e}")
 
 # %%
 views = {"target": x0, "degraded": y, "target + noise": noisy, "projected": fixed}

@@ -39,8 +39,8 @@ steps: int = 8  # sampling steps
 # %%
 import torch
 
-from diffens_core import METRICS, TASKS, autocast, ddim, image_metrics, noise_for, open_experiment
-from diffens_core.data.measurement import measurement_rms
+from diffens_core import METRICS, autocast, ddim, image_metrics, noise_for, open_experiment, task_named
+from diffens_core.data.measurement import BLOCKS
 from diffens_core.diffusion.sampler import timesteps
 from diffens_core.show import plots
 from diffens_core.show.widgets import browse
@@ -58,7 +58,7 @@ device = next(fusion.parameters()).device
 y = pair.y[None].to(device)
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
 with torch.inference_mode(), autocast(device):
-    projected = list(ddim(fusion, y, noise, steps, project=TASKS[task].project))
+    projected = list(ddim(fusion, y, noise, steps, project=task_named(task).project))
     free = list(ddim(fusion, y, noise, steps))
 picked = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1})
 states = [projected[i] for i in picked]
@@ -87,7 +87,7 @@ figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(brain)
 
 # %%
 errors = {
-    name: [measurement_rms(state.x0_hat, y[:, :1]) for state in states]
+    name: [BLOCKS.rms(state.x0_hat, y[:, :1]) for state in states]
     for name, states in {"projected": projected, "free": free}.items()
 }
 figure = plots.error_curves(errors, times)
@@ -111,5 +111,5 @@ browse(views)
 # %% [markdown]
 # ## Exercises
 # 1. The projection costs nothing. Why does it help a short training more than a long one?
-# 2. Clamp after the projection instead of before it, and plot `measurement_rms` again. What broke?
+# 2. Clamp after the projection instead of before it, and plot `BLOCKS.rms` again. What broke?
 # 3. Halve and double `steps`. Which metric moves, and in which direction?

@@ -60,13 +60,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import METHODS, evaluate, open_experiment, open_judges
+from diffens_core import METHODS, evaluate, open_experiment, open_judges, task_named
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
 
 # %%
-able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
+able = {name for name, method in METHODS.items() if method.does(task_named(task))}  # mt has nothing to interpolate
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
 pairs = {method: rival for method, rival in pairs.items() if {method, rival} <= set(chosen)}
@@ -79,7 +79,7 @@ folder = Path(out) if out else experiment.out / "10_evaluate"
 # NIfTI file of one sample, read back.
 
 # %%
-judges = open_judges(experiment, segmenter, medicalnet)
+judges = open_judges(experiment, task, segmenter, medicalnet)
 options = {"split": split, "subjects": subjects, "samples": 1, "judges": judges}
 reports = [evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
 metrics = pd.concat(reports)

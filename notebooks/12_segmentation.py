@@ -62,7 +62,7 @@ folder = Path(out) if out else experiment.out / "12_segmentation"
 
 # %%
 assert segmenter, "this notebook needs a judge: segmenter = 'own', or the file of a published one"
-judges = open_judges(experiment, segmenter, sets=False)
+judges = open_judges(experiment, task, segmenter, sets=False)
 if segmenter == "own":
     log = experiment.log(experiment.segmenter_run(judges.contrasts))
     figure = plots.loss_panels({"soft Dice loss and cross-entropy": {f"segmenter ({judges.contrasts})": log}})

@@ -102,7 +102,7 @@ def test_a_fusion_is_alone_at_the_beginning_or_not_at_all(states):
         (("unet", "checkpointing"), "true", "checkpointing must be bool, not 'true'"),
         (("train", "phases", 0, "lr"), "1e-4", r"train.phases\[0\].lr must be float, not '1e-4'"),
         (("train",), [], "RunConfig.train must be an object"),
-        (("task",), "superres", "task must be one of sr, mt, both, not 'superres'"),
+        (("task",), "superres", "unknown task 'superres': choose from sr, mt, both"),
         (("stage",), "stage1", "stage must be one of expert, fusion"),
         (("prediction",), "noise", "prediction must be one of v, eps, x0"),
         (("fusion", "gate"), "sigmoid", "gate must be one of softmax, affine"),

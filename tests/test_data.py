@@ -13,7 +13,7 @@ from tiny import SHAPE, SPACING, draw_batch, write_prepared
 
 from diffens_core.data.crops import translated, widened
 from diffens_core.data.layout import describe_data
-from diffens_core.data.measurement import block_average
+from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import coordinates
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import interpolate, task_named
@@ -42,7 +42,7 @@ def test_a_pair_is_scaled_measured_and_placed(own):
     for volume in (pair.x0, pair.y[0], pair.y[2]):  # y[1], an interpolation that keeps block means, may overshoot
         assert volume.dtype == torch.float32 and volume.abs().max() <= 1.0
     assert (pair.x0[0][~pair.brain] == -1).all() and pair.x0[0][pair.brain].max() > 0.8
-    torch.testing.assert_close(pair.y[None, :1], block_average(pair.x0[None]))
+    torch.testing.assert_close(pair.y[None, :1], BLOCKS.degrade(pair.x0[None]))
     stored = nib.load(own / pair.subject / "flair.nii.gz")
     known = pair.brain.numpy() & (pair.x0[0].numpy() > -0.99) & (pair.x0[0].numpy() < 0.99)
     restored = pair.scale.invert(pair.x0[0].numpy())
@@ -60,8 +60,8 @@ def test_a_moved_head_is_the_same_head_measured_elsewhere(own):
         places.add(tuple(place.tolist()))
         torch.testing.assert_close(moved.x0, pair.x0.roll(place.tolist(), (1, 2, 3)))  # nothing is at the border
         torch.testing.assert_close(moved.y[2:], pair.y[2:].roll(place.tolist(), (1, 2, 3)))
-        torch.testing.assert_close(moved.y[None, :1], block_average(moved.x0[None]))
-        torch.testing.assert_close(moved.y[1:2], interpolate(moved.y[None, :1])[0])
+        torch.testing.assert_close(moved.y[None, :1], BLOCKS.degrade(moved.x0[None]))
+        torch.testing.assert_close(moved.y[1:2], interpolate(moved.y[None, :1], BLOCKS)[0])
     assert len(places) > 6
 
 

@@ -207,7 +207,7 @@ def test_a_file_that_cannot_be_used_is_named(home, tmp_path, text, message):
     "block, message",
     [
         ({"tasks": ["sr"], "methods": ["magic"]}, "unknown method 'magic'"),
-        ({"tasks": ["sr"], "methods": ["multi-ours"]}, "does task both"),
+        ({"tasks": ["sr"], "methods": ["multi-ours"]}, "does tasks with a measurement and a contrast, as both"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "seed": 1}, "unknown key seed"),
         ({"methods": ["tpdm"]}, "methods, tasks, seeds, steps and samplers must be lists"),
         ({"tasks": ["sr"], "methods": ["tpdm"], "seeds": 1}, "methods, tasks, seeds, steps and samplers must be lists"),

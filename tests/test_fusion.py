@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import NET, make_expert, make_fusion, make_inputs, wake
 
-from diffens_core.data.measurement import project
+from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import PLANES, coordinates, random_box, whole_box
 from diffens_core.models.experts import Average
 from diffens_core.models.fusion import Fusion, FusionConfig
@@ -28,7 +28,7 @@ shapes = st.tuples(*[st.integers(2, 9)] * 3)
 )
 @settings(deadline=None, max_examples=25)
 def test_at_initialisation_it_is_exactly_the_average(planes, shape, batch, gate, kind, features):
-    model = make_fusion(planes, gate=gate, prediction=kind[0], linear=kind[1], features=features, project=project)
+    model = make_fusion(planes, gate=gate, prediction=kind[0], linear=kind[1], features=features, degradation=BLOCKS)
     xt, y, t = make_inputs(shape, batch)
     with torch.no_grad():
         fused = model.fuse(xt, y, t)
@@ -113,14 +113,14 @@ def test_adapter_kernels_reach_along_the_slice_axis_only():
 @torch.no_grad()
 def test_the_network_reads_what_the_sampler_makes_of_the_corrected_average():
     """And the correction is clamped and projected there, but not in the answer, which the sampler treats itself."""
-    model, (xt, y, t) = make_fusion(prediction="x0", linear=True, project=project), make_inputs((8, 8, 8))
+    model, (xt, y, t) = make_fusion(prediction="x0", linear=True, degradation=BLOCKS), make_inputs((8, 8, 8))
     model.linear.weights.normal_(std=0.05)
     lifted, seen = model.lift(xt, y, t), []
     model.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     fused = model.fuse(xt, y, t)
     planes = torch.cat([model.schedule.x0_from_eps(eps, xt, t) for eps in lifted.eps_planes], dim=1)
     corrected = planes.mean(1, keepdim=True) + lifted.start
-    torch.testing.assert_close(seen[0][:, -3:-2], project(corrected.clamp(-1, 1), y), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seen[0][:, -3:-2], BLOCKS.project(corrected.clamp(-1, 1), y), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(model.schedule.x0_from_eps(fused.eps, xt, t), corrected, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(fused.resid, lifted.start)
 
@@ -147,14 +147,14 @@ def test_nothing_is_corrected_in_the_background(kind):
 @given(plane_sets, st.tuples(*[st.integers(5, 13)] * 3), st.integers(1, 2), st.integers(0, 10**6))
 @settings(deadline=None, max_examples=20)
 def test_the_network_works_in_the_box_around_the_head_and_leaves_the_average_outside(planes, shape, batch, seed):
-    model = wake(make_fusion(planes, prediction="x0", linear=True, project=project)).eval()
+    model = wake(make_fusion(planes, prediction="x0", linear=True, degradation=BLOCKS)).eval()
     model.linear.weights.normal_(std=0.05)
     (xt, y, t), draw = make_inputs(shape, batch, seed=seed), torch.Generator().manual_seed(seed)
     corners = [sorted(torch.randint(n, (2,), generator=draw).tolist()) for n in shape]
     head = torch.zeros(shape, dtype=torch.bool)
     head[*(slice(a, b + 1) for a, b in corners)] = True
     y = torch.where(head, y.clamp(min=-0.9), -1.0)
-    box = brain_box(y, 4)
+    box = brain_box(y, (4, 4, 4))
     for (first, last), n, side in zip(corners, shape, box):
         assert first - 4 < side.start <= first and last < side.stop <= last + 4 and side.start % 4 == 0
         assert side.stop % 4 == 0 or side.stop == n
@@ -230,7 +230,7 @@ def test_features_matter_only_if_asked_for():
 def test_without_context_no_voxel_is_corrected_by_what_is_beside_it():
     """But for what the experts themselves saw: their answers and feature maps are held as they are."""
     net = UNetConfig(8, (1,), 2, kernel=1)
-    model = wake(make_fusion(unet=net, prediction="x0", linear=True, context=False, project=project))
+    model = wake(make_fusion(unet=net, prediction="x0", linear=True, context=False, degradation=BLOCKS))
     model.linear.weights.normal_(std=0.05)
     for module in model.net.modules():  # its statistics are those of all voxels
         if isinstance(module, torch.nn.GroupNorm):
@@ -240,7 +240,7 @@ def test_without_context_no_voxel_is_corrected_by_what_is_beside_it():
     assert len(lifted.feats) == 1 and len(model.adapters) == 1 and model.linear.around == 0
     coords, moved = coordinates((8, 8, 8)), xt.clone()
     moved[..., 4:, 4:, 4:] += 1.0
-    model.project = None  # the measurement of a block is context too
+    model.degradation = None  # the measurement of a block is context too
     answers = [model.refine(lifted, x, y, t, coords) for x in (xt, moved)]
     differs = (answers[0].gate != answers[1].gate).any(1)
     assert differs[..., 4:, 4:, 4:].any() and not differs[..., :4, :, :].any() and not differs[..., :4].any()

@@ -110,7 +110,9 @@ def test_a_trained_run_is_left_alone(experiment, runs_folder):
 def test_an_unknown_method_and_an_impossible_task_are_refused():
     with pytest.raises(ConfigError, match="unknown method 'tdpm': choose from degraded, cubic"):
         method_named("tdpm", "sr")
-    with pytest.raises(ConfigError, match="method 'multi-ours' does task both, not 'sr'"):
+    with pytest.raises(
+        ConfigError, match="method 'multi-ours' does tasks with a measurement and a contrast, as both, not 'sr'"
+    ):
         method_named("multi-ours", "sr")
 
 
@@ -294,7 +296,7 @@ def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, 
     assert "warning: 'test' has 1 subjects, not 50" in capsys.readouterr().err
     for arguments, complaint in (
         (["unet", "--task", "mt"], "unknown method 'unet'"),
-        (["cubic", "--task", "mt"], "method 'cubic' does task sr and both"),
+        (["cubic", "--task", "mt"], "method 'cubic' does tasks with a measurement, as sr, not 'mt'"),
         (["unet-2d", "--task", "all"], "unknown task 'all'"),
         (["truth", "--task", "seg4", "--segmenter", "own"], "unknown task 'seg4'"),
         (["unet-2d", "--samples", "0"], "--samples must be at least 1"),

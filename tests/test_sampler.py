@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from tiny import make_expert, make_inputs
 
-from diffens_core.data.measurement import block_average, project
+from diffens_core.data.measurement import BLOCKS
 from diffens_core.diffusion.sampler import ddim, dpm_solver, noise_for, sampler_named, timesteps
 from diffens_core.diffusion.schedule import Schedule
 from diffens_core.support.seeds import mix_seed
@@ -54,7 +54,7 @@ def _gentle():
     net = make_expert(prediction="eps")
     net.net.head.weight.data *= 0.1
     noise, y, _ = make_inputs((8, 8, 8))
-    return net, noise, block_average(y)
+    return net, noise, BLOCKS.degrade(y)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 50])
@@ -74,10 +74,10 @@ def test_dpm_solver_equals_diffusers(steps, projected):
         lower_order_final=True,
     )
     scheduler.set_timesteps(steps)
-    ours, xt = list(dpm_solver(net, y, noise, steps, project=project if projected else None)), noise
+    ours, xt = list(dpm_solver(net, y, noise, steps, project=BLOCKS.project if projected else None)), noise
     for t, mine in zip(scheduler.timesteps, ours, strict=True):
         x0_hat = net.schedule.x0_from_eps(net(xt, y, t.reshape(1)), xt, t.reshape(1)).clamp(-1.0, 1.0)
-        x0_hat = project(x0_hat, y) if projected else x0_hat
+        x0_hat = BLOCKS.project(x0_hat, y) if projected else x0_hat
         xt = scheduler.step(x0_hat, t, xt).prev_sample
         assert (mine.xt - xt).abs().max() <= 1e-5 * max(1.0, float(xt.abs().max()))
     assert torch.equal(ours[-1].xt, ours[-1].x0_hat)
@@ -92,11 +92,11 @@ def test_ancestral_sampling_equals_diffusers_ddpm(steps):
     scheduler = DDPMScheduler(**options, prediction_type="sample", timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     fresh = torch.Generator().manual_seed(1)
-    ours = sampler_named("ancestral")(net, y, noise, steps, project=project, generator=fresh)
+    ours = sampler_named("ancestral")(net, y, noise, steps, project=BLOCKS.project, generator=fresh)
     xt, again = noise, torch.Generator().manual_seed(1)
     for t, mine in zip(scheduler.timesteps, ours, strict=True):
         x0_hat = net.schedule.x0_from_eps(net(xt, y, t.reshape(1)), xt, t.reshape(1)).clamp(-1.0, 1.0)
-        x0_hat, last = project(x0_hat, y), t == scheduler.timesteps[-1]
+        x0_hat, last = BLOCKS.project(x0_hat, y), t == scheduler.timesteps[-1]
         xt = x0_hat if last else scheduler.step(x0_hat, t, xt, generator=again).prev_sample  # diffusers ends with noise
         assert (mine.xt - xt).abs().max() <= 1e-5 * max(1.0, float(xt.abs().max()))
 
@@ -168,10 +168,10 @@ def test_samples_have_the_closed_form_distribution(name, steps, seen):
 def test_projected_samples_agree_with_the_measurement():
     net, shape = make_expert(), (10, 9, 8)
     noise, y, _ = make_inputs(shape)
-    y = block_average(y)
-    steps = list(ddim(net, y, noise, 3, project=project))
+    y = BLOCKS.degrade(y)
+    steps = list(ddim(net, y, noise, 3, project=BLOCKS.project))
     for step in steps:
-        torch.testing.assert_close(block_average(step.x0_hat), y, atol=1e-5, rtol=0)
+        torch.testing.assert_close(BLOCKS.degrade(step.x0_hat), y, atol=1e-5, rtol=0)
     assert torch.equal(steps[-1].xt, steps[-1].x0_hat)
 
 

@@ -176,7 +176,7 @@ class TestSegmenter:
         for bad in ({"feature_size": 10}, {"window": 32}, {"attention": 0}):
             with pytest.raises(ConfigError):
                 SegmenterConfig(**bad)
-        with pytest.raises(ConfigError, match="task must be one of seg4"):
+        with pytest.raises(ConfigError, match="stage 'segmentation' does not do task 'sr'"):
             replace(config, task="sr")
 
 
@@ -289,14 +289,14 @@ class TestJudges:
             return Segmenter(len(task_named(task).conditions), SMALL)
 
         monkeypatch.setattr(Experiment, "segmenter", fake)
-        found = [open_judges(Experiment(PRESETS["smoke"], config, tmp_path, s), "own") for s in (0, 1)]
+        found = [open_judges(Experiment(PRESETS["smoke"], config, tmp_path, s), "sr", "own") for s in (0, 1)]
         assert found[0].contrasts == "seg4" and trained[:2] == trained[2:]
-        alone = open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "own", sets=False)
+        alone = open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "sr", "own", sets=False)
         assert alone.features == () and alone.segmenter and len(trained) == 5  # no second network is trained for it
         about = json.loads((data / "dataset.json").read_text())
         monkeypatch.setattr("diffens_core.experiment.experiment.data_contrasts", lambda config: about["contrasts"][:2])
-        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "own").contrasts == "seg2"
-        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0)) == Judges()
+        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "sr", "own").contrasts == "seg2"
+        assert open_judges(Experiment(PRESETS["smoke"], config, tmp_path, 0), "sr") == Judges()
 
     def test_labels_without_the_contrasts_that_it_reads_are_an_error(self, data, tmp_path):
         copy = shutil.copytree(data, tmp_path / "data")

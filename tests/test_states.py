@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SHAPE, draw_batch, fusion_config, make_fusion, wake
 
-from diffens_core.data.measurement import block_average
+from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import fitting_box, whole_box
 from diffens_core.data.prepared import PreparedData
 from diffens_core.data.tasks import task_named
@@ -43,8 +43,8 @@ def data(prepared) -> PreparedData:
 
 
 def fusion(planes=("axial", "sagittal"), **options):
-    project = task_named("sr").project
-    model = wake(make_fusion(planes, conditions=2, project=project, prediction="x0", linear=True, **options), size=0.05)
+    options = {"degradation": BLOCKS, "prediction": "x0", "linear": True} | options
+    model = wake(make_fusion(planes, conditions=2, **options), size=0.05)
     return model.eval()
 
 
@@ -58,7 +58,7 @@ def follow(model, pair, noise, steps) -> list:
 def test_the_states_are_those_that_the_sampler_meets(data):
     model, pair = fusion(), data[0]
     y, noise = pair.y[None], noise_for(pair.subject, [0], 5, SHAPE)
-    met, sampled = follow(model, pair, noise, 3), list(ddim(model, y, noise, 3, project=model.project))
+    met, sampled = follow(model, pair, noise, 3), list(ddim(model, y, noise, 3, project=task_named("sr").project))
     assert [int(visit.t) for visit in met] == [step.t for step in sampled]
     assert torch.equal(met[0].xt, noise)
     for visit, before, step in zip(met[1:], sampled, sampled[1:]):
@@ -70,7 +70,7 @@ def test_the_states_are_those_that_the_sampler_meets(data):
 def test_the_loss_is_the_error_of_what_the_sampler_uses(data):
     model, pair = fusion(), data[1]
     noise = noise_for(pair.subject, [0], 7, SHAPE)
-    steps = ddim(model, pair.y[None], noise, 3, project=model.project)
+    steps = ddim(model, pair.y[None], noise, 3, project=task_named("sr").project)
     for visit, step in zip(follow(model, pair, noise, 3), steps):
         seen = torch.from_numpy(pair.seen)
         wanted = ((step.x0_hat[0, 0] - pair.x0[0]) * seen).square().mean()
@@ -85,7 +85,7 @@ def test_what_the_projection_takes_back_costs_nothing(data):
     visit = replace(visit, t=torch.tensor([500]))
     guess, offset = (0.1 * torch.randn(visit.x0.shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
     found = []
-    for x0 in (guess, guess + block_average(offset), guess + offset):
+    for x0 in (guess, guess + BLOCKS.degrade(offset), guess + offset):
         eps = model.schedule.eps_from_x0(x0, visit.xt, visit.t)
         found.append(visit.estimate(model, eps))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
@@ -97,7 +97,12 @@ def test_what_the_projection_takes_back_costs_nothing(data):
 def test_alone_the_network_meets_what_the_sampler_would_make_of_the_nearest_condition(prepared, task):
     data = PreparedData(fusion_config(prepared, task=task).data, "train", task_named(task))
     project = data.task.project
-    options = {"conditions": len(data.task.conditions), "prediction": "x0", "linear": True, "project": project}
+    options = {
+        "conditions": len(data.task.conditions),
+        "prediction": "x0",
+        "linear": True,
+        "degradation": data.task.degradation,
+    }
     model = make_fusion(**options).eval()
     batch = draw_batch(data, range(4), (8, 8, 8), 0, 3, move_every=1, align=model.align)
     visit = without_experts(model, batch, data.task.nearest)
@@ -107,7 +112,7 @@ def test_alone_the_network_meets_what_the_sampler_would_make_of_the_nearest_cond
     torch.testing.assert_close(visit.xt, model.schedule.add_noise(known, batch.eps, batch.t))
     wanted = ((known - batch.x0) * (batch.y[:, :1] > -0.99)).square().mean()
     torch.testing.assert_close(visit.loss(model), wanted, atol=1e-4, rtol=1e-3)
-    if data.task.measured:  # windows are made of whole blocks, mirrored ones too
+    if data.task.degradation:  # windows are made of whole blocks, mirrored ones too
         assert torch.allclose(project(batch.x0, batch.y), batch.x0, atol=1e-5)
 
 
@@ -120,7 +125,7 @@ def test_a_patch_holds_what_the_whole_volume_has_there(planes, seed):
     pair = type("Pair", (), {"x0": x0[0], "y": y[0]})
     with torch.no_grad():
         visit = follow(model, pair, noise_for("s", [0], seed, shape), 1)[0]
-        box = fitting_box(shape, (8, 4, 8), 4, draw, whole_box(x0))
+        box = fitting_box(shape, (8, 4, 8), (4, 4, 4), draw, whole_box(x0))
         patch = visit.cut(model, box)
         for name in ("x0", "xt", "y", "coords"):
             assert torch.equal(getattr(patch, name), getattr(visit, name)[..., *box])
@@ -136,8 +141,8 @@ def test_boxes_fit_and_are_made_of_whole_blocks_in_or_around_the_head(shape, siz
     draw = torch.Generator().manual_seed(seed)
     y = -torch.ones(1, 1, *shape)
     y[..., *(slice(a, b + 1) for a, b in (sorted(torch.randint(n, (2,), generator=draw).tolist()) for n in shape))] = 0
-    inner = brain_box(y, 4)
-    box = fitting_box(shape, size, 4, draw, inner)
+    inner = brain_box(y, (4, 4, 4))
+    box = fitting_box(shape, size, (4, 4, 4), draw, inner)
     for n, s, b, i in zip(shape, size, box, inner):
         assert b.start % 4 == b.stop % 4 == 0 <= b.start < b.stop <= n and b.stop - b.start == min(s, n) // 4 * 4
         if i.stop % 4 == 0:
@@ -189,7 +194,7 @@ def tensors_in(value):
 
 @torch.no_grad()
 def test_the_least_squares_start_is_better_than_the_average(data):
-    model = make_fusion(conditions=2, project=task_named("sr").project, prediction="x0", linear=True).eval()
+    model = make_fusion(conditions=2, degradation=BLOCKS, prediction="x0", linear=True).eval()
     losses = []
     for fitted in (False, True):
         if fitted:

@@ -43,11 +43,11 @@ def make_expert(plane="axial", conditions=1, seed=0, prediction="v", schedule=No
     return wake(SliceExpert(net, plane, schedule or Schedule(), prediction), seed)
 
 
-def make_fusion(planes=("axial", "sagittal"), conditions=1, unet=NET, project=None, **options) -> Fusion:
+def make_fusion(planes=("axial", "sagittal"), conditions=1, unet=NET, degradation=None, **options) -> Fusion:
     """A fusion at initialisation of experts that answer something."""
     experts = [make_expert(plane, conditions, seed) for seed, plane in enumerate(planes)]
     torch.manual_seed(99)
-    return Fusion(experts, conditions, unet, FusionConfig(**options), project)
+    return Fusion(experts, conditions, unet, FusionConfig(**options), degradation)
 
 
 def make_inputs(shape, batch=1, conditions=1, seed=0, t=500):

@@ -23,7 +23,7 @@ class Cropping:
     seed: int
     around: tuple[int, int] = (2, 0)
     move_every: int = 0
-    align: int = 1
+    align: Sequence[int] = (1, 1, 1)
 
     def moves(self, step: int) -> int:
         """How often subjects have been moved before `step`; 0: they are not moved at all."""

@@ -1,71 +1,212 @@
-"""The measurement `A` of 4x super-resolution, and the projection onto what was measured (paper, Sec. 13).
+"""The measurement `A` of a degraded volume, and the projection onto what was measured (paper, Sec. 13).
 
-`A` averages blocks of 4x4x4 voxels and repeats each mean over its block: symmetric and idempotent, so that
-`A x = y` is restored exactly by `x - A x + y`.
+A `Degradation` is linear and separable: one matrix for each axis makes fewer, coarser voxels. The paper's averages
+blocks of 4x4x4 voxels; thick slices, slices with a gap between them and the loss of high frequencies are others.
+
+On the grid of the target a measurement is shown with each of its voxels repeated over its own extent. So it enters as a
+condition `y`, and what was measured can be read from it again. `x + A+ (y - A x)`, with the pseudo-inverse `A+`, is the
+volume nearest to `x` that agrees with it; for block means that is `x - A x + y` on the target's grid.
 """
 
 from __future__ import annotations
 
 import functools
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 
-FACTOR = 4
+from ..support.settings import ConfigError, quoted
+
+BACKGROUND = -1.0  # of volumes in [-1, 1]
+LARGEST = 64  # voxels in a row that become one
+TEXT = re.compile(r"(fourier-)?(\d{1,2})x(\d{1,2})x(\d{1,2})(?:-(slice|gauss)(\d{1,2}))?", re.ASCII)
 
 
-def downsample(x: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
-    """Block means [B, C, ceil(X/f), ceil(Y/f), ceil(Z/f)] of x [B, C, X, Y, Z].
+@dataclass(frozen=True)
+class Degradation:
+    """How a volume is measured. factor: how many voxels along X, Y and Z become one; kind:
 
-    A block that the border cuts is averaged over the voxels that it has.
+    `mean`: means of blocks, or of touching slices; a block that the border cuts is averaged over the voxels it has.
+    `slice`: slices of `thickness` voxels, one in every `factor`, so with a gap between them.
+    `gauss`: slices with a Gaussian profile whose width at half its height is `thickness` voxels, cut at twice that.
+    `fourier`: only the frequencies below the Nyquist frequency of the coarser grid (a periodic volume).
+
+    Raises `ConfigError` for numbers that make no sense.
     """
-    size = [min(factor, n) for n in x.shape[2:]]  # a volume thinner than a block is one block
-    return F.avg_pool3d(x, size, ceil_mode=True, count_include_pad=False)
+
+    factor: tuple[int, int, int]
+    kind: str = "mean"
+    thickness: int = 0
+
+    def __post_init__(self):
+        coarser = [f for f in self.factor if f > 1]
+        if not coarser or min(self.factor) < 1 or max(self.factor) > LARGEST:
+            raise ConfigError(
+                f"a degradation makes voxels 1 to {LARGEST} times as large, and not by 1x1x1: {self.factor}"
+            )
+        profiled = self.kind in ("slice", "gauss")
+        if profiled and (len(coarser) != 1 or self.thickness < 1):
+            raise ConfigError("slices of a profile lie along one axis, and are at least a voxel thick")
+        if self.kind == "slice" and self.thickness >= coarser[0]:
+            raise ConfigError(
+                f"slices of {self.thickness} voxels, one in every {coarser[0]}, leave no gap between them"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Degradation:
+        """From its name, such as `4x4x4`, `1x1x6-slice4` or `fourier-2x2x2`; raises `ConfigError` for what is none."""
+        match = TEXT.fullmatch(text)
+        if match is None or (match[1] and match[5]):
+            raise ConfigError(
+                f"{quoted(text)} is no degradation: write 4x4x4 or 1x1x5 (block means), 1x1x6-slice4 (slices of 4 "
+                "voxels, one in every 6), 1x1x5-gauss5 (with a Gaussian profile), or fourier-2x2x2 (low frequencies)"
+            )
+        kind = "fourier" if match[1] else match[5] or "mean"
+        return cls(tuple(int(match[k]) for k in (2, 3, 4)), kind, int(match[6] or 0))
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.factor))
+        if self.kind == "fourier":
+            return f"fourier-{size}"
+        return size + (f"-{self.kind}{self.thickness}" if self.thickness else "")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a part of a volume, cut between coarse voxels, has its own part of the measurement and no other."""
+        return self.kind in ("mean", "slice")
+
+    def measure(self, x: torch.Tensor, background: float = BACKGROUND) -> torch.Tensor:
+        """`A x`, the coarse voxels [B, C, x, y, z] of x [B, C, X, Y, Z].
+
+        background: the value outside of heads. It stays what it is, exactly, where a coarse voxel holds nothing else.
+        """
+        low = self._along(x - background, lambda axis: axis.measure)
+        if self.kind == "fourier":  # ripples fill the background, which a skull-stripped volume does not have
+            head = self._along((x != background).to(x.dtype), lambda axis: axis.holds)
+            low = torch.where(head > 0, low, 0.0)
+        return low + background
+
+    def repeat(self, low: torch.Tensor, shape) -> torch.Tensor:
+        """Coarse voxels [B, C, x, y, z], each repeated over its extent, on a grid of the spatial `shape`."""
+        for dim, axis in self._axes(shape):
+            low = low.index_select(dim, axis.owner.to(low.device))
+        return low
+
+    def degrade(self, x: torch.Tensor, background: float = BACKGROUND) -> torch.Tensor:
+        """The measurement of x [B, C, X, Y, Z] as a condition: on the same grid, `repeat(measure(x))` (Eq. 8)."""
+        return self.repeat(self.measure(x, background), x.shape[2:])
+
+    def even_out(self, y: torch.Tensor) -> torch.Tensor:
+        """A measurement y [B, C, X, Y, Z] that is not quite constant within the extents of its voxels: their means."""
+        means = self._along(y, lambda axis: axis.holds / axis.holds.sum(1, keepdim=True))
+        return self.repeat(means, y.shape[2:])
+
+    def measured(self, y: torch.Tensor) -> torch.Tensor:
+        """The coarse voxels [B, C, x, y, z] that `repeat` made y [B, C, X, Y, Z] of."""
+        for dim, axis in self._axes(y.shape[2:]):
+            y = y.index_select(dim, axis.first.to(y.device))
+        return y
+
+    def project(self, x0_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The volume nearest to `x0_hat` that was measured as `y`: `x0_hat + A+ (y - A x0_hat)` (Sec. 13).
+
+        x0_hat: [B, 1, X, Y, Z]; y: as `degrade` returns it. For `y` that a volume has, `degrade(project(x, y)) == y`;
+        for others it comes as near as it can. Of the `fourier` kind, what is background in `y` is left as it is.
+        """
+        known = self.measured(y)
+        missing = known - self._along(x0_hat, lambda axis: axis.measure)
+        if self.kind == "fourier":
+            missing = torch.where(known != BACKGROUND, missing, 0.0)
+        if self.kind == "mean":  # whose inverse repeats, which is faster
+            return x0_hat + self.repeat(missing, x0_hat.shape[2:])
+        return x0_hat + self._along(missing, lambda axis: axis.inverse, x0_hat.shape[2:])
+
+    def rms(self, x0_hat: torch.Tensor, y: torch.Tensor) -> float:
+        """Root-mean-square difference of what `x0_hat` would be measured as, and `y`; both are [B, 1, X, Y, Z]."""
+        return float((self.degrade(x0_hat) - y).square().mean().sqrt())
+
+    def interpolate(self, y: torch.Tensor) -> torch.Tensor:
+        """What a measurement y [B, C, X, Y, Z] says without learning: a cubic spline through its voxels' centres.
+
+        Of the `fourier` kind: the volume of these low frequencies alone.
+        """
+        inverse = self.kind == "fourier"
+        return self._along(self.measured(y), lambda axis: axis.inverse if inverse else axis.spline, y.shape[2:])
+
+    def _axes(self, shape) -> list[tuple[int, _Axis]]:
+        """The axes along which voxels become coarser: their dimension, and what happens along them."""
+        steps = zip((2, 3, 4), shape, self.factor)
+        return [(dim, _axis(replace(self, factor=(f, 1, 1)), int(n))) for dim, n, f in steps if f > 1]
+
+    def _along(self, x: torch.Tensor, matrix, shape=None) -> torch.Tensor:
+        """`x` multiplied by `matrix(axis)` along each axis; shape: of the target's grid, if it is not that of `x`."""
+        with torch.autocast(x.device.type, enabled=False):  # what was measured is known to more than three digits
+            for dim, axis in self._axes(shape or x.shape[2:]):
+                x = torch.tensordot(matrix(axis).to(x), x, ([1], [dim])).movedim(0, dim)
+        return x
 
 
-def repeat(low: torch.Tensor, shape, factor: int = FACTOR) -> torch.Tensor:
-    """Repeat every voxel of `low` [B, C, x, y, z] over its block, and cut to the spatial `shape`."""
-    for dim in (2, 3, 4):
-        low = low.repeat_interleave(factor, dim)
-    return low[..., : shape[0], : shape[1], : shape[2]]
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of n voxels that become m. measure, holds: [m, n]; inverse, spline: [n, m]; owner: [n]; first: [m].
 
-
-def block_average(x: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
-    """`A x` on the grid of `x` [B, C, X, Y, Z] of any shape (Eq. 8)."""
-    return repeat(downsample(x, factor), x.shape[2:], factor)
-
-
-def project(x0_hat: torch.Tensor, y_lr: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
-    """The volume nearest to `x0_hat` whose measurement is `y_lr`: `x0_hat - A x0_hat + y_lr` (Sec. 13).
-
-    x0_hat, y_lr: [B, 1, X, Y, Z]. For `y_lr` in the range of `A`, `A project(x0_hat, y_lr) == y_lr`.
+    holds: 1 where a voxel lies in the extent of a coarse one; owner: of each voxel, the coarse one in whose extent it
+    lies; first: the first voxel of each extent.
     """
-    return x0_hat - block_average(x0_hat, factor) + y_lr
 
-
-def measurement_rms(x0_hat: torch.Tensor, y_lr: torch.Tensor) -> float:
-    """Root-mean-square difference between `A x0_hat` and the measurement `y_lr`; both are [B, 1, X, Y, Z]."""
-    return float((block_average(x0_hat) - y_lr).square().mean().sqrt())
-
-
-def interpolate_cubic(y_lr: torch.Tensor, factor: int = FACTOR) -> torch.Tensor:
-    """Cubic spline through the block means of `y_lr` [B, C, X, Y, Z], each placed at the centre of its block.
-
-    The spline is linear in its knots and separable: it takes one matrix for each axis.
-    """
-    out = downsample(y_lr, factor)
-    with torch.autocast(y_lr.device.type, enabled=False):  # interpolation needs float32
-        for dim, size in zip((2, 3, 4), y_lr.shape[2:]):
-            weights = _spline_matrix(size, out.shape[dim], factor).to(out)
-            out = torch.movedim(torch.movedim(out, dim, -1) @ weights.T, -1, dim)
-    return out
+    measure: torch.Tensor
+    inverse: torch.Tensor
+    spline: torch.Tensor
+    holds: torch.Tensor
+    owner: torch.Tensor
+    first: torch.Tensor
 
 
 @functools.cache
-def _spline_matrix(size: int, knots: int, factor: int) -> torch.Tensor:
-    """The weight [size, knots] float64 of each knot at each voxel, from scipy's splines through unit vectors."""
-    where = ((np.arange(size) + 0.5) / factor - 0.5)[None]
-    columns = [map_coordinates(unit, where, order=3, mode="nearest") for unit in np.eye(knots)]
-    return torch.from_numpy(np.stack(columns, axis=1))
+def _axis(degradation: Degradation, n: int) -> _Axis:
+    """What a degradation does along an axis of `n` voxels, by `factor[0]`; float64."""
+    step = degradation.factor[0]
+    rows = {"mean": _means, "slice": _means, "gauss": _gaussians, "fourier": _low_frequencies}[degradation.kind]
+    measure, centres, owner = rows(n, step, degradation.thickness)
+    coarse = np.arange(len(measure))
+    # Where each voxel lies between the centres, counted in coarse voxels, also beyond the first and the last.
+    place = (np.arange(n) - centres[0]) / (n / len(coarse) if degradation.kind == "fourier" else step)
+    units = np.eye(len(coarse))
+    spline = np.stack([map_coordinates(unit, place[None], order=3, mode="nearest") for unit in units], axis=1)
+    holds = owner == coarse[:, None]
+    matrices = (measure, np.linalg.pinv(measure, rcond=1e-8), spline, holds.astype(float))
+    return _Axis(*map(torch.from_numpy, matrices), torch.from_numpy(owner), torch.from_numpy(holds.argmax(1)))
+
+
+def _means(n: int, step: int, thickness: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slices of `thickness` voxels (0: all of them) in the middle of every `step`: matrix [m, n], centres, owners."""
+    thickness = thickness or step
+    begin = np.arange(min((step - thickness) // 2, n - 1), n, step)  # a volume thinner than a gap is one slice
+    voxel = np.arange(n)
+    inside = (voxel >= begin[:, None]) & (voxel < begin[:, None] + thickness)
+    return inside / inside.sum(1, keepdims=True), begin + (thickness - 1) / 2, np.minimum(voxel // step, len(begin) - 1)
+
+
+def _gaussians(n: int, step: int, thickness: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slices with a Gaussian profile, one in every `step`."""
+    centres, voxel = np.arange(0, n, step) + (step - 1) / 2, np.arange(n)
+    away = np.abs(voxel - centres[:, None]) / thickness  # in widths at half the height
+    weights = np.where(away <= 1, 0.5 ** (4 * away**2), 0.0)
+    kept = weights.sum(1) > 0
+    owner = np.minimum(voxel // step, kept.sum() - 1)
+    return weights[kept] / weights[kept].sum(1, keepdims=True), centres[kept], owner
+
+
+def _low_frequencies(n: int, step: int, thickness: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples of the low frequencies at the centres of n / step coarse voxels."""
+    m = max(1, round(n / step))
+    centres, voxel = (np.arange(m) + 0.5) * n / m - 0.5, np.arange(n)
+    waves = np.arange(1, (m - 1) // 2 + 1)
+    phase = 2 * np.pi / n * waves * (voxel - centres[:, None])[..., None]
+    return (1 + 2 * np.cos(phase).sum(-1)) / n, centres, voxel * m // n
+
+
+BLOCKS = Degradation((4, 4, 4))  # the paper's

@@ -5,6 +5,8 @@ Anatomical names follow RAS order: a sagittal slice is cut at one X, a coronal a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -63,17 +65,18 @@ def random_box(shape, size, multiple: int, generator: torch.Generator) -> Box:
     return tuple(slice(a, min(a + s, n)) for a, s, n in zip(starts, size, shape))
 
 
-def fitting_box(shape, size, align: int, draw: torch.Generator, inner: Box) -> Box:
-    """A random box of `size` within `shape` that begins and ends at multiples of `align`.
+def fitting_box(shape, size, align: Sequence[int], draw: torch.Generator, inner: Box) -> Box:
+    """A random box of `size` within `shape` that begins and ends at multiples of `align`, axis by axis.
 
-    It lies within `inner`, or around it along an axis where `inner` is shorter. A short axis has a shorter box.
+    It lies within `inner`, or around it along an axis where `inner` is shorter. A short axis has a shorter box; one
+    that is shorter than a multiple has all of it.
     """
     box = []
-    for n, s, b in zip(shape, size, inner):
-        s = min(s, n) // align * align
+    for n, s, b, a in zip(shape, size, inner, align):
+        s = min(max(min(s, n) // a, 1) * a, n)
         low, high = sorted((b.start, b.stop - s))
-        low, high = max(low, 0) // align, min(high, n - s) // align
-        start = align * (low + int(torch.randint(max(high - low, 0) + 1, (1,), generator=draw)))
+        low, high = max(low, 0) // a, min(high, n - s) // a
+        start = a * (low + int(torch.randint(max(high - low, 0) + 1, (1,), generator=draw)))
         box.append(slice(start, start + s))
     return tuple(box)
 

@@ -1,22 +1,20 @@
-"""Prepared data at the resolution of a preset: pairs of target and conditions, and random crops of them.
-
-Intensities are scaled here once more, by percentiles that are known at inference time too: the FLAIR by those of
-its degraded version, a T1ce by its own.
-"""
+"""Prepared data at the resolution of a preset: pairs of target and conditions, and random crops of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..support.seeds import mix_seed
+from .conditions import conditions_of, degraded, scaled
 from .crops import Cropping, Crops, crop_of, translated
 from .layout import DataConfig, read_participants
-from .measurement import FACTOR, block_average, downsample
+from .measurement import BLOCKS, Degradation
 from .planes import coordinates
-from .tasks import LABELS, TARGET, Task
+from .tasks import FLAIR, LABELS, Task
 from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
@@ -24,8 +22,9 @@ LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
 
 @dataclass(frozen=True)
 class Pair:
-    """The target and conditions of one subject. x0: [1, X, Y, Z] in [-1, 1], or the labels of a tumour; y: [C, X, Y, Z]
-    in [-1, 1], but `flair_up` may overshoot a little; brain: bool [X, Y, Z]; affine: [4, 4], millimetres."""
+    """The target and conditions of one subject. x0: [1, X, Y, Z], or the labels of a tumour; y: [C, X, Y, Z]; brain:
+    bool [X, Y, Z]; affine: [4, 4], millimetres. All lie in [-1, 1], but for a small overshoot of the interpolation;
+    background is -1."""
 
     subject: str
     x0: torch.Tensor
@@ -37,15 +36,13 @@ class Pair:
     @property
     def seen(self) -> np.ndarray:
         """bool [X, Y, Z]: not background in the first condition; elsewhere translations are background too."""
-        return (self.y[0] > -1.0).numpy()
+        return (self.y[0] != -1.0).numpy()
 
 
 def coarsen(data: np.ndarray, factor: int) -> np.ndarray:
     """Block means of [X, Y, Z] by a whole `factor`; a border that does not fill a block is averaged as it is."""
-    if factor == 1:
-        return data.astype(np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None]
-    return downsample(tensor, factor)[0, 0].numpy()
+    return tensor[0, 0].numpy() if factor == 1 else Degradation((factor,) * 3).measure(tensor, 0.0)[0, 0].numpy()
 
 
 def coarsen_labels(labels: np.ndarray, factor: int) -> np.ndarray:
@@ -55,30 +52,26 @@ def coarsen_labels(labels: np.ndarray, factor: int) -> np.ndarray:
     return values[shares.argmax(0)].astype(np.uint8)
 
 
-def scaled_pair(flair: np.ndarray, contrasts: dict[str, np.ndarray], task: Task):
-    """Target and conditions in [-1, 1] from volumes [X, Y, Z] in their own unit, background 0.
+def scaled_pair(images: Mapping[str, np.ndarray], task: Task) -> tuple[torch.Tensor, torch.Tensor, Scale]:
+    """Target and conditions from the images [X, Y, Z] of a task in their own unit, background 0.
 
-    Returns x0 [1, X, Y, Z], y [C, X, Y, Z] and the `Scale` of the target. It is fitted on the degraded FLAIR for every
-    task, so that experts of different tasks have the same target and can be fused.
+    images: of the target (of a segmentation: the FLAIR) and of the task's contrasts. Returns x0 [1, X, Y, Z],
+    y [C, X, Y, Z] and the scale of the target. It is fitted on a measurement of the target for every task, so that
+    experts of different tasks have the same target and can be fused. Voxels that are too bright for the scale are cut
+    first: the truth, here, is what can be translated to, and it is this that is measured.
     """
-    known = measure(flair)
-    scale = fit_scale(known, known != 0)
-    x0 = torch.from_numpy(scale.apply(flair, flair != 0))[None]
-    channels = {TARGET: x0} | {name: scaled(image)[0] for name, image in contrasts.items()}
-    if task.measured:
-        channels["flair_lr"] = block_average(x0[None])[0]
-    return x0, task.stack(channels), scale
-
-
-def scaled(image: np.ndarray) -> tuple[torch.Tensor, Scale]:
-    """`image` [X, Y, Z] scaled to [-1, 1] by its own percentiles, as [1, X, Y, Z], and its scale."""
-    scale = fit_scale(image, image != 0)
-    return torch.from_numpy(scale.apply(image, image != 0))[None], scale
-
-
-def measure(image: np.ndarray) -> np.ndarray:
-    """`A image` for a numpy volume [X, Y, Z]."""
-    return block_average(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    target, degradation = FLAIR if task.target == LABELS else task.target, task.degradation or BLOCKS
+    known = degraded(images[target], degradation)
+    truth = np.minimum(images[target], fit_scale(known, known != 0).high)
+    known = degraded(truth, degradation)
+    if task.degradation:
+        y, scale = conditions_of({**images, task.inputs[0]: known}, task)
+    else:
+        y, scale = conditions_of(images, task)[0], fit_scale(known, known != 0)
+    x0 = scaled(truth, scale, clip=False)
+    if task.target == LABELS:
+        y[:1] = x0  # a translation that is judged has this scale, too
+    return x0, y, scale
 
 
 class PreparedData:
@@ -112,7 +105,7 @@ class PreparedData:
 
     def _check_files(self) -> None:
         """Raise `VolumeError` that names every subject without all files of the task, before anything runs."""
-        names = ("brain", TARGET, *self.task.contrasts)
+        names = ("brain", self.task.target, *self.task.contrasts)
         absent = [f"{s}/{name}.nii.gz" for s in self.subjects for name in names if not self._has_all(s, [name])]
         if absent:
             raise VolumeError(
@@ -185,10 +178,10 @@ class PreparedData:
         brain = self._load(subject, "brain")
         factor = coarsening(brain.spacing, self.config.spacing, self.root / subject)
         window, mask = self._window(subject, brain, factor)
-        names = (TARGET, *self.task.contrasts)
+        names = sorted({self.task.target, *self.task.contrasts} - {LABELS})
         images = {name: window.crop(coarsen(self._load(subject, name, brain).data, factor)) for name in names}
         try:
-            x0, y, scale = scaled_pair(images.pop(TARGET), images, self.task)
+            x0, y, scale = scaled_pair(images, self.task)
         except VolumeError as error:
             raise VolumeError(f"{self.root / subject}: {error}") from None
         if self.task.target == LABELS:
@@ -199,17 +192,16 @@ class PreparedData:
     def moved(self, index: int, draw: torch.Generator) -> Pair:
         """A subject moved at random by less than a block along each axis, and measured anew.
 
-        It is chance where in a head a scanner's blocks begin: each of `FACTOR`^3 moves gives another measurement to
-        learn from. Content that leaves the window at one side is lost; background enters at the other.
+        It is chance where in a head a scanner's blocks begin: each such move gives another measurement to learn from.
+        Content that leaves the window at one side is lost; background enters at the other.
         """
-        pair = self[index]
-        by = [int(torch.randint(FACTOR, (1,), generator=draw)) - FACTOR // 2 for _ in range(3)]
+        pair, degradation = self[index], self.task.degradation
+        steps = degradation.factor if degradation else BLOCKS.factor
+        by = [int(torch.randint(step, (1,), generator=draw)) - step // 2 for step in steps]
         x0 = translated(pair.x0, by, 0.0 if self.task.target == LABELS else -1.0)
-        measured = ("flair_lr", "flair_up") if self.task.measured else ()
-        known = zip(self.task.conditions, pair.y)
-        channels = {name: translated(y[None], by) for name, y in known if name not in measured}
-        if measured:
-            channels["flair_lr"] = block_average(x0[None])[0]
+        channels = {name: translated(y[None], by) for name, y in zip(self.task.conditions, pair.y)}
+        if degradation:
+            channels[self.task.inputs[0]] = degradation.degrade(x0[None])[0]
         return replace(pair, x0=x0, y=self.task.stack(channels))
 
     def crops(self, numbers: range, step: int, cropping: Cropping) -> Crops:

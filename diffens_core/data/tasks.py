@@ -1,54 +1,66 @@
-"""The tasks: their conditions, their target, and the projection onto what was measured.
+"""Tasks: a target contrast, the conditions it is made from, and how a measurement of it was degraded.
 
-`sr`: 4x-degraded FLAIR to FLAIR. `mt`: T1ce to FLAIR. `both`: degraded FLAIR and T1ce to FLAIR. To judge these,
-`seg4`, `seg2`, `seg1`: tumour labels from four contrasts, from FLAIR and T1ce, from FLAIR alone.
+A task is written in one line: `t1->t2`, `flair_lr+t1ce->flair`, `t2_lr->t2@1x1x5`. A condition `<target>_lr` is a
+measurement of the target, by means of 4x4x4 blocks unless another `Degradation` follows after `@`. The paper's three
+have names. `sr`: `flair_lr->flair`; `mt`: `t1ce->flair`; `both`: `flair_lr+t1ce->flair`. To judge these, `seg4`,
+`seg2`, `seg1`: tumour labels from four contrasts, from FLAIR and T1ce, from FLAIR alone.
 
-A degraded FLAIR enters twice: as measured, and interpolated. Within a block all slices of the measurement are equal, so
+A measurement enters twice: as measured, and interpolated. Within a block all slices of the measurement are equal, so
 they tell a 2D model nothing about neighbouring slices; the interpolation does.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from dataclasses import dataclass
 
 import torch
 
 from ..support.errors import InputError
-from .measurement import interpolate_cubic, project
+from ..support.settings import ConfigError, quoted
+from .layout import CONTRASTS
+from .measurement import BLOCKS, Degradation
 
-TARGET, LABELS = "flair", "seg"
+FLAIR, LABELS = "flair", "seg"
+CONTRAST = re.compile(r"[a-z][a-z0-9]{0,15}", re.ASCII)  # how a contrast, and its file, may be called
+RESERVED = (LABELS, "brain", "mask")  # other files of a subject
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task. inputs: what a user gives, first the degraded target `flair_lr` if there is one, then contrasts.
+    """A task. inputs: what a user gives, first the measurement `<target>_lr` if there is one, then contrasts.
 
-    target: `flair`, or `seg`: the labels of a tumour.
+    target: a contrast, or `seg`: the labels of a tumour. degradation: of the measurement; None without one.
     """
 
     name: str
     inputs: tuple[str, ...]
-    target: str = TARGET
-
-    @property
-    def measured(self) -> bool:
-        """Whether the conditions hold a measurement `A x0` of the target."""
-        return "flair_lr" in self.inputs
+    target: str = FLAIR
+    degradation: Degradation | None = None
 
     @property
     def contrasts(self) -> tuple[str, ...]:
-        """Contrasts to read besides the FLAIR, which is always read, as its degraded version gives the scale."""
-        return tuple(c for c in self.inputs if c not in ("flair_lr", TARGET))
+        """The inputs that are as sharp as the target."""
+        return self.inputs[1:] if self.degradation else self.inputs
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """The channels of `y`, in order: the measurement and its interpolation, then the contrasts."""
-        return ("flair_lr", "flair_up", *self.contrasts) if self.measured else self.inputs
+        return (self.inputs[0], f"{self.target}_up", *self.contrasts) if self.degradation else self.inputs
 
     @property
     def nearest(self) -> int:
         """The channel of `y` that is nearest to the target: the interpolation, or the first contrast."""
-        return self.conditions.index("flair_up") if self.measured else 0
+        return 1 if self.degradation else 0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The tasks that read the measurement alone and the contrasts alone; none where either is all there is."""
+        if not self.degradation or not self.contrasts:
+            return ()
+        measured = f"{self.inputs[0]}->{self.target}@{self.degradation}"
+        return tuple(task_named(line).name for line in (measured, f"{'+'.join(self.contrasts)}->{self.target}"))
 
     def channels_of(self, other: Task) -> list[int]:
         """The channels of this task's `y` that hold the conditions of `other`, in the order of `other`.
@@ -56,44 +68,88 @@ class Task:
         Raises `InputError` where this task lacks one.
         """
         missing = [name for name in other.conditions if name not in self.conditions]
-        if missing:
-            raise InputError(f"task '{self.name}' has no {', '.join(missing)}, which an expert of '{other.name}' reads")
+        if missing or (other.degradation and other.degradation != self.degradation):
+            named = ", ".join(missing) or f"measurement by {other.degradation}"
+            raise InputError(f"task '{self.name}' has no {named}, which an expert of '{other.name}' reads")
         return [self.conditions.index(name) for name in other.conditions]
 
     def stack(self, channels: dict[str, torch.Tensor]) -> torch.Tensor:
         """`y` [C, X, Y, Z] from the inputs by name, each [1, X, Y, Z] in [-1, 1]."""
-        if self.measured:
-            channels = {**channels, "flair_up": interpolate(channels["flair_lr"][None])[0]}
+        if self.degradation:
+            measurement = channels[self.inputs[0]][None]
+            channels = {**channels, f"{self.target}_up": interpolate(measurement, self.degradation)[0]}
         return torch.cat([channels[name] for name in self.conditions])
 
     def project(self, x0_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """`x0_hat` [B, 1, X, Y, Z] projected onto the measurement within `y`; unchanged where there is none."""
-        return project(x0_hat, y[:, :1]) if self.measured else x0_hat
+        return self.degradation.project(x0_hat, y[:, :1]) if self.degradation else x0_hat
 
 
-def interpolate(y_lr: torch.Tensor) -> torch.Tensor:
-    """The best estimate of the target [B, 1, X, Y, Z] without learning: cubic interpolation, then projection."""
-    return project(interpolate_cubic(y_lr).clamp(-1.0, 1.0), y_lr)
+def interpolate(measurement: torch.Tensor, degradation: Degradation) -> torch.Tensor:
+    """The best estimate of the target [B, 1, X, Y, Z] without learning: interpolation, then projection."""
+    return degradation.project(degradation.interpolate(measurement).clamp(-1.0, 1.0), measurement)
 
 
-# Translations.
 TASKS = {
-    "sr": Task("sr", ("flair_lr",)),
+    "sr": Task("sr", ("flair_lr",), degradation=BLOCKS),
     "mt": Task("mt", ("t1ce",)),
-    "both": Task("both", ("flair_lr", "t1ce")),
+    "both": Task("both", ("flair_lr", "t1ce"), degradation=BLOCKS),
 }
-
 
 SEGMENTATIONS = {
-    "seg4": Task("seg4", (TARGET, "t1ce", "t1", "t2"), LABELS),
-    "seg2": Task("seg2", (TARGET, "t1ce"), LABELS),
-    "seg1": Task("seg1", (TARGET,), LABELS),
+    "seg4": Task("seg4", (FLAIR, "t1ce", "t1", "t2"), LABELS),
+    "seg2": Task("seg2", (FLAIR, "t1ce"), LABELS),
+    "seg1": Task("seg1", (FLAIR,), LABELS),
 }
 
 
-def task_named(name: str) -> Task:
-    """The task of that name; raises `InputError` for an unknown one."""
+@functools.lru_cache(maxsize=1024)
+def task_named(text: str) -> Task:
+    """A task by its name, or from the line that describes it; raises `ConfigError` where that makes no sense.
+
+    A line and its `name` mean the same task: in the name, which is part of those of folders, `->` is written `-to-`.
+    Inputs may stand in any order.
+    """
     known = TASKS | SEGMENTATIONS
-    if name not in known:
-        raise InputError(f"unknown task '{name}': choose from {', '.join(TASKS)}")
-    return known[name]
+    if text in known:
+        return known[text]
+    task = _parse(text)
+    return next((named for named in TASKS.values() if _content(named) == _content(task)), task)
+
+
+def translation_named(text: str) -> Task:
+    """As `task_named`, of those whose target is an image."""
+    if text in SEGMENTATIONS:
+        raise ConfigError(f"task '{text}' is a segmentation, which judges translations; choose another task")
+    return task_named(text)
+
+
+def _content(task: Task) -> tuple:
+    return task.inputs, task.target, task.degradation
+
+
+def _parse(text: str) -> Task:
+    """The task that a line describes."""
+    inputs, arrow, rest = text.replace("->", "-to-").partition("-to-")
+    target, at, degradation = rest.partition("@")
+    names, measurement = inputs.split("+"), f"{target}_lr"
+    if not arrow or len(set(names)) < len(names) or not all(map(is_contrast, [target, *set(names) - {measurement}])):
+        raise ConfigError(
+            f"unknown task {quoted(text)}: choose from {', '.join(TASKS)}, or write what is made from what: 't1->t2', "
+            f"'{FLAIR}_lr+t1ce->{FLAIR}' (only the target can be degraded), '{FLAIR}_lr->{FLAIR}@1x1x5'"
+        )
+    if target in names:
+        raise ConfigError(f"task {quoted(text)} makes {target} from itself; is '{measurement}' meant")
+    if at and measurement not in names:
+        raise ConfigError(f"task {quoted(text)} has a degradation, but no {measurement} among its conditions")
+    places = {name: place for place, name in enumerate(CONTRASTS)}
+    contrasts = sorted(set(names) - {measurement}, key=lambda name: (places.get(name, len(places)), name))
+    ordered = ([measurement] if measurement in names else []) + contrasts
+    how = (Degradation.parse(degradation) if at else BLOCKS) if measurement in names else None
+    name = f"{'+'.join(ordered)}-to-{target}" + (f"@{how}" if how and how != BLOCKS else "")
+    return Task(name, tuple(ordered), target, how)
+
+
+def is_contrast(name: str) -> bool:
+    """Whether a contrast, and its file, can be called so."""
+    return CONTRAST.fullmatch(name) is not None and name not in RESERVED

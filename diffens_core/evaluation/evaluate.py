@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..data.tasks import task_named
 from ..experiment.experiment import Experiment
 from ..experiment.samples import Samples, save_spread, save_translation
 from ..support.cost import KEYS, read_cost
@@ -54,7 +55,7 @@ def evaluate(
     `method`, `task`, `data`, `split`, `subjects`, `samples`; the digests of the `judges`; and the `device`.
     """
     check_writable(out)
-    judges = judges or Judges()
+    judges, task = judges or Judges(), task_named(task).name
     data, tables, sets = experiment.subjects(split, task), [], SetMetrics(judges.features)
     tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter and data.labelled else None
     drawn = None if method == TRUTH else Samples(experiment, method, task)

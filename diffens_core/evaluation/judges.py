@@ -10,12 +10,13 @@ import torch
 from nibabel.affines import voxel_sizes
 
 from ..data.prepared import Pair
-from ..data.tasks import SEGMENTATIONS
+from ..data.tasks import FLAIR, SEGMENTATIONS, task_named
 from ..experiment.experiment import Experiment
 from ..models.segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
 from ..networks.precision import autocast
 from ..support.device import pick_device
 from ..support.files import digest
+from ..support.settings import ConfigError
 from .distributions import VoxelMeans, frechet_distance, mmd_rbf
 from .features import MedicalNet, SegmenterFeatures
 
@@ -46,15 +47,20 @@ class Judges:
         return regions, segmentation_metrics(regions, regions_of(contrasts.x0[0]), spacing)
 
 
-def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "", sets: bool = True) -> Judges:
-    """Open the networks that an evaluation asks for; those that are empty are left out.
+def open_judges(
+    experiment: Experiment, task: str, segmenter: str = "", medicalnet: str = "", sets: bool = True
+) -> Judges:
+    """Open the networks that an evaluation of a task asks for; those that are empty are left out.
 
     segmenter: `own`, one trained here (now, if need be), or a file of a published one, for 1 mm and four contrasts.
     medicalnet: a file of MedicalNet's weights, or `download`. sets: whether sets of volumes are compared.
 
     The own segmenter reads four contrasts where the data set has them, else FLAIR and T1ce. For `sets`, a second one
-    that reads the FLAIR alone gives features. Raises `ConfigError` for a file that is not of such a network.
+    that reads the FLAIR alone gives features. Raises `ConfigError` for a file that is not of such a network, and for a
+    segmenter where the task's target is no FLAIR: it would judge nothing.
     """
+    if segmenter and not is_judged(task):
+        raise ConfigError(f"tumours are found with a FLAIR, which task '{task}' does not make; leave the segmenter out")
     features, digests = [], {}
     if medicalnet:
         features.append(MedicalNet(medicalnet))
@@ -72,6 +78,11 @@ def open_judges(experiment: Experiment, segmenter: str = "", medicalnet: str = "
     if experiment.data.spacing != 1.0:
         warnings.warn(f"{segmenter} was trained at 1 mm, this preset has {experiment.data.spacing} mm", stacklevel=2)
     return Judges(published, "seg4", tuple(features), digests)
+
+
+def is_judged(task: str) -> bool:
+    """Whether segmenters judge the translations of a task: its target is the FLAIR that they read."""
+    return task_named(task).target == FLAIR
 
 
 def segmentation_task(experiment: Experiment) -> str:

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from ..data.layout import EVERYONE as SET
-from ..data.measurement import block_average
 from ..data.prepared import Pair
 from ..data.tasks import task_named
 from ..experiment.experiment import Experiment
@@ -32,8 +31,8 @@ def score(
 ) -> pd.DataFrame:
     """Metrics of each of `volumes` [K, 1, X, Y, Z]; where K > 1 also of their mean, and of their uncertainty.
 
-    tumour: bool [X, Y, Z]. `measurement_error` is the largest difference between the block means of any sample and the
-    measured ones, in the unit of volumes in [-1, 1].
+    tumour: bool [X, Y, Z]. `measurement_error` is the largest difference between what was measured and the measurement
+    of any sample (the block means), in the unit of volumes in [-1, 1].
     """
     device = pick_device()
     candidates = {str(k): volume for k, volume in enumerate(volumes)}
@@ -42,8 +41,9 @@ def score(
     target, brain = pair.x0[0].to(device), pair.brain
     scores = {name: image_metrics(v[0].to(device), target, brain, tumour) for name, v in candidates.items()}
     together = {}
-    if task_named(task).measured:
-        together["measurement_error"] = max(float((block_average(v[None]) - pair.y[:1]).abs().max()) for v in volumes)
+    if degradation := task_named(task).degradation:
+        errors = [(degradation.degrade(v[None]) - pair.y[:1]).abs().max() for v in volumes]
+        together["measurement_error"] = float(max(errors))
     if len(volumes) > 1:
         single = [scores[str(k)] for k in range(len(volumes))]
         together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in METRICS}

@@ -55,7 +55,7 @@ class Experiment:
 
     def setting(self, task: str) -> Setting:
         """The setting that the runs of all methods share in a task."""
-        return Setting(self.preset, task, self.data, self.seed)
+        return Setting(self.preset, task_named(task).name, self.data, self.seed)
 
     def model(self, method: str, task: str) -> nn.Module:
         """The trained model of a method on the best device; missing runs are trained now."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch.nn as nn
 
 from ..data.planes import PLANES
-from ..data.tasks import TASKS
+from ..data.tasks import TASKS, Task, task_named, translation_named
 from ..models.experts import Average, RandomPlane, SampleAverage, alternate
 from ..models.interpolation import Interpolation
 from ..support.settings import ConfigError
@@ -46,19 +46,43 @@ class Method:
     """A method: the trainings that it needs, and how its model is assembled from them.
 
     summary: what it is, in one sentence; runs: its trainings, experts within their fusion; assemble: makes the model
-    to sample from the trained ones; project: whether samples are corrected to what was measured; tasks: that it can do.
+    to sample from the trained ones; project: whether samples are corrected to what was measured; does: whether it can
+    do a task; wants: which tasks these are, in words.
     """
 
     summary: str
     runs: Experts
     assemble: Callable[[list[nn.Module], Setting], nn.Module] = lambda models, setting: models[0]
     project: bool = True
-    tasks: tuple[str, ...] = tuple(TASKS)
+    does: Callable[[Task], bool] = lambda task: True
+    wants: str = "any task"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Those of `sr`, `mt` and `both` that it does."""
+        return tuple(name for name, task in TASKS.items() if self.does(task))
+
+
+def of_measurement(method: Method) -> Method:
+    """A method for tasks with a measurement of the target."""
+    return replace(method, does=lambda task: task.degradation is not None, wants="tasks with a measurement, as sr")
+
+
+def of_two_modalities(method: Method) -> Method:
+    """A method for tasks whose conditions are a measurement of the target and other contrasts."""
+    return replace(method, does=lambda task: bool(task.parts), wants="tasks with a measurement and a contrast, as both")
 
 
 def untrained(summary: str, kind: str, project: bool = False) -> Method:
-    """Interpolation, for tasks with a degraded FLAIR."""
-    return Method(summary, lambda s: (), lambda models, s: Interpolation(kind), project, ("sr", "both"))
+    """Interpolation of a measurement."""
+    return of_measurement(
+        Method(
+            summary,
+            lambda s: (),
+            lambda models, s: Interpolation(kind, task_named(s.task).degradation),
+            project,
+        )
+    )
 
 
 def palette(plane: str, slab: int = 0) -> Method:
@@ -111,7 +135,7 @@ def two_planes_all_time(s: Setting) -> list[RunConfig]:
 
 def two_modalities(s: Setting) -> list[RunConfig]:
     """Experts that each read one modality (Sec. 3.4): two of super-resolution, two of translation."""
-    return [s.expert(plane, task=task) for task in ("sr", "mt") for plane in s.preset.planes]
+    return [s.expert(plane, task=part) for part in task_named(s.task).parts for plane in s.preset.planes]
 
 
 def small(s: Setting) -> dict:
@@ -176,7 +200,7 @@ def ablation(summary: str, name: str, changes: Callable[[Setting], dict], expert
 
 INTERPOLATIONS = {
     "degraded": untrained("The measurement itself: every block has its mean.", "nearest"),
-    "cubic": untrained("Cubic interpolation of the block means.", "cubic"),
+    "cubic": untrained("Cubic interpolation of what was measured.", "cubic"),
     "cubic-projected": untrained("Cubic interpolation, corrected to what was measured.", "cubic", project=True),
 }
 
@@ -210,12 +234,10 @@ METHODS: dict[str, Method] = {
     "ours-tosm": fused("Diff-Ensembler on the three models of `tosm`.", "ours-tosm", three_planes),
     "ours-madm": fused("Diff-Ensembler on the three models of `madm`.", "ours-madm", three_slabs),
     "ours-small": fused("`ours-tpdm` with half the width and no feature maps.", "ours-small", two_planes, small),
-    "multi-tpdm": replace(
-        averaged("The average of models that each read one modality.", two_modalities), tasks=("both",)
-    ),
-    "multi-ours": replace(fused("The models of `multi-tpdm`, fused.", "multi-ours", two_modalities), tasks=("both",)),
-    "multi-small": replace(
-        fused("`multi-ours` with the small network.", "multi-small", two_modalities, small), tasks=("both",)
+    "multi-tpdm": of_two_modalities(averaged("The average of models that each read one modality.", two_modalities)),
+    "multi-ours": of_two_modalities(fused("The models of `multi-tpdm`, fused.", "multi-ours", two_modalities)),
+    "multi-small": of_two_modalities(
+        fused("`multi-ours` with the small network.", "multi-small", two_modalities, small)
     ),
 }
 
@@ -260,7 +282,8 @@ ABLATIONS: dict[str, Method] = {
     "ours-tpdm+no-coordinates": ablation("Without coordinates.", "no-coordinates", lambda s: {"coordinates": False}),
     "ours-tpdm+free-contrast": replace(
         ablation("Free to change a head's contrast.", "free-contrast", lambda s: {"keep_contrast": False}),
-        tasks=("mt",),
+        does=lambda task: task.degradation is None,
+        wants="tasks without a measurement, as mt",
     ),
     "ours-tpdm+one-plane": ablation(
         "The same correction of one plane alone.", "one-plane", lambda s: {}, lambda s: two_planes(s)[:1]
@@ -278,8 +301,8 @@ def method_named(name: str, task: str) -> Method:
     known = METHODS | ABLATIONS
     if name not in known:
         raise ConfigError(f"unknown method '{name}': choose from {', '.join(known)}")
-    if task not in known[name].tasks:
-        raise ConfigError(f"method '{name}' does task {' and '.join(known[name].tasks)}, not '{task}'")
+    if not known[name].does(translation_named(task)):
+        raise ConfigError(f"method '{name}' does {known[name].wants}, not '{task}'")
     return known[name]
 
 

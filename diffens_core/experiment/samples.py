@@ -15,7 +15,7 @@ import torch
 import torch.nn as nn
 
 from ..data.prepared import Pair
-from ..data.tasks import Task
+from ..data.tasks import Task, task_named
 from ..data.volumes import VolumeError, load_volume, save_image
 from ..diffusion.model import Translator
 from ..diffusion.sampler import noise_for, sampler_named
@@ -73,7 +73,7 @@ def sample(
             for state in model.trajectory(y, noise, steps, **options):
                 show(index * steps + state.index + 1)
         show((index + 1) * steps)  # some models take fewer steps
-        volumes.append(torch.where(y[:, :1] > -1.0, state.x0_hat, -1.0).cpu())
+        volumes.append(torch.where(y[:, :1] != -1.0, state.x0_hat, -1.0).cpu())
     return torch.cat(volumes)
 
 
@@ -139,7 +139,7 @@ class Samples:
     """
 
     def __init__(self, experiment: Experiment, method: str, task: str):
-        self.experiment, self.method, self.task = experiment, method, task
+        self.experiment, self.method, self.task = experiment, method, task_named(task).name
 
     @cached_property
     def description(self) -> dict:

@@ -49,7 +49,7 @@ class Setting:
         If it is trained on the sampler's states, a task without a measurement keeps the average's contrast, unless
         `changes` say otherwise.
         """
-        unmeasured = not task_named(self.task).measured
+        unmeasured = task_named(self.task).degradation is None
         own = {"keep_contrast": unmeasured and self.preset.states is not None}
         config = replace(self.preset.fusion_config, **own | changes)
         options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}

@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn as nn
 
-from ..data.measurement import FACTOR
+from ..data.measurement import Degradation
 from ..data.planes import Box, coordinates, crop_like, pad_to_multiple, whole_box
 from ..diffusion.model import Denoiser
-from ..diffusion.sampler import Projection
 from ..diffusion.schedule import PREDICTIONS
 from ..networks.inputs import brain_box, brain_channel, network_inputs
 from ..networks.unet import UNet, UNetConfig, zero_init
@@ -165,8 +164,8 @@ class Fusion(Denoiser):
     """The fusion of frozen experts, which is a denoiser itself.
 
     experts: P denoisers, frozen here and always in evaluation mode: `SliceExpert`s, or, without feature maps, anything
-    with `eps = expert(xt, y, t, coords)` and a `schedule`. project: the sampler's projection of clean estimates, which
-    only a linear start uses. Trainable parameters are those of `net` and `adapters`.
+    with `eps = expert(xt, y, t, coords)` and a `schedule`. degradation: of the measurement in `y`, if there is one; a
+    linear start projects onto it as the sampler does. Trainable parameters are those of `net` and `adapters`.
     At initialisation the output is exactly the uniform average of the experts.
 
     Raises `InputError` where the experts' feature maps do not fit the levels of the 3D network.
@@ -178,16 +177,19 @@ class Fusion(Denoiser):
         conditions: int,
         unet: UNetConfig,
         config: FusionConfig,
-        project: Projection | None = None,
+        degradation: Degradation | None = None,
     ):
         super().__init__()
         self.schedule = same_schedule(experts)
         self.experts = nn.ModuleList(experts).requires_grad_(False)
-        self.config, self.prediction, self.project = config, config.prediction, project
+        self.config, self.prediction = config, config.prediction
+        # Of another degradation a patch would not have its own part of the measurement.
+        self.degradation = degradation if degradation and degradation.is_local else None
         channels = channels_in(conditions) + len(experts) + config.linear
         self.net = UNet(3, channels, len(experts) + 1, unet)
         # Volumes may be cut at multiples of `align`: coarse grids and blocks of the measurement stay whole.
-        self.align = math.lcm(self.net.multiple, FACTOR)
+        factor = self.degradation.factor if self.degradation else (1, 1, 1)
+        self.align = tuple(math.lcm(self.net.multiple, f) for f in factor)
         self.adapters = nn.ModuleList()
         read = (experts if config.context else experts[:1]) if config.features else []
         for expert in read:
@@ -258,7 +260,7 @@ class Fusion(Denoiser):
     def estimate(self, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A clean estimate `x0` [B, 1, X, Y, Z] as the sampler uses it: clamped, and projected if the fusion can."""
         x0 = x0.clamp(-1.0, 1.0)
-        return x0 if self.project is None else self.project(x0, y)
+        return x0 if self.degradation is None else self.degradation.project(x0, y[:, :1])
 
     def with_kept_contrast(self, x0: torch.Tensor, average: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The truth `x0` to train on, with brightness and contrast of the `average` if the fusion keeps them."""

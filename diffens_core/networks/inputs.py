@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..data.planes import Box, coordinates, whole_box
@@ -15,13 +17,13 @@ def brain_channel(y: torch.Tensor) -> torch.Tensor:
     return (y[:, :1] > -0.99).to(y.dtype) * 2.0 - 1.0
 
 
-def brain_box(y: torch.Tensor, multiple: int) -> Box:
-    """The box around all brains of a batch, between multiples of `multiple` or the edge; without brains, all of `y`."""
+def brain_box(y: torch.Tensor, align: Sequence[int]) -> Box:
+    """The box around all brains of a batch, between multiples of `align` or the edge; without brains, all of `y`."""
     inside = (brain_channel(y) > 0).any(0)[0]
     if not inside.any():
         return whole_box(y)
     box = []
-    for axis, size in enumerate(inside.shape):
+    for axis, (size, multiple) in enumerate(zip(inside.shape, align)):
         where = torch.nonzero(inside.movedim(axis, 0).flatten(1).any(1)).flatten()
         first, last = int(where[0]), int(where[-1])
         box.append(slice(first // multiple * multiple, min(-(-(last + 1) // multiple) * multiple, size)))

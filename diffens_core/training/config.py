@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.layout import DataConfig
-from ..data.tasks import SEGMENTATIONS, TASKS, task_named
+from ..data.tasks import LABELS, task_named
 from ..diffusion.schedule import PREDICTIONS, DiffusionConfig
 from ..models.autoencoder import AutoencoderConfig
 from ..models.fusion import FusionConfig
@@ -55,7 +55,9 @@ class RunConfig:
             if not is_name(value):
                 raise ConfigError(f"{key} must be a name that a folder can have, not {quoted(value)}")
         one_of("stage", self.stage, STAGES)
-        one_of("task", self.task, SEGMENTATIONS if self.stage == "segmentation" else TASKS)
+        task = task_named(self.task)
+        if (task.target == LABELS) != (self.stage == "segmentation") or self.task != task.name:
+            raise ConfigError(f"stage '{self.stage}' does not do task {quoted(self.task)}; is it not '{task.name}'?")
         one_of("prediction", self.prediction, PREDICTIONS)
         at_least("slab", self.slab, 0)
         stage = STAGES[self.stage]
@@ -65,7 +67,7 @@ class RunConfig:
             raise ConfigError(f"stage '{self.stage}' has {wants}, and as its experts {below}")
         if any(p.crop if self.stage == "fusion" else p.patch for p in self.train.phases):
             raise ConfigError(f"stage '{self.stage}': a fusion's phases have a patch, those of all others a crop")
-        if self.fusion and self.fusion.keep_contrast and (TASKS[self.task].measured or not self.train.states):
+        if self.fusion and self.fusion.keep_contrast and (task.degradation or not self.train.states):
             raise ConfigError("keep_contrast is for a task without a measurement, learnt on the sampler's states")
 
     @property

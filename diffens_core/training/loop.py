@@ -340,7 +340,7 @@ def train(
         numbers = range(first, first + phase.batch)
         if config.states and not phase.alone:
             return gathered(step).batch(numbers, seed, step, accelerator.device), None
-        size, align = (phase.patch, model.align) if phase.alone else (phase.crop, 1)
+        size, align = (phase.patch, model.align) if phase.alone else (phase.crop, (1, 1, 1))
         cropping = Cropping(size, seed, model.neighbours, config.move_every, align)
         batch = with_noise(data.crops(numbers, step, cropping), noise_steps, seed, step, numbers)
         batch = batch.to(accelerator.device)

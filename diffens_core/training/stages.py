@@ -48,8 +48,7 @@ def _expert(config: RunConfig, task: Task, experts) -> nn.Module:
 
 
 def _fusion(config: RunConfig, task: Task, experts) -> nn.Module:
-    project = task.project if task.measured else None
-    return Fusion(experts, len(task.conditions), config.unet, config.fusion, project)
+    return Fusion(experts, len(task.conditions), config.unet, config.fusion, task.degradation)
 
 
 def _volume(config: RunConfig, task: Task, experts) -> nn.Module:

@@ -24,7 +24,7 @@ from figures.page import open_page
 from figures.plan import NONE
 
 page = open_page("figure_8_13_segmentation", preset, settings, data, runs)
-judges = open_judges(page.plan.experiment(), page.plan.segmenter.removesuffix(NONE), sets=False)
+judges = open_judges(page.plan.experiment(), "sr", page.plan.segmenter.removesuffix(NONE), sets=False)
 among = ("degraded", "tpdm", "ours-tpdm", "tosm", "ours-tosm") if judges.segmenter else ()
 
 # %%

@@ -22,7 +22,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 from diffens_core.show import plots
 from figures.contents import MULTI, RIVALS
 from figures.page import open_page
-from figures.tables import IMAGE, TASKS, leads
+from figures.tables import IMAGE, leads, tasks_of
 
 page = open_page("figure_s5_leads", preset, settings, data, runs)
 print(page.about)
@@ -32,5 +32,5 @@ rivals = {ours: rival for ours, rival in RIVALS.items() if ours not in MULTI}
 tables = leads(page.metrics, rivals, IMAGE[:2])
 for column in (column for column in IMAGE[:2] if column.metric in tables):
     numbers, _ = tables[column.metric]
-    panels = {TASKS[task]: numbers.xs(task) for task in TASKS if task in numbers.index.get_level_values("task")}
+    panels = {title: numbers.xs(task) for task, title in tasks_of(numbers.reset_index()).items()}
     page.add_figure(f"figure_s5_{column.metric}", plots.leads(panels, f"lead in {column.title}"))

@@ -12,7 +12,7 @@
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+task: str = "sr"  # sr | mt | both, or such as t1->t2
 method: str = "tpdm"
 seed: int = 0  # of training and sampling
 steps: int = 0  # of sampling; 0: the preset's
@@ -33,12 +33,13 @@ from pathlib import Path
 
 from diffens_core.evaluation.scores import summary
 from diffens_core.experiment.experiment import open_experiment
-from diffens_core.evaluation.judges import open_judges
+from diffens_core.evaluation.judges import is_judged, open_judges
 from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from figures.plan import NONE
 
 experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps, sampler=sampler)
-judges = open_judges(experiment, segmenter.removesuffix(NONE), medicalnet, sets=bool(sets) and method != TRUTH)
+segmenter = segmenter.removesuffix(NONE) if is_judged(task) else ""
+judges = open_judges(experiment, task, segmenter, medicalnet, sets=bool(sets) and method != TRUTH)
 options = {"split": split, "subjects": subjects, "samples": samples, "judges": judges}
 metrics, cost = evaluate(experiment, method, task, out=Path(out), **options)
 summary(metrics)

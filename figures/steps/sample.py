@@ -13,7 +13,7 @@
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+task: str = "sr"  # sr | mt | both, or such as t1->t2
 method: str = "tpdm"
 seed: int = 0  # of training and sampling
 steps: int = 0  # of sampling; 0: the preset's
