@@ -3,9 +3,9 @@
     diffens prepare bids --source DIR --out DIR      or: python -m data_prep.bids --source DIR --out DIR
 
 DIR is a BIDS data set, or a folder derivatives/NAME of one. Used are, in whatever folders and through links,
-  sub-XX[_ses-YY][_...]_FLAIR.nii.gz, _T1w, _T2w     flair, t1, t2; a _T1w with ce-... (after contrast agent) is t1ce
-  ..._dseg.nii.gz, or ..._label-XX_mask.nii.gz       seg; what its labels mean, --labels says
-  ..._mask.nii.gz without a label, or desc-brain     the brain; without it, all that is not 0 in a contrast is
+  sub-XX[_ses-YY][_...]_FLAIR.nii.gz, _T1w, _T2w, _PDw   flair, t1, t2, pd; a _T1w with ce-... (contrast agent): t1ce
+  ..._dseg.nii.gz, or ..._label-XX_mask.nii.gz           seg; what its labels mean, --labels says
+  ..._mask.nii.gz without a label, or desc-brain         the brain; without it, all that is not 0 in a contrast is
 The participant is sub-XX[_ses-YY], the patient, which the split goes by, is sub-XX. Images below derivatives/ are used
 for participants without any in the data set itself; sourcedata/, func/, dwi/ and the like are passed over.
 All images of a participant must be on one grid (or give --resample or --register), and skull-stripped, unless there is
@@ -26,17 +26,17 @@ from pathlib import Path
 from data_prep.labels import ANY_NAME, Meaning, parse_labels
 from data_prep.prepare import Source, add_labels, make_parser, run
 from data_prep.search import collect, note_untaken, walk
-from diffens_core.data.layout import CONTRASTS
+from diffens_core.data.layout import is_contrast
 from diffens_core.data.volumes import VolumeError
 from diffens_core.support.records import read_json
 from diffens_core.support.settings import ConfigError, shown
 
 NAME = re.compile(
     r"(?P<id>(?P<sub>sub-[A-Za-z0-9+]+)(_ses-[A-Za-z0-9+]+)?)(?P<entities>(_[A-Za-z]+-[^_]+)*)"
-    r"_(?P<suffix>FLAIR|T1w|T2w|dseg|mask)\.nii(\.gz)?"
+    r"_(?P<suffix>FLAIR|T1w|T2w|PDw|dseg|mask)\.nii(\.gz)?"
 )
-ALIKE = re.compile(r"(FLAIR|T1w|T2w|dseg|mask).*\.nii", re.IGNORECASE)
-CONTRAST = {"FLAIR": "flair", "T1w": "t1", "T2w": "t2"}
+ALIKE = re.compile(r"(FLAIR|T1w|T2w|PDw|dseg|mask).*\.nii", re.IGNORECASE)
+CONTRAST = {"FLAIR": "flair", "T1w": "t1", "T2w": "t2", "PDw": "pd"}
 USUAL = ("flair", "t1ce")
 OTHERS = {"sourcedata", "func", "dwi", "fmap", "perf", "pet", "figures"}  # folders without structural images
 
@@ -54,7 +54,7 @@ def find(source: str | Path, labels: Meaning | None = None) -> list[Source]:
         if (match := NAME.fullmatch(path.name)) and (kind := _kind(match["suffix"], match["entities"]))
     ]
     note_untaken(files, (path for *_, path in listed), ALIKE, "sub-XX[_ses-YY]_FLAIR.nii.gz, _T1w, _T2w, _dseg, _mask")
-    if not any(kind in CONTRASTS for _, kind, _ in listed):
+    if not any(is_contrast(kind) for _, kind, _ in listed):
         raise VolumeError(f"{source}: no BIDS images here, such as sub-01/anat/sub-01_FLAIR.nii.gz")
     used = [file for file in _preferred(listed, top) if file[1] != "seg" or labels != {}]
     meaning, name = ANY_NAME if labels is None else labels, f"BIDS {_name_of(top)}"
@@ -80,8 +80,8 @@ def _preferred(listed: list[tuple[str, str, Path]], top: Path) -> list[tuple[str
     def is_derived(path: Path) -> bool:
         return path.relative_to(top).parts[0] == "derivatives"
 
-    own = {participant for participant, kind, path in listed if kind in CONTRASTS and not is_derived(path)}
-    passed = {file for file in listed if file[0] in own and file[1] in CONTRASTS and is_derived(file[2])}
+    own = {participant for participant, kind, path in listed if is_contrast(kind) and not is_derived(path)}
+    passed = {file for file in listed if file[0] in own and is_contrast(file[1]) and is_derived(file[2])}
     for _, _, path in sorted(passed):
         print(f"note: {path}: not used, as the data set itself has images of this participant", flush=True)
     return [file for file in listed if file not in passed]

@@ -4,8 +4,8 @@
 
 The table has a header and one row per subject; .csv is split at commas, other files at tabs. Columns:
   participant_id   needed
-  flair t1ce t1 t2 at least one: NIfTI files on one grid (or give --resample or --register), skull-stripped, background
-                   0; paths from the table's folder
+  flair t1ce t1 t2 at least one, or others that --contrasts names (pd): NIfTI files on one grid (or give --resample or
+                   --register), skull-stripped, background 0; paths from the table's folder
   seg              labels 1 necrotic, 2 oedema, 4 enhancing, or what --labels says
   mask             a volume that is not 0 where the brain is; without it, all that is not 0 in a contrast is
   patient          unit of the split; the participant, where it is empty
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from data_prep.labels import UNTIL_2021, parse_labels
 from data_prep.prepare import Source, add_labels, make_parser, run
-from diffens_core.data.layout import CONTRASTS, read_table
+from diffens_core.data.layout import CONTRASTS, contrasts_in, read_table
 from diffens_core.data.volumes import VolumeError
 from diffens_core.support.settings import shown
 
@@ -31,14 +31,15 @@ COLUMNS = ("participant_id", *CONTRASTS, "seg", "mask", "patient", "split")
 def find(table: str | Path, contrasts=None, labels: dict[int, int] | None = None) -> list[Source]:
     """The subjects that `table` lists; raises `VolumeError` for a table that cannot be used.
 
-    contrasts: those that must be columns; None: any one of them. labels: what those of seg mean, {} to use none; None:
-    those of the layout.
+    contrasts: those that must be columns, also unusual ones; None: any one of the usual. labels: what those of seg
+    mean, {} to use none; None: those of the layout.
     """
     rows, folder = read_table(table, needed=("participant_id", *(contrasts or ()))), Path(table).parent
-    unknown = [column for column in rows if column not in COLUMNS]
+    unknown = [column for column in rows if column not in (*COLUMNS, *(contrasts or ()))]
     if unknown:
-        raise VolumeError(f"{table}: unknown column {shown(', '.join(unknown))}; use {', '.join(COLUMNS)}")
-    if not set(CONTRASTS) & set(rows):
+        use = f"use {', '.join(COLUMNS)}, or name another contrast with --contrasts"
+        raise VolumeError(f"{table}: unknown column {shown(', '.join(unknown))}; {use}")
+    if not contrasts and not set(CONTRASTS) & set(rows):
         raise VolumeError(f"{table}: no column of images; add one of {', '.join(CONTRASTS)}")
     if not len(rows):
         raise VolumeError(f"{table}: has no rows; add one per subject")
@@ -48,7 +49,7 @@ def find(table: str | Path, contrasts=None, labels: dict[int, int] | None = None
 
 def _read_row(row: dict[str, str], folder: Path, labels: dict[int, int]) -> Source:
     participant = row["participant_id"]
-    names = (*CONTRASTS, "seg", "mask") if labels else (*CONTRASTS, "mask")
+    names = [*contrasts_in(set(row) - set(COLUMNS) | set(CONTRASTS)), *(["seg"] if labels else []), "mask"]
     files = {name: folder / row[name] for name in names if row.get(name)}
     return Source(participant, row.get("patient") or participant, files, labels, "pairs")
 

@@ -20,8 +20,8 @@ from data_prep import layout
 from data_prep.labels import settle_labels
 from data_prep.layout import write_dataset, write_participants, write_subject
 from data_prep.splits import extend_participants, read_split_file
-from data_prep.subject import ORDER, Source, prepare_subject
-from diffens_core.data.layout import CONTRASTS
+from data_prep.subject import Source, in_order, prepare_subject
+from diffens_core.data.layout import CONTRASTS, contrasts_in, is_contrast
 from diffens_core.data.volumes import VolumeError, spacing_of
 from diffens_core.support.errors import DiffensError
 from diffens_core.support.files import alone_in
@@ -115,12 +115,12 @@ def _find_problems(subjects: list[Source], known: dict[str, str], required) -> d
 
 
 def _first(subject: Source) -> Path:
-    return next(subject.files[name] for name in ORDER if name in subject.files)
+    return subject.files[in_order(subject.files)[0]]
 
 
 def _describe(known: dict | None, out: Path, good: list[Source], name, source, licence, shape, required) -> dict:
     """The content of dataset.json: the `known` one, checked, or a new one, with this source added."""
-    new = {"name": name, "contrasts": list(CONTRASTS), "shape": list(shape), "source": [], "licence": []}
+    new = {"name": name, "contrasts": contrasts_in(required), "shape": list(shape), "source": [], "licence": []}
     description = known or new
     if min(shape) < 1:
         raise VolumeError(f"a window of {tuple(shape)} voxels is empty; give three positive numbers to --shape")
@@ -196,7 +196,8 @@ def _finish(out: Path, description: dict, table: pd.DataFrame, rows: list[dict])
     gone = [participant in failed and not (out / participant).is_dir() for participant in table["participant_id"]]
     table = table[~np.array(gone, bool)]
     there = [participant for participant in table["participant_id"] if (out / participant).is_dir()]
-    shared = [c for c in CONTRASTS if there and all((out / p / f"{c}.nii.gz").is_file() for p in there)]
+    held = [{path.name.removesuffix(".nii.gz") for path in (out / p).glob("*.nii.gz")} for p in there]
+    shared = contrasts_in(set.intersection(*held)) if held else []
     write_participants(out, table)
     write_dataset(out, **{**description, "contrasts": shared or description["contrasts"]})
 
@@ -207,7 +208,7 @@ def _row(participant: str, split: str, contrasts: str, status: str) -> dict:
 
 
 def _names(subject: Source) -> str:
-    return " ".join(name for name in (*CONTRASTS, "seg") if name in subject.files)
+    return " ".join(name for name in in_order(subject.files) if name != "mask")
 
 
 def _clock(seconds: float) -> str:
@@ -239,7 +240,7 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     )
     parser.add_argument("--split-file", type=Path, help="table with participant_id and split, for new participants")
     parser.add_argument("--seed", type=int, default=0, help="of the split of the other new patients; default 0")
-    parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, help=f"that each must have; default: {required}")
+    parser.add_argument("--contrasts", nargs="+", type=_contrast, help=f"that each must have; default: {required}")
     moves = parser.add_mutually_exclusive_group()
     text = "bring what is off the first contrast's grid onto it"
     moves.add_argument("--resample", dest="move", action="store_const", const="resample", default="refuse", help=text)
@@ -247,6 +248,12 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     moves.add_argument("--register", dest="move", action="store_const", const="register", help=text)
     parser.add_argument("--name", default=module, help="of a new set; default: %(default)s")
     return parser
+
+
+def _contrast(name: str) -> str:
+    if not is_contrast(name):
+        raise argparse.ArgumentTypeError(f"not the name of a contrast, such as flair, t1ce, t1, t2 or pd: {name}")
+    return name
 
 
 def add_labels(parser: argparse.ArgumentParser, default: str) -> None:
@@ -263,7 +270,7 @@ def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source
     """
     try:
         subjects = find()
-        used = [c for c in CONTRASTS if any(c in s.files for s in subjects)]
+        used = contrasts_in(name for s in subjects for name in s.files)
         wanted = options.contrasts or required or used or CONTRASTS
         summary = prepare(
             subjects,

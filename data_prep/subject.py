@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import nibabel as nib
 import numpy as np
 
 from data_prep.layout import write_subject
-from diffens_core.data.layout import CONTRASTS
+from diffens_core.data.layout import contrasts_in, is_contrast
 from diffens_core.data.registration import onto, register
 from diffens_core.data.volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
 
 TOLERANCE = 0.05  # of the spacing
-ORDER = (*CONTRASTS, "seg", "mask")  # the first that a subject has gives the grid
+
+
+def in_order(files: Iterable[str]) -> list[str]:
+    """The names of a subject's files; the first is the contrast that gives the grid."""
+    return [*contrasts_in(files), *(name for name in ("seg", "mask") if name in files)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def prepare_subject(subject: Source, out: Path, shape, spacing, move: str = "ref
     Returns what the summary shows: grid, spacing and orientation of the files; brain_ml, and tumour_ml where there is
     a segmentation. Raises `VolumeError` for files that cannot be used, before anything is written.
     """
-    volumes = {name: load_volume(subject.files[name]) for name in ORDER if name in subject.files}
+    volumes = {name: load_volume(subject.files[name]) for name in in_order(subject.files)}
     if move == "register":
         volumes = registered(volumes)
     if move != "refuse":
@@ -73,10 +78,10 @@ def registered(volumes: dict[str, Volume]) -> dict[str, Volume]:
     moved = {name: first}
     for other in list(volumes)[1:]:
         volume = volumes[other]
-        if other in CONTRASTS:
+        if is_contrast(other):
             moved[other] = register(first, volume)
         else:
-            host = next((n for n in moved if n in CONTRASTS and volumes[n].grid.same_as(volume.grid)), name)
+            host = next((n for n in moved if is_contrast(n) and volumes[n].grid.same_as(volume.grid)), name)
             motion = moved[host].affine @ np.linalg.inv(volumes[host].affine)
             moved[other] = replace(volume, affine=motion @ volume.affine)
     return moved

@@ -2,7 +2,7 @@
 
 <root>/dataset.json                        name, contrasts that every subject has, spacing, shape, source, licence
 <root>/participants.tsv                    participant_id, split, patient, source: defines the set and its split
-<root>/<participant_id>/<contrast>.nii.gz  flair t1ce t1 t2: float32 in [0, 1], RAS, background exactly 0
+<root>/<participant_id>/<contrast>.nii.gz  flair t1ce t1 t2 or others: float32 in [0, 1], RAS, background exactly 0
 <root>/<participant_id>/seg.nii.gz         uint8: 1 necrotic, 2 oedema, 4 enhancing; not every subject has one
 <root>/<participant_id>/brain.nii.gz       uint8: 1 where any contrast is not 0
 <root>/<participant_id>/intensity.json     low and high per contrast: value * (high - low) + low is its own unit
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,21 @@ from .volumes import VolumeError
 
 REMEDY = "restore it, or prepare into another folder"
 SPLITS = ("train", "val", "test")
-CONTRASTS = ("flair", "t1ce", "t1", "t2")
+CONTRASTS = ("flair", "t1ce", "t1", "t2")  # the usual ones, in their order; a set may have others
+CONTRAST = re.compile(r"[a-z][a-z0-9]{0,15}", re.ASCII)  # how a contrast, and its file, may be called
+RESERVED = ("seg", "mask", "brain")  # other files of a subject
 EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
+
+
+def is_contrast(name: str) -> bool:
+    """Whether a contrast, and its file, can be called so."""
+    return CONTRAST.fullmatch(name) is not None and name not in RESERVED
+
+
+def contrasts_in(names: Iterable[str]) -> list[str]:
+    """The contrasts among the names of files, each once: the usual ones in their order, then others by name."""
+    found = {name for name in names if is_contrast(name)}
+    return [name for name in CONTRASTS if name in found] + sorted(found - set(CONTRASTS))
 
 
 @dataclass(frozen=True)

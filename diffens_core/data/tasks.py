@@ -12,19 +12,16 @@ they tell a 2D model nothing about neighbouring slices; the interpolation does.
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
 
 import torch
 
 from ..support.errors import InputError
 from ..support.settings import ConfigError, quoted
-from .layout import CONTRASTS
+from .layout import contrasts_in, is_contrast
 from .measurement import BLOCKS, Degradation
 
 FLAIR, LABELS = "flair", "seg"
-CONTRAST = re.compile(r"[a-z][a-z0-9]{0,15}", re.ASCII)  # how a contrast, and its file, may be called
-RESERVED = (LABELS, "brain", "mask")  # other files of a subject
 
 
 @dataclass(frozen=True)
@@ -142,14 +139,7 @@ def _parse(text: str) -> Task:
         raise ConfigError(f"task {quoted(text)} makes {target} from itself; is '{measurement}' meant")
     if at and measurement not in names:
         raise ConfigError(f"task {quoted(text)} has a degradation, but no {measurement} among its conditions")
-    places = {name: place for place, name in enumerate(CONTRASTS)}
-    contrasts = sorted(set(names) - {measurement}, key=lambda name: (places.get(name, len(places)), name))
-    ordered = ([measurement] if measurement in names else []) + contrasts
+    ordered = ([measurement] if measurement in names else []) + contrasts_in(names)
     how = (Degradation.parse(degradation) if at else BLOCKS) if measurement in names else None
     name = f"{'+'.join(ordered)}-to-{target}" + (f"@{how}" if how and how != BLOCKS else "")
     return Task(name, tuple(ordered), target, how)
-
-
-def is_contrast(name: str) -> bool:
-    """Whether a contrast, and its file, can be called so."""
-    return CONTRAST.fullmatch(name) is not None and name not in RESERVED
