@@ -157,8 +157,8 @@ def test_whole_numbers_are_floats_where_floats_are_wanted():
     assert read.dropout == 0.0 and isinstance(read.dropout, float)
 
 
-def test_presets_are_four_and_unknown_ones_refused():
-    assert list(PRESETS) == ["smoke", "demo", "gpu", "paper"]
+def test_presets_are_listed_and_unknown_ones_refused():
+    assert list(PRESETS) == ["smoke", "demo", "gpu", "paper", "scan"]
     assert all(preset_named(name).name == name for name in PRESETS)
-    with pytest.raises(ConfigError, match="choose from smoke, demo, gpu, paper"):
+    with pytest.raises(ConfigError, match="choose from smoke, demo, gpu, paper, scan"):
         preset_named("tiny")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, draw_batch, write_prepared
 
 from diffens_core.data.crops import translated, widened
-from diffens_core.data.layout import describe_data
+from diffens_core.data.layout import describe_data, fitting_grid
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import coordinates
 from diffens_core.data.prepared import PreparedData
@@ -193,3 +193,20 @@ def test_labels_that_cannot_be_are_refused(own, change, shift, complaint):
 def test_voxels_that_do_not_go_into_the_presets_are_refused(own):
     with pytest.raises(VolumeError, match="do not go into 2.5 mm; resample"):
         open_split(own, spacing=2.5)[0]
+
+
+@pytest.mark.parametrize(
+    "own, wanted, shape, found",
+    [
+        ((1.0, 1.0, 1.0), 1.0, (160, 192, 152), (1.0, (160, 192, 152))),
+        ((0.7, 0.7, 0.7), 2.0, (80, 96, 76), (2.0, (80, 96, 76))),  # 2.1 is near enough
+        ((0.7, 0.7, 0.7), 1.0, (160, 192, 152), (0.7, (232, 280, 224))),
+        ((0.8, 0.8, 0.8), 4.0, (40, 48, 38), (4.0, (40, 48, 38))),
+        ((1.5, 1.5, 1.5), 2.0, (80, 96, 76), (1.5, (112, 128, 104))),
+        ((4.0, 4.0, 4.0), 2.5, (80, 96, 76), (2.5, (80, 96, 76))),  # refused later
+        ((1.0, 1.0, 5.0), 2.0, (80, 96, 76), (2.0, (80, 96, 76))),  # refused later, by the file's name
+    ],
+)
+def test_voxels_that_do_not_go_into_a_preset_are_used_at_a_size_near_it(own, wanted, shape, found):
+    assert fitting_grid(own, wanted, shape) == found
+    assert all(n * found[0] >= m * wanted * 0.999 for n, m in zip(found[1], shape))

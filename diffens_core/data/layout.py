@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ SPLITS = ("train", "val", "test")
 CONTRASTS = ("flair", "t1ce", "t1", "t2")  # the usual ones, in their order; a set may have others
 CONTRAST = re.compile(r"[a-z][a-z0-9]{0,15}", re.ASCII)  # how a contrast, and its file, may be called
 RESERVED = ("seg", "mask", "brain")  # other files of a subject
+TOLERANCE = 0.05  # of a spacing
 EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
 
 
@@ -65,12 +67,29 @@ class DataConfig:
 def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
     """Identify the prepared data set at `root`, to be used at `spacing` millimetres in windows of `shape` voxels.
 
-    Raises `VolumeError` where there is none, or where it cannot be read.
+    Where its own voxels do not go into this spacing, they are used at one near it, in windows of as many millimetres
+    (`fitting_grid`): HCP's, of 0.7 mm, as they are in place of 1 mm. Raises `VolumeError` where there is none, or where
+    it cannot be read.
     """
     description, table = read_dataset(root), read_participants(root)
     listed = zip(table["participant_id"], table["split"])
     digits = fingerprint(description["name"], listed, description.get("phantom"))
-    return DataConfig(shorten(root), description["name"], digits, float(spacing), tuple(shape))
+    spacing, shape = fitting_grid(description.get("spacing") or [spacing] * 3, float(spacing), tuple(shape))
+    return DataConfig(shorten(root), description["name"], digits, spacing, shape)
+
+
+def fitting_grid(own: Sequence[float], wanted: float, shape: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
+    """Spacing and window for voxels of `own` mm: what is `wanted`, or a whole multiple of isotropic voxels within a third.
+
+    The window then spans at least as many millimetres, in multiples of 8 voxels.
+    """
+    size = sum(own) / 3
+    factor = max(1, round(wanted / size))
+    off = abs(size * factor - wanted) / wanted
+    if max(own) - min(own) > TOLERANCE * size or not TOLERANCE < off < 1 / 3:
+        return wanted, shape  # if it does not fit, `coarsening` in `prepared.py` says so
+    spacing = round(size * factor, 4)
+    return spacing, tuple(8 * math.ceil(n * wanted / spacing / 8) for n in shape)
 
 
 def fingerprint(name: str, listed: Iterable[tuple[str, str]], phantom: dict | None = None) -> str:

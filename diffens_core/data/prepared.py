@@ -11,7 +11,7 @@ import torch
 from ..support.seeds import mix_seed
 from .conditions import conditions_of, degraded, scaled
 from .crops import Cropping, Crops, crop_of, translated
-from .layout import DataConfig, read_participants
+from .layout import TOLERANCE, DataConfig, read_participants
 from .measurement import BLOCKS, Degradation
 from .planes import coordinates
 from .tasks import FLAIR, LABELS, Task
@@ -236,7 +236,7 @@ class PreparedData:
 def coarsening(spacing, wanted: float, where) -> int:
     """The whole factor from a file's voxel sizes `spacing` to the `wanted` one; raises `VolumeError` if none fits."""
     factor = max(1, round(wanted / spacing[0]))
-    if any(abs(s * factor - wanted) > 0.05 * wanted for s in spacing):
+    if any(abs(s * factor - wanted) > TOLERANCE * wanted for s in spacing):
         raise VolumeError(f"{where}: voxels of {spacing} mm do not go into {wanted} mm; resample them first")
     return factor
 

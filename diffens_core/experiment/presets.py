@@ -1,4 +1,4 @@
-"""Presets: four sizes of the same experiment, which differ in data, sizes and trainings, never in code paths."""
+"""Presets: sizes of the same experiment, which differ in data, sizes and trainings, never in code paths."""
 
 from __future__ import annotations
 
@@ -208,6 +208,22 @@ PRESETS = {
         recipes=PAPER_RECIPES,
     ),
 }
+
+
+# Scans of 1 mm on two CPU cores, in half an hour a task: the networks of `demo`.
+PRESETS["scan"] = replace(
+    PRESETS["demo"],
+    name="scan",
+    spacing=1.0,
+    shape=(160, 192, 152),
+    phantoms=(12, 2, 2),
+    expert_train=(Phase(800, 8, 3e-3),),
+    fusion_train=(
+        Phase(2000, 2, 3e-3, patch=(32, 40, 40), alone=True),
+        Phase(1500, 2, 1e-3, patch=(32, 40, 40)),
+    ),
+    states=StatesConfig(steps=3, heads=8, patches=384, rounds=2, fit=4),
+)
 
 
 def preset_named(name: str) -> Preset:
