@@ -79,7 +79,7 @@ def describe_data(root: str | Path, spacing: float, shape) -> DataConfig:
 
 
 def fitting_grid(own: Sequence[float], wanted: float, shape: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
-    """Spacing and window for voxels of `own` mm: what is `wanted`, or a whole multiple of isotropic voxels within a third.
+    """Spacing and window for voxels of `own` mm: what is `wanted`, or a multiple of isotropic voxels within a third.
 
     The window then spans at least as many millimetres, in multiples of 8 voxels.
     """
