@@ -20,7 +20,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from diffens_core.show import plots
-from diffens_core.data.layout import read_participants
+from diffens_core.data.layout import contrasts_in, read_participants
 from diffens_core.data.tasks import task_named
 from figures.plan import open_plan
 
@@ -35,7 +35,8 @@ table = read_participants(experiment.translated.folder)
 print(table["split"].value_counts().to_string())
 
 # %%
-task = next(iter(plan.wanted.values())).task
+target, *others = contrasts_in(experiment.contrasts)
+task = f"{'+'.join([f'{target}_lr', *others])}->{target}"  # all that there is
 pair = experiment.subjects(table["split"].iloc[0], task)[0]
 views = {"target": pair.x0[0].numpy(), **dict(zip(task_named(task).conditions, pair.y.numpy()))}
 figure = plots.three_planes(views, title=pair.subject)
