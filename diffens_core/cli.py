@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("method", help="a name that diffens methods lists; or truth, an upper bound")
     text = "sr, mt, both, or what is made from what, such as 't1->t2' or 'flair_lr+t1->flair@1x1x5'"
     evaluate.add_argument("--task", default="sr", help=text)
-    evaluate.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper")
+    evaluate.add_argument("--preset", default="demo", help="smoke, demo, scan, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
     evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
     evaluate.add_argument("--on", dest="second", default="", help="a second prepared data set, to translate instead")

@@ -35,7 +35,7 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "both,sr"  # one task or several, separated by commas
 subjects: int = 2  # how many held-out subjects
 seed: int = 0  # seed of training and sampling

@@ -37,8 +37,8 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 method: str = "ours-tpdm"  # the fusion to train
 seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms

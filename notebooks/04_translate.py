@@ -27,20 +27,20 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | both, or another with a measurement
 method: str = "ours-tpdm"  # a fusion
 seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 split: str = "test"  # which subjects to draw from
 steps: int = 8  # sampling steps
+sampler: str = "ddim"  # ddim | ddim:ETA (with fresh noise) | ancestral | dpm++
 
 # %%
 import torch
 
-from diffens_core import METRICS, autocast, ddim, image_metrics, noise_for, open_experiment, task_named
-from diffens_core.data.measurement import BLOCKS
+from diffens_core import METRICS, autocast, image_metrics, noise_for, open_experiment, task_named
 from diffens_core.diffusion.sampler import timesteps
 from diffens_core.show import plots
 from diffens_core.show.widgets import browse
@@ -57,9 +57,11 @@ fusion = experiment.model(method, task)
 device = next(fusion.parameters()).device
 y = pair.y[None].to(device)
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
+degradation, fresh = task_named(task).degradation, torch.Generator().manual_seed(seed)
 with torch.inference_mode(), autocast(device):
-    projected = list(ddim(fusion, y, noise, steps, project=task_named(task).project))
-    free = list(ddim(fusion, y, noise, steps))
+    walk = {"sampler": sampler, "generator": fresh}
+    projected = list(fusion.trajectory(y, noise, steps, project=task_named(task).project, **walk))
+    free = list(fusion.trajectory(y, noise, steps, **walk))
 picked = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1})
 states = [projected[i] for i in picked]
 shown = {f"t = {s.t}": (s.xt[0, 0].cpu().numpy(), s.x0_hat[0, 0].cpu().numpy()) for s in states}
@@ -87,7 +89,7 @@ figure = plots.gate_maps(gates, experiment.preset.planes[0], plots.middle(brain)
 
 # %%
 errors = {
-    name: [BLOCKS.rms(state.x0_hat, y[:, :1]) for state in states]
+    name: [degradation.rms(state.x0_hat, y[:, :1]) for state in states]
     for name, states in {"projected": projected, "free": free}.items()
 }
 figure = plots.error_curves(errors, times)
@@ -111,5 +113,5 @@ browse(views)
 # %% [markdown]
 # ## Exercises
 # 1. The projection costs nothing. Why does it help a short training more than a long one?
-# 2. Clamp after the projection instead of before it, and plot `BLOCKS.rms` again. What broke?
+# 2. Clamp after the projection instead of before it, and plot `degradation.rms` again. What broke?
 # 3. Halve and double `steps`. Which metric moves, and in which direction?

@@ -33,8 +33,8 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens diffusers monai")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "tpdm,tpdm-alternate,tosm,madm,madm-samples,ours-tpdm", "ablations": "tpdm+no-projection", "ancestral_steps": 6, "borrowed_steps": 10}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "tpdm,tpdm-alternate,tpdm-random,tosm,madm,madm-samples,ours-tpdm,ours-small,ours-tosm,ours-madm"
 ablations: str = "tpdm+no-projection,ours-tpdm+no-projection"  # some of methods.ABLATIONS; empty: none
 samples: int = 1  # samples of each method

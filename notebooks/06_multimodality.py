@@ -35,7 +35,7 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "multi-tpdm,multi-ours,tpdm"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "both"  # only both: the methods of this notebook need both conditions
 methods: str = "multi-tpdm,multi-ours,multi-small,tpdm,ours-tpdm"
 single: str = "tpdm"  # methods to show with one condition, at tasks sr and mt; empty: none

@@ -39,8 +39,8 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "cubic,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "cubic,cubic-projected,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode,tpdm,ours-tpdm"
 subjects: int = 1  # how many held-out subjects to score
 samples: int = 3  # samples of the methods that draw some

@@ -29,7 +29,7 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
-preset: str = "demo"  # smoke | demo | gpu | paper: sizes only
+preset: str = "demo"  # smoke | demo | scan | gpu | paper: sizes only
 planes: str = "axial,sagittal"  # which slices the 2D models see: two or three planes
 tilt: float = 15.0  # degrees by which the fibres lean out of the planes, 0 to 45
 seed: int = 0  # seed of the volumes shown and of the training

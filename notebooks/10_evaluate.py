@@ -40,13 +40,15 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "degraded,palette-axial,tpdm,ours-tpdm"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "degraded,cubic-projected,unet-3d,palette-axial,palette-sagittal,tpdm,ours-tpdm"
 rivals: str = "tpdm:palette-axial,ours-tpdm:tpdm"  # which differences are tested, method:rival
 split: str = "test"  # test; your own data may have val
 subjects: int = 6  # how many held-out subjects; 0: all
 seed: int = 0  # seed of training and sampling
+steps: int = 0  # of sampling; 0: the preset's
+sampler: str = ""  # ddim | ddim:ETA | ancestral | dpm++; empty: the preset's
 segmenter: str = "own"  # own: trained here; empty: no Dice, no distances of its features
 medicalnet: str = ""  # the file resnet_50_23dataset.pth, or download; empty: no FID
 data: str = ""  # a prepared data set; empty: embedded phantoms
@@ -63,7 +65,7 @@ import torch
 from diffens_core import METHODS, evaluate, open_experiment, open_judges, task_named
 from diffens_core.show import plots
 
-experiment = open_experiment(preset, seed, data, runs)
+experiment = open_experiment(preset, seed, data, runs, steps=steps, sampler=sampler)
 
 # %%
 able = {name for name, method in METHODS.items() if method.does(task_named(task))}  # mt has nothing to interpolate

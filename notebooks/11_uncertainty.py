@@ -28,8 +28,8 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "samples": 3, "subjects": 2}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "tpdm,ours-tpdm"  # such as draw different samples
 split: str = "test"  # test; your own data may have val
 subjects: int = 3  # how many held-out subjects; 0: all

@@ -29,8 +29,8 @@ if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "tpdm,ours-tpdm"}}
-preset: str = "demo"  # smoke | demo | gpu | paper
-task: str = "sr"  # sr | mt | both
+preset: str = "demo"  # smoke | demo | scan | gpu | paper
+task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "cubic-projected,tpdm,ours-tpdm"  # besides the true and the degraded FLAIR
 split: str = "test"  # test; your own data may have val
 subjects: int = 6  # how many held-out subjects; 0: all

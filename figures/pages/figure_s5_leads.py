@@ -13,7 +13,7 @@
 # more, are in Table 3 and Table S1.
 
 # %% tags=["parameters"]
-preset: str = "smoke"  # smoke | demo | gpu | paper
+preset: str = "smoke"  # smoke | demo | scan | gpu | paper
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config

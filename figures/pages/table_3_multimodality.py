@@ -14,7 +14,7 @@
 # the paper's days are of one A100, and for the last two rows count the experts as well.
 
 # %% tags=["parameters"]
-preset: str = "smoke"  # smoke | demo | gpu | paper
+preset: str = "smoke"  # smoke | demo | scan | gpu | paper
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config

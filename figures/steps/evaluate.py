@@ -11,7 +11,7 @@
 # As `diffens evaluate METHOD` does: image metrics, distances between sets, uncertainty, segmentation.
 
 # %% tags=["parameters"]
-preset: str = "smoke"  # smoke | demo | gpu | paper
+preset: str = "smoke"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or such as t1->t2
 method: str = "tpdm"
 seed: int = 0  # of training and sampling

@@ -12,7 +12,7 @@
 # made; subjects that are there are kept.
 
 # %% tags=["parameters"]
-preset: str = "smoke"  # smoke | demo | gpu | paper
+preset: str = "smoke"  # smoke | demo | scan | gpu | paper
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 second: int = 0  # 1: the second data set

@@ -12,7 +12,7 @@
 # weights, data and settings.
 
 # %% tags=["parameters"]
-preset: str = "smoke"  # smoke | demo | gpu | paper
+preset: str = "smoke"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or such as t1->t2
 method: str = "tpdm"
 seed: int = 0  # of training and sampling
