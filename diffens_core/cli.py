@@ -108,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--overwrite", action="store_true", help="replace existing output")
     methods = commands.add_parser("methods", help="list the methods, what they are and which tasks they do")
     methods.set_defaults(run_command=_methods)
+    methods.add_argument("--preset", help="list instead every setting in which this preset differs from another")
+    methods.add_argument("--against", default="demo", help="that other preset (default: demo)")
     runs = commands.add_parser("runs", help="list the trained runs, your own and those that come with the package")
     runs.set_defaults(run_command=_runs)
     runs.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
@@ -287,8 +289,15 @@ def _register(args: argparse.Namespace) -> None:
 
 
 def _methods(args: argparse.Namespace) -> None:
+    from .experiment.differences import differences
     from .experiment.methods import ABLATIONS, METHODS
+    from .experiment.presets import preset_named
 
+    if args.preset:
+        print(f"{'setting':40} {args.preset}, instead of {args.against}'s")
+        for name, (ours, theirs) in differences(preset_named(args.preset), preset_named(args.against)).items():
+            print(f"{name:40} {ours}, instead of {theirs}")
+        return
     for name, method in (METHODS | ABLATIONS).items():
         print(f"{name:55} {' '.join(method.tasks):11} {method.summary}")
 

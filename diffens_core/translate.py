@@ -74,7 +74,7 @@ def translate_files(
     grid: whether a measurement is `fine`, with each coarse voxel repeated, or `coarse`, its voxels themselves those;
     `auto` looks for blocks. Raises `VolumeError` for input that cannot be used.
     """
-    task = task_named(config.task)
+    task = config.translation
     samples = different_samples(model, samples)
     if std is not None and samples < 2:
         raise VolumeError(f"run '{config.name}' always gives the same answer: there is no standard deviation to write")

@@ -50,7 +50,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from diffens_core import by_subject, compare, open_experiment, results_table, task_named
+from diffens_core import by_subject, compare, open_experiment, results_table
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
@@ -66,7 +66,7 @@ folder.mkdir(parents=True, exist_ok=True)
 pairs = {name: experiment.subjects(split, name) for name in tasks}
 pairs = {name: [found[i] for i in range(min(subjects, len(found)))] for name, found in pairs.items()}
 first = pairs[tasks[0]][0]
-channels = task_named(tasks[0]).conditions
+channels = experiment.task(tasks[0]).conditions
 shown = {"FLAIR (target)": first.x0[0].numpy()}
 shown |= {name: channel.numpy() for name, channel in zip(channels, first.y)}
 at = plots.middle(first.brain.numpy())

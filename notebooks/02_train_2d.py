@@ -40,7 +40,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 # %%
 import torch
 
-from diffens_core import METRICS, build, image_metrics, open_experiment, roughness, task_named
+from diffens_core import METRICS, build, image_metrics, open_experiment, roughness
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
@@ -91,7 +91,7 @@ figure = plots.training_curves({method: experiment.log(run)})
 # %%
 volume = experiment.translate(method, task, pair, model=expert)[0, 0].numpy()
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
-conditions = dict(zip(task_named(task).conditions, pair.y.numpy()))
+conditions = dict(zip(experiment.task(task).conditions, pair.y.numpy()))
 views = {"truth": truth, **conditions, method: volume}
 figure = plots.three_planes(views, truth, plots.middle(brain), f"{pair.subject}, preset {preset}")
 found = image_metrics(volume, truth, brain)

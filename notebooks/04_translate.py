@@ -40,7 +40,7 @@ sampler: str = "ddim"  # ddim | ddim:ETA (with fresh noise) | ancestral | dpm++
 # %%
 import torch
 
-from diffens_core import METRICS, autocast, image_metrics, noise_for, open_experiment, task_named
+from diffens_core import METRICS, autocast, image_metrics, noise_for, open_experiment
 from diffens_core.diffusion.sampler import timesteps
 from diffens_core.show import plots
 from diffens_core.show.widgets import browse
@@ -57,10 +57,10 @@ fusion = experiment.model(method, task)
 device = next(fusion.parameters()).device
 y = pair.y[None].to(device)
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
-degradation, fresh = task_named(task).degradation, torch.Generator().manual_seed(seed)
+degradation, fresh = experiment.task(task).degradation, torch.Generator().manual_seed(seed)
 with torch.inference_mode(), autocast(device):
     walk = {"sampler": sampler, "generator": fresh}
-    projected = list(fusion.trajectory(y, noise, steps, project=task_named(task).project, **walk))
+    projected = list(fusion.trajectory(y, noise, steps, project=experiment.task(task).project, **walk))
     free = list(fusion.trajectory(y, noise, steps, **walk))
 picked = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps - 1})
 states = [projected[i] for i in picked]

@@ -48,12 +48,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import compare, open_experiment, results_table, task_named
+from diffens_core import compare, open_experiment, results_table
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
-setting, conditions = experiment.setting(task), task_named(task).conditions
+setting, conditions = experiment.setting(task), experiment.task(task).conditions
 pair = experiment.subjects("test", task)[0]
 chosen = [name for name in methods.split(",") if name]
 print("DDIM steps:", experiment.preset.steps, " conditions:", *conditions)
@@ -139,7 +139,7 @@ from diffens_core.diffusion.sampler import average_of_samples, noise_levels
 
 experts = experiment.model("tosm", task).experts
 device = next(experts.parameters()).device
-y, project = pair.y[None].to(device), task_named(task).project
+y, project = pair.y[None].to(device), experiment.task(task).project
 noise = noise_for(pair.subject, [0], seed, y.shape[2:], device)
 streams = [torch.Generator().manual_seed(seed) for _ in range(2)]
 with torch.inference_mode(), autocast(device):
@@ -273,7 +273,7 @@ for name, expert in {"diffusers": diffusers_expert, "monai": monai_expert}.items
 from diffens_core import Fusion
 
 ours = experiment.model("palette-axial", task)
-config, unet, measured = experiment.preset.fusion_config, experiment.preset.fusion, task_named(task).degradation
+config, unet, measured = experiment.preset.fusion_config, experiment.preset.fusion, experiment.task(task).degradation
 both, three = [ours, diffusers_expert], [ours, diffusers_expert, monai_expert]
 fusions = {
     "fusion of two, with features": Fusion(both, len(conditions), unet, config, measured),
@@ -298,7 +298,7 @@ from diffens_core import sample, score
 models = {"ours, axial": ours, "diffusers, sagittal": diffusers_expert, "monai, coronal": monai_expert}
 models |= {"average of two": Average(both), "average of three": Average(three), **fusions}
 options = {"subject": pair.subject, "samples": samples, "steps": experiment.preset.steps, "seed": seed}
-drawn = {name: sample(model, pair.y, task_named(task), **options) for name, model in models.items()}
+drawn = {name: sample(model, pair.y, experiment.task(task), **options) for name, model in models.items()}
 found = pd.concat([score(volume, pair, name, task) for name, volume in drawn.items()])
 results_table(found, list(models)).style.format("{:.3f}")
 

@@ -49,12 +49,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import compare, open_experiment, results_table, task_named
+from diffens_core import compare, open_experiment, results_table
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
 pairs = {name: experiment.subjects("test", name)[0] for name in ("sr", "mt", task)}
-pair, conditions = pairs[task], task_named(task).conditions
+pair, conditions = pairs[task], experiment.task(task).conditions
 at, brain, truth = plots.middle(pair.brain.numpy()), pair.brain.numpy(), pair.x0[0].numpy()
 inputs = {name: channel.numpy() for name, channel in zip(conditions, pair.y)}
 figure = plots.three_planes({"FLAIR (target)": truth, **inputs}, at=at, title=pair.subject)

@@ -54,7 +54,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import METHODS, open_experiment, task_named
+from diffens_core import METHODS, open_experiment
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
@@ -112,7 +112,7 @@ from diffens_core.models.i2sb import BridgeSchedule
 
 diffusion = experiment.preset.diffusion
 schedule, bridge = diffusion.schedule, BridgeSchedule(diffusion.steps)
-nearest = task_named(task).nearest
+nearest = experiment.task(task).nearest
 x0, x1 = pair.x0[None], pair.y[None, nearest : nearest + 1]
 noise, rows = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)), {}
 for t in (0, bridge.steps // 4, bridge.steps // 2, 3 * bridge.steps // 4, bridge.steps - 1):

@@ -226,7 +226,7 @@ def test_preset_paper_has_the_papers_baselines(prepared):
     run = {name: METHODS[name].runs(Setting(PRESETS["paper"], "sr", data))[0] for name in BASELINES}
     med = run["palette-3d"]
     assert (med.diffusion.steps, med.diffusion.kind, med.train.norm, med.prediction) == (250, "cosine", "l1", "eps")
-    assert med.unet == UNetConfig(64, (1, 1, 2, 3, 4), 2, checkpointing=True, attention=(3,))
+    assert med.unet == UNetConfig(64, (1, 1, 2, 3, 4), 2, checkpointing=True)
     assert (med.train.phases[0].lr, med.train.accumulate, med.train.ema) == (1e-5, 2, 0.995)
     for name in ("pix2pix-2d", "pix2pix-3d"):
         assert (run[name].train.phases[0].lr, run[name].train.beta1, run[name].unet.dropout) == (2e-4, 0.5, 0.5)
@@ -298,7 +298,7 @@ def test_one_command_trains_a_method_and_writes_its_metrics(prepared, tmp_path, 
         (["unet", "--task", "mt"], "unknown method 'unet'"),
         (["cubic", "--task", "mt"], "method 'cubic' does tasks with a measurement, as sr, not 'mt'"),
         (["unet-2d", "--task", "all"], "unknown task 'all'"),
-        (["truth", "--task", "seg4", "--segmenter", "own"], "unknown task 'seg4'"),
+        (["truth", "--task", "seg4", "--segmenter", "own"], "task 'seg4' is a segmentation"),
         (["unet-2d", "--samples", "0"], "--samples must be at least 1"),
         (["truth"], "give --segmenter"),
         (["cubic", "--task", "both", "--medicalnet", "none.pth"], "none.pth: no such file"),

@@ -91,10 +91,10 @@ def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, mo
     other = Experiment(experiment.preset, experiment.data, tmp_path / "other", 0)
     save, saved = module.save_translation, []
 
-    def killed(path, volume, pair):
+    def killed(path, volume, pair, cut):
         if len(saved) == 3:
             raise KeyboardInterrupt
-        saved.append(save(path, volume, pair))
+        saved.append(save(path, volume, pair, cut))
 
     monkeypatch.setattr(module, "save_translation", killed)
     with pytest.raises(KeyboardInterrupt):

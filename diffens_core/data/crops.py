@@ -17,6 +17,7 @@ class Cropping:
 
     around: (dim, n) adds n slices on either side along `dim`; beyond the volume, its last slice is repeated.
     move_every: after so many steps every subject is moved anew (0: never). align: crops begin and end at its multiples.
+    mirror: half of the crops are of mirrored heads.
     """
 
     size: Sequence[int] | None
@@ -24,6 +25,7 @@ class Cropping:
     around: tuple[int, int] = (2, 0)
     move_every: int = 0
     align: Sequence[int] = (1, 1, 1)
+    mirror: bool = True
 
     def moves(self, step: int) -> int:
         """How often subjects have been moved before `step`; 0: they are not moved at all."""
@@ -52,7 +54,7 @@ def crop_of(
     box = where = (slice(None), *window)
     x0, y = (widened(v, box, *cropping.around) for v in (x0, y))
     # Heads are nearly symmetric: a mirrored one, with its true coordinates, is another head.
-    if torch.rand(1, generator=draw) < 0.5:
+    if cropping.mirror and torch.rand(1, generator=draw) < 0.5:
         channels, across, *rest = box
         x0, y = x0.flip(1), y.flip(1)
         where = (channels, slice(shape[0] - across.stop, shape[0] - across.start), *rest)

@@ -29,12 +29,14 @@ class Task:
     """A task. inputs: what a user gives, first the measurement `<target>_lr` if there is one, then contrasts.
 
     target: a contrast, or `seg`: the labels of a tumour. degradation: of the measurement; None without one.
+    interpolated: whether the measurement is read interpolated, too; off, the conditions are the inputs alone (paper).
     """
 
     name: str
     inputs: tuple[str, ...]
     target: str = FLAIR
     degradation: Degradation | None = None
+    interpolated: bool = True
 
     @property
     def contrasts(self) -> tuple[str, ...]:
@@ -44,12 +46,13 @@ class Task:
     @property
     def conditions(self) -> tuple[str, ...]:
         """The channels of `y`, in order: the measurement and its interpolation, then the contrasts."""
-        return (self.inputs[0], f"{self.target}_up", *self.contrasts) if self.degradation else self.inputs
+        up = (f"{self.target}_up",) if self.degradation and self.interpolated else ()
+        return (*self.inputs[:1], *up, *self.inputs[1:])
 
     @property
     def nearest(self) -> int:
-        """The channel of `y` that is nearest to the target: the interpolation, or the first contrast."""
-        return 1 if self.degradation else 0
+        """The channel of `y` that is nearest to the target: the interpolation, or else the first."""
+        return 1 if self.degradation and self.interpolated else 0
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -72,7 +75,7 @@ class Task:
 
     def stack(self, channels: dict[str, torch.Tensor]) -> torch.Tensor:
         """`y` [C, X, Y, Z] from the inputs by name, each [1, X, Y, Z] in [-1, 1]."""
-        if self.degradation:
+        if self.degradation and self.interpolated:
             measurement = channels[self.inputs[0]][None]
             channels = {**channels, f"{self.target}_up": interpolate(measurement, self.degradation)[0]}
         return torch.cat([channels[name] for name in self.conditions])

@@ -26,14 +26,17 @@ class Batch:
         return Batch(*(getattr(self, name).to(device) for name in ("x0", "y", "coords", "eps", "t")))
 
 
-def with_noise(crops: Crops, levels: int, seed: int, step: int, numbers: range) -> Batch:
+def with_noise(crops: Crops, levels: int, seed: int, step: int, numbers: range, spread: bool = True) -> Batch:
     """A batch of `crops` with noise, and steps `t` below `levels`, for the sample `numbers` of one training step.
 
     Sample i of step s depends on (seed, s, i) and nothing else: a resumed run draws what it would have drawn, and
-    several processes draw together what one would.
+    several processes draw together what one would. spread: the steps as `spread_step` has them, or else uniform draws.
     """
     eps = torch.stack([torch.randn(x0.shape, generator=draw) for x0, draw in zip(crops.x0, crops.draws)])
-    t = torch.tensor([spread_step(levels, seed, step, number) for number in numbers])
+    if spread:
+        t = torch.tensor([spread_step(levels, seed, step, number) for number in numbers])
+    else:
+        t = torch.cat([torch.randint(levels, (1,), generator=draw) for draw in crops.draws])
     return Batch(crops.x0, crops.y, crops.coords, eps, t)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from ..data.planes import PLANES
 from ..support.errors import InputError
-from .ssim import RADIUS, smooth, ssim_map
+from .ssim import RADIUS, smooth, ssim_map, ssim_uniform
 
 JITTER_SIGMA = 3.0  # voxels within a slice
 LEAST_SECTION = 0.1  # of the brain's largest section: smaller ones at its ends say little
@@ -31,13 +31,14 @@ def image_metrics(prediction, target, brain, tumour=None) -> dict[str, float]:
     `LEAST_SECTION` of the brain's largest section are left out. `jitter_<plane>`: `jitter` in per cent of the range.
 
     SSIM has a Gaussian window of 11 voxels, sigma 1.5; that of the whole volume leaves out a border of 5 voxels, as
-    usual. Raises `InputError` for shapes that differ, values that are not finite, an empty brain, a constant target, or
-    less than 11 voxels along an axis.
+    usual. `ssim_paper`, of the whole volume, has the paper's window (`ssim_uniform`). Raises `InputError` for shapes
+    that differ, values that are not finite, an empty brain, a constant target, or less than 11 voxels along an axis.
     """
     x, y, regions = _checked(prediction, target, {"brain": brain, "tumour": tumour})
     error, local = x - y, ssim_map(x, y)
     inner = (slice(RADIUS, -RADIUS),) * 3
     metrics = {"psnr": _psnr(error), "ssim": _mean(local[inner]), "mae": _mean(error.abs())}
+    metrics["ssim_paper"] = ssim_uniform(x, y)
     for name, mask in regions.items():
         metrics |= {
             f"psnr_{name}": _psnr(error[mask]),

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 
 from ..support.errors import InputError
 
+WINDOW = 7  # of `ssim_uniform`
 SIGMA, RADIUS = 1.5, 5  # a window of 11 voxels, as in the paper's reference and in scikit-image
 
 
@@ -31,6 +33,29 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, axes: Sequence[int]
     vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     return (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+
+
+def ssim_uniform(prediction: torch.Tensor, target: torch.Tensor) -> float:
+    """Mean similarity of two volumes [X, Y, Z] with a window of 7x7x7 equal weights; the target's range must be 1.
+
+    The defaults of scikit-image, which the paper's number has: covariances are those of a sample, and a border of 3
+    voxels is left out. Raises `InputError` where the window is larger than the volume.
+    """
+    if min(target.shape) < WINDOW:
+        raise InputError(f"this SSIM needs at least {WINDOW} voxels along each axis, not {tuple(target.shape)}")
+    x, y = prediction.double()[None], target.double()[None]
+
+    def mean(volume: torch.Tensor) -> torch.Tensor:
+        for axis in range(3):
+            size = [WINDOW if a == axis else 1 for a in range(3)]
+            volume = F.avg_pool3d(volume, size, stride=1)
+        return volume
+
+    mx, my, unbiased = mean(x), mean(y), WINDOW**3 / (WINDOW**3 - 1)
+    vx, vy, vxy = (unbiased * (mean(a * b) - mean(a) * mean(b)) for a, b in ((x, x), (y, y), (x, y)))
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return float(similarity.mean())
 
 
 def smooth(volume: torch.Tensor, sigma: float, axes: Sequence[int], radius: int | None = None) -> torch.Tensor:

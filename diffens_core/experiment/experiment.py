@@ -11,7 +11,7 @@ import torch.nn as nn
 
 from ..data.layout import CONTRASTS, DataConfig, data_contrasts, describe_data
 from ..data.prepared import Pair, PreparedData
-from ..data.tasks import task_named
+from ..data.tasks import Task, task_named
 from ..diffusion.sampler import sampler_named
 from ..models.segmentation import Segmenter
 from ..support.device import pick_device
@@ -53,6 +53,10 @@ class Experiment:
         name = self.preset.name + ("" if own else f"-{self.translated.name}-{self.translated.fingerprint}")
         return home() / "figures" / "out" / name
 
+    def task(self, name: str) -> Task:
+        """A task by its name or line, with the conditions that its networks read."""
+        return self.preset.task(name)
+
     def setting(self, task: str) -> Setting:
         """The setting that the runs of all methods share in a task."""
         return Setting(self.preset, task_named(task).name, self.data, self.seed)
@@ -91,7 +95,7 @@ class Experiment:
     def subjects(self, split: str, task: str, keep: bool = False) -> PreparedData:
         """The pairs of a split for a task; phantoms are made now. With `keep`, pairs stay in memory once read."""
         self._make(self.translated, split)
-        return PreparedData(self.translated, split, task_named(task), keep)
+        return PreparedData(self.translated, split, self.task(task), keep)
 
     @property
     def contrasts(self) -> set[str]:
@@ -107,13 +111,14 @@ class Experiment:
         return sample(
             model or self.model(method, task),
             pair.y,
-            task_named(task),
+            self.task(task),
             subject=pair.subject,
             samples=samples,
             first=first,
             steps=self.preset.steps,
             sampler=self.preset.sampler,
             seed=self.seed,
+            cut=self.preset.cut,
             project=method_named(method, task).project,
         )
 

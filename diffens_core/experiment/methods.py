@@ -102,7 +102,7 @@ def averaged(
     """Experts combined by a rule, by default their average."""
 
     def assemble(models, setting):
-        read_own_conditions(models, experts(setting), setting.task)
+        read_own_conditions(models, experts(setting), setting.preset.task(setting.task))
         return combine(models, setting) if combine else Average(models)
 
     return Method(summary, experts, assemble)
@@ -154,7 +154,7 @@ def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
 
 def patches_only(s: Setting) -> dict:
     """The paper's training without its last phase, the fine-tuning on whole volumes."""
-    return paper(s, [phase for phase in s.preset.paper_train if phase.patch])
+    return paper(s, [phase for phase in s.preset.paper_train if phase.patch or phase.crop])
 
 
 def volumes_only(s: Setting) -> dict:
@@ -162,8 +162,9 @@ def volumes_only(s: Setting) -> dict:
 
     The 3D network sees as many voxels as in all of the paper's phases together.
     """
-    whole = [phase for phase in s.preset.paper_train if not phase.patch][-1]
-    parts = [p.steps * p.batch * math.prod(map(min, p.patch, s.preset.shape)) for p in s.preset.paper_train if p.patch]
+    whole = [phase for phase in s.preset.paper_train if not (phase.patch or phase.crop)][-1]
+    sizes = [(phase, phase.patch or phase.crop) for phase in s.preset.paper_train]
+    parts = [p.steps * p.batch * math.prod(map(min, size, s.preset.shape)) for p, size in sizes if size]
     steps = whole.steps + round(sum(parts) / (whole.batch * math.prod(s.preset.shape)))
     return paper(s, [replace(whole, steps=steps, lr=s.preset.paper_train[0].lr)])
 

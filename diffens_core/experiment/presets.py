@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from ..data.tasks import Task, task_named
 from ..diffusion.sampler import timesteps
 from ..diffusion.schedule import DiffusionConfig
 from ..models.autoencoder import AutoencoderConfig
@@ -14,7 +15,7 @@ from ..networks.unet import UNetConfig
 from ..support.settings import ConfigError
 from ..training.loop import Phase, TrainConfig
 from ..training.states import StatesConfig
-from .recipes import DEMO_RECIPES, GPU_RECIPES, OBJECTIVES, PAPER_RECIPES, SMOKE_RECIPES, Recipe
+from .recipes import DEMO_RECIPES, GPU_RECIPES, OBJECTIVES, PAPER_RECIPES, PLAIN, SMOKE_RECIPES, Recipe
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Preset:
     their own; `..._train` are their trainings. states: the sampler's states that a fusion is trained on; None: the
     paper's own stage 2. paper_train: the phases of that, which take as long as `fusion_train`. recipes: baselines that
     have a network or a training of their own. autoencoder: of Make-A-Volume; segmenter: of tumours, for evaluation.
+    interpolated: whether networks read the interpolation of a measurement besides it; cut: whether samples are set to
+    background where the first condition is background.
     steps: of sampling, by the `sampler` of that name; samples: how many are drawn of a subject, whose mean is evaluated
     too.
     all_time: how many times longer a training is that may take all the time of `ours-tpdm`, two experts and a fusion:
@@ -51,6 +54,8 @@ class Preset:
     samples: int
     sampler: str = "ddim"
     prediction: str = "v"
+    interpolated: bool = True
+    cut: bool = True
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)
     states: StatesConfig | None = None
@@ -58,6 +63,10 @@ class Preset:
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
     all_time: dict[str, float] = field(default_factory=lambda: {"expert": 2.0, "unet-2d": 4.0, "unet-3d": 4.0})
+
+    def task(self, name: str) -> Task:
+        """A task by its name or line, with the conditions that networks read at this preset."""
+        return replace(task_named(name), interpolated=self.interpolated)
 
     def training(self, phases: tuple[Phase, ...], **changes) -> TrainConfig:
         """The training of one stage: its phases with the preset's common settings."""
@@ -190,18 +199,21 @@ PRESETS = {
         name="paper",
         spacing=1.0,
         shape=(192, 192, 152),
-        phantoms=(80, 4, 16),
+        phantoms=(80, 0, 20),  # 0.8 and 0.2, as the paper
         planes=TWO_PLANES,
         expert=UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2, dropout=0.2),
         expert_train=(Phase(500_000, 4, 5e-5),),
         fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
-        fusion_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
-        fusion_config=FusionConfig(prediction="eps"),
-        paper_train=(Phase(100_000, 1, 1e-4, patch=(64, 64, 64)), Phase(20_000, 1, 1e-5)),
+        fusion_train=(Phase(100_000, 1, 1e-4, crop=(64, 64, 64)), Phase(20_000, 1, 1e-4)),
+        fusion_config=FusionConfig(gate="plain", prediction="eps", residual_unit=1.0),
+        paper_train=(Phase(100_000, 1, 1e-4, crop=(64, 64, 64)), Phase(20_000, 1, 1e-4)),
         small=UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2, checkpointing=True),  # Table 11
         volume=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         volume_train=(Phase(100_000, 1, 1e-4, crop=(128, 128, 128)),),
-        train={"ema": 0.9999, "accumulate": 1, "save_every": 500},
+        train={"loss": "eps", "ema": 0.9999, "save_every": 500, **PLAIN},
+        prediction="eps",
+        interpolated=False,
+        cut=False,
         steps=50,
         samples=5,
         autoencoder=AutoencoderConfig(kl=1e-6),

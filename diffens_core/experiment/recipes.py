@@ -81,40 +81,48 @@ GPU_RECIPES = {
 # The settings of the papers: Med-DDPM (palette-3d), Isola et al. (pix2pix), Liu et al. (i2sb).
 # The segmenter has the network, rate and crop of SwinUNETR on BraTS 2021 (Hatamizadeh et al.), with our loop around
 # them: Adam, mirrored heads, moving average.
-# Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one.
+# Make-A-Volume has no released code: network, rates and steps of GEM-3D, whose autoencoder is a published one. Its
+# configurations name a rate for a batch of one; times the batch, as its trainer scales them, it is what is here.
+# Nobody clips gradients, mirrors heads or spreads noise levels (`TrainConfig`), but for the segmenter.
+PLAIN = {"clip": 0.0, "mirror": False, "spread": False}
 LATENT_NOISE = DiffusionConfig(beta_start=8.5e-4, beta_end=1.2e-2)
 PAPER_RECIPES = {
     "segmenter": Recipe(
         None, TrainConfig((Phase(300_000, 1, 1e-4, crop=(128, 128, 128)),), warmup=1000, decay="cosine")
     ),
-    "autoencoder": Recipe(None, TrainConfig((Phase(200_000, 4, 4.5e-6),))),
+    "autoencoder": Recipe(None, TrainConfig((Phase(200_000, 4, 4 * 4.5e-6),), **PLAIN)),
     "latent": Recipe(
         UNetConfig(base=224, mult=(1, 2, 3, 4), blocks=2, attention=(1, 2, 3)),
-        TrainConfig((Phase(150_000, 16, 5e-6),), loss="eps"),
+        TrainConfig((Phase(150_000, 16, 16 * 5e-6),), loss="eps", **PLAIN),
         LATENT_NOISE,
         prediction="eps",
     ),
     "make-a-volume": Recipe(
-        None, TrainConfig((Phase(50_000, 1, 5e-6, crop=(192, 192, 16)),), loss="eps", ema=0.0), LATENT_NOISE, "eps"
+        None,
+        TrainConfig((Phase(50_000, 1, 5e-6, crop=(192, 192, 16)),), loss="eps", ema=0.0, **PLAIN),
+        LATENT_NOISE,
+        "eps",
     ),
     "palette-3d": Recipe(
-        UNetConfig(base=64, mult=(1, 1, 2, 3, 4), blocks=2, checkpointing=True, attention=(3,)),
-        TrainConfig((Phase(200_000, 1, 1e-5, crop=(128, 128, 128)),), loss="eps", ema=0.995, accumulate=2, norm="l1"),
+        UNetConfig(base=64, mult=(1, 1, 2, 3, 4), blocks=2, checkpointing=True),  # BraTS: no attention
+        TrainConfig(
+            (Phase(200_000, 1, 1e-5, crop=(128, 128, 128)),), loss="eps", ema=0.995, accumulate=2, norm="l1", **PLAIN
+        ),
         DiffusionConfig(steps=250, kind="cosine"),
         prediction="eps",
     ),
     "pix2pix-2d": Recipe(
         UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2, dropout=0.5),
-        TrainConfig((Phase(500_000, 1, 2e-4),), **PIX2PIX),
+        TrainConfig((Phase(500_000, 1, 2e-4),), **PIX2PIX | PLAIN),
     ),
     "pix2pix-3d": Recipe(
         UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, dropout=0.5, checkpointing=True),
-        TrainConfig((Phase(100_000, 1, 2e-4, crop=(128, 128, 128)),), **PIX2PIX),
+        TrainConfig((Phase(100_000, 1, 2e-4, crop=(128, 128, 128)),), **PIX2PIX | PLAIN),
     ),
     **{
         name: Recipe(
             UNetConfig(base=64, mult=(1, 2, 4, 8), blocks=2),
-            TrainConfig((Phase(20_000, 4, 5e-5),), loss="eps", ema=0.99, accumulate=64, decay="exponential"),
+            TrainConfig((Phase(20_000, 4, 5e-5),), loss="eps", ema=0.99, accumulate=64, decay="exponential", **PLAIN),
         )
         for name in ("i2sb", "i2sb-ode")
     },

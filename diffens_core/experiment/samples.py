@@ -48,6 +48,7 @@ def sample(
     precision="auto",
     project=True,
     sampler: str = "ddim",
+    cut: bool = True,
     first: int = 0,
     show=lambda done: None,
 ) -> torch.Tensor:
@@ -56,7 +57,7 @@ def sample(
     A denoiser is sampled from random noise by the `sampler` of that name, deterministic DDIM by default; any other
     model by its own `trajectory`, and `ConfigError` is raised where another sampler is asked of it. A `deterministic`
     one gives one sample. Every step projects its estimate onto the measurement, unless `project` is off. Voxels that
-    are background in the first condition are background, -1, in every sample.
+    are background in the first condition are background, -1, in every sample, unless `cut` is off.
 
     Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; first: the number
     to begin with. `show(done)` is called after each of the K * steps steps.
@@ -73,7 +74,7 @@ def sample(
             for state in model.trajectory(y, noise, steps, **options):
                 show(index * steps + state.index + 1)
         show((index + 1) * steps)  # some models take fewer steps
-        volumes.append(torch.where(y[:, :1] != -1.0, state.x0_hat, -1.0).cpu())
+        volumes.append((torch.where(y[:, :1] != -1.0, state.x0_hat, -1.0) if cut else state.x0_hat).cpu())
     return torch.cat(volumes)
 
 
@@ -90,14 +91,16 @@ def different_samples(model: Translator, samples: int) -> int:
     return 1 if model.deterministic else samples
 
 
-def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair) -> None:
+def save_translation(path: str | Path, volume: torch.Tensor, pair: Pair, cut: bool = True) -> None:
     """Write one translation [1, X, Y, Z] of `pair` as NIfTI, with its affine and in the unit of its data.
 
-    Its header identifies the conditions that were translated. Raises `VolumeError` for values that are not finite.
+    cut: what is background in the first condition is 0. The header identifies the conditions that were translated.
+    Raises `VolumeError` for values that are not finite.
     """
     if not torch.isfinite(volume).all():
         raise VolumeError(f"{path}: the translation of {pair.subject} holds values that are not finite")
-    data = np.where(pair.seen, pair.scale.invert(volume[0].numpy()), 0.0)
+    data = pair.scale.invert(volume[0].numpy())
+    data = np.where(pair.seen, data, 0.0) if cut else data
     image = nib.Nifti1Image(data.astype(np.float32), pair.affine)
     image.header["descrip"] = _conditions(pair)
     save_image(path, image)
@@ -108,7 +111,7 @@ def save_spread(path: str | Path, std: torch.Tensor, pair: Pair) -> None:
     save_image(path, nib.Nifti1Image(pair.scale.invert_spread(std[0].numpy()), pair.affine))
 
 
-def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
+def load_translation(path: str | Path, pair: Pair, cut: bool = True) -> torch.Tensor:
     """Read what `save_translation` wrote: [1, X, Y, Z] in [-1, 1]; `VolumeError` where it is of other conditions."""
     try:
         volume = load_volume(path)
@@ -116,7 +119,7 @@ def load_translation(path: str | Path, pair: Pair) -> torch.Tensor:
         raise VolumeError(f"{error}; delete it, and it is drawn again") from None
     if volume.header["descrip"].item() != _conditions(pair):
         raise VolumeError(f"{path}: {pair.subject} was prepared anew since this was drawn; delete this file")
-    return torch.from_numpy(pair.scale.apply(volume.data, pair.seen, clip=False))[None]
+    return torch.from_numpy(pair.scale.apply(volume.data, pair.seen if cut else np.True_, clip=False))[None]
 
 
 def _conditions(pair: Pair) -> bytes:
@@ -154,6 +157,7 @@ class Samples:
             "data": [data.name, data.fingerprint, data.spacing, data.shape],
             "steps": self.experiment.preset.steps,
             "seed": self.experiment.seed,
+            **({} if self.experiment.preset.cut else {"cut": False}),
             **({"sampler": sampler} if (sampler := self.experiment.preset.sampler) != "ddim" else {}),
         }
 
@@ -180,7 +184,7 @@ class Samples:
                 with alone_in(self.folder):  # another process may be drawing it
                     if not path.is_file():
                         self._draw(pair, number, path)
-            volumes.append(load_translation(path, pair))
+            volumes.append(load_translation(path, pair, self.experiment.preset.cut))
         return torch.stack(volumes)
 
     def path(self, subject: str, number: int) -> Path:
@@ -199,7 +203,7 @@ class Samples:
         (volume,) = self.experiment.translate(self.method, self.task, pair, model=self.model, first=number)
         spent = Spent.now() - before
         self._note(pair.subject, number, spent)  # first, as a sample that is there is not drawn again
-        save_translation(path, volume, pair)
+        save_translation(path, volume, pair, self.experiment.preset.cut)
 
     def _note(self, subject: str, number: int, spent: Spent) -> None:
         """Write what a sample took to cost.csv, in place of what it took when it was drawn before."""

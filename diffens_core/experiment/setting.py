@@ -75,9 +75,10 @@ class Setting:
     def _run(self, stage: str, name: str, unet: UNetConfig, train, **options) -> RunConfig:
         preset = self.preset
         options = {"prediction": preset.prediction} | options
-        return RunConfig(
+        run = RunConfig(
             preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **options
         )
+        return replace(run, interpolated=preset.interpolated)
 
     def _given_time(self, kind: str, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
         """Name and training of a model that may take all the time of its `kind` (`Preset.all_time`)."""

@@ -41,12 +41,14 @@ RESIDUAL_UNIT = 0.03
 class FusionConfig:
     """Settings of a fusion.
 
-    gate: `softmax` (convex), `affine` (the authors'), or `uniform` (the average, so that only the residual is learnt);
+    gate: `softmax` (convex), `affine` (unbounded), `plain` (the authors': unbounded, and the last weight is what the
+    others, which are learnt, leave of 1), or `uniform` (the average, so that only the residual is learnt);
     lam: weight of the residual, 0 leaves the gate alone; features: read the experts' feature maps; coordinates: give
     the 3D network the position in the head; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off is a control that sees no neighbours, and the finest feature
     maps averaged over planes (with a voxel-wise network, `UNetConfig.kernel`); keep_contrast: in each step brightness
-    and contrast of a head stay those of the experts' average (`contrast.py`).
+    and contrast of a head stay those of the experts' average (`contrast.py`); residual_unit: of the network's residual,
+    1 in the paper.
     """
 
     gate: str = "softmax"
@@ -57,12 +59,15 @@ class FusionConfig:
     linear: bool = option(False)
     context: bool = option(True)
     keep_contrast: bool = option(False)
+    residual_unit: float = option(RESIDUAL_UNIT)
 
     def __post_init__(self):
-        one_of("gate", self.gate, ("softmax", "affine", "uniform"))
+        one_of("gate", self.gate, ("softmax", "affine", "plain", "uniform"))
         one_of("prediction", self.prediction, PREDICTIONS)
         if not math.isfinite(self.lam):
             raise ConfigError(f"lam must be a number, not {self.lam}")
+        if not self.residual_unit > 0:
+            raise ConfigError(f"residual_unit must be positive, not {self.residual_unit}")
         if self.linear and self.prediction != "x0":
             raise ConfigError("a linear start corrects clean estimates: it needs prediction 'x0'")
 
@@ -186,7 +191,7 @@ class Fusion(Denoiser):
         # Of another degradation a patch would not have its own part of the measurement.
         self.degradation = degradation if degradation and degradation.is_local else None
         channels = channels_in(conditions) + len(experts) + config.linear
-        self.net = UNet(3, channels, len(experts) + 1, unet)
+        self.net = UNet(3, channels, len(experts) + (config.gate != "plain"), unet)  # the gate's, and the residual
         # Volumes may be cut at multiples of `align`: coarse grids and blocks of the measurement stay whole.
         factor = self.degradation.factor if self.degradation else (1, 1, 1)
         self.align = tuple(math.lcm(self.net.multiple, f) for f in factor)
@@ -294,11 +299,11 @@ class Fusion(Denoiser):
         inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
         if self.linear is not None:
             average = planes.mean(1, keepdim=True)
-            inputs[1:] = [self.estimate(average + lifted.start, y), (planes - average) / RESIDUAL_UNIT]
+            inputs[1:] = [self.estimate(average + lifted.start, y), (planes - average) / self.config.residual_unit]
         inject = [sum(maps) for maps in zip(*(a(f) for a, f in zip(self.adapters, lifted.feats)))]
         out, _ = self.net(pad_to_multiple(torch.cat(inputs, dim=1), self.net.multiple), t, inject or None)
         out = crop_like(out, xt).float()
-        gate, resid = self._gate(out[:, :-1]), RESIDUAL_UNIT * out[:, -1:] * (brain > 0)
+        gate, resid = self._gate(out[:, :-1]), self.config.residual_unit * out[:, -1:] * (brain > 0)
         resid = resid if self.linear is None else resid + lifted.start
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid
@@ -309,7 +314,10 @@ class Fusion(Denoiser):
         return torch.cat([self.schedule.prediction_from(self.prediction, eps, xt, t) for eps in eps_planes], dim=1)
 
     def _gate(self, logits: torch.Tensor) -> torch.Tensor:
-        """The weights [B, P, X, Y, Z], with sum 1 over P; `affine` is the authors' unbounded form."""
+        """The weights [B, P, X, Y, Z], with sum 1 over P; `affine` and `plain` are unbounded."""
+        if self.config.gate == "plain":
+            logits = torch.cat([logits, -logits.sum(dim=1, keepdim=True)], dim=1)
+            return 1.0 / logits.shape[1] + logits
         if self.config.gate == "uniform":
             logits = torch.zeros_like(logits)
         if self.config.gate != "affine":

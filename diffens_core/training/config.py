@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data.layout import DataConfig
-from ..data.tasks import LABELS, task_named
+from ..data.tasks import LABELS, Task, task_named
 from ..diffusion.schedule import PREDICTIONS, DiffusionConfig
 from ..models.autoencoder import AutoencoderConfig
 from ..models.fusion import FusionConfig
@@ -29,7 +29,8 @@ class RunConfig:
     prediction: what the network of a diffusion model predicts; that of a fusion is in `fusion`.
     unet: None for an autoencoder and a segmenter, which have settings of their own, and for volumetric layers, which
     are added to an existing network.
-    slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise.
+    slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise;
+    interpolated: whether a network reads the interpolation of a measurement besides the measurement.
     """
 
     preset: str
@@ -47,6 +48,7 @@ class RunConfig:
     experts: tuple[RunConfig, ...] = field(default=())
     slab: int = option(0)
     ode: bool = option(False)
+    interpolated: bool = option(True)
     autoencoder: AutoencoderConfig | None = option(None)
     segmenter: SegmenterConfig | None = option(None)
 
@@ -65,10 +67,15 @@ class RunConfig:
             wants = {True: "a plane", False: "no plane", None: "a plane or none"}[stage.sliced]
             below = " and ".join(f"runs of stage '{name}'" for name in stage.builds_on) or "none"
             raise ConfigError(f"stage '{self.stage}' has {wants}, and as its experts {below}")
-        if any(p.crop if self.stage == "fusion" else p.patch for p in self.train.phases):
-            raise ConfigError(f"stage '{self.stage}': a fusion's phases have a patch, those of all others a crop")
+        if any(p.patch for p in self.train.phases) and self.stage != "fusion":
+            raise ConfigError(f"stage '{self.stage}': only a fusion's phases have a patch, those of all others a crop")
         if self.fusion and self.fusion.keep_contrast and (task.degradation or not self.train.states):
             raise ConfigError("keep_contrast is for a task without a measurement, learnt on the sampler's states")
+
+    @property
+    def translation(self) -> Task:
+        """Its task, with the conditions that its networks read."""
+        return replace(task_named(self.task), interpolated=self.interpolated)
 
     @property
     def identity(self) -> str:
@@ -106,7 +113,7 @@ def pool_gib(run: RunConfig) -> float:
     """Memory in GiB that the states of a fusion take while it trains; in bf16 the experts' feature maps take half."""
     patch = run.train.phases[0].patch or run.data.shape
     voxels = math.prod(min(size, n) for size, n in zip(patch, run.data.shape))
-    conditions = len(task_named(run.task).conditions)
+    conditions = len(run.translation.conditions)
     maps = sum(expert.unet.base * m / 4**k for expert in run.experts for k, m in enumerate(expert.unet.mult))
     volumes = 2 + conditions + 3 + len(run.experts) + run.fusion.linear  # x0, xt, y, coords, eps_planes, start
     return run.train.states.patches * voxels * 4 * (volumes + maps * run.fusion.features) / 2**30

@@ -81,7 +81,8 @@ class TrainConfig:
     1 / alpha_bar - 1. norm: `l2`, or `l1` for the absolute error (Med-DDPM); beta1: Adam's. move_every: after how many
     steps training heads are moved, see `PreparedData.moved` (0: never). optimizer: `adam`, or `muon` (see `muon.py`).
     decay: `constant`, `cosine` to zero, `tail` (constant, then linear to zero over the second half: pix2pix), or
-    `exponential` (0.99 per 1000 steps: I2SB).
+    `exponential` (0.99 per 1000 steps: I2SB). clip: the largest norm of a gradient (0: any); mirror: whether half of
+    the heads are mirrored; spread: whether noise levels are spread evenly over the steps, or drawn one by one.
     """
 
     phases: tuple[Phase, ...]
@@ -96,10 +97,14 @@ class TrainConfig:
     states: StatesConfig | None = option(None)
     move_every: int = option(0)
     optimizer: str = option("adam")
+    clip: float = option(1.0)
+    mirror: bool = option(True)
+    spread: bool = option(True)
 
     def __post_init__(self):
         one_of("optimizer", self.optimizer, ("adam", "muon"))
         at_least("move_every", self.move_every, 0)
+        at_least("clip", self.clip, 0)
         one_of("loss", self.loss, PREDICTIONS)
         one_of("decay", self.decay, ("constant", "cosine", "tail", "exponential"))
         one_of("norm", self.norm, ("l2", "l1"))
@@ -341,8 +346,8 @@ def train(
         if config.states and not phase.alone:
             return gathered(step).batch(numbers, seed, step, accelerator.device), None
         size, align = (phase.patch, model.align) if phase.alone else (phase.crop, (1, 1, 1))
-        cropping = Cropping(size, seed, model.neighbours, config.move_every, align)
-        batch = with_noise(data.crops(numbers, step, cropping), noise_steps, seed, step, numbers)
+        cropping = Cropping(size, seed, model.neighbours, config.move_every, align, config.mirror)
+        batch = with_noise(data.crops(numbers, step, cropping), noise_steps, seed, step, numbers, config.spread)
         batch = batch.to(accelerator.device)
         if phase.alone:
             return without_experts(model, batch, data.task.nearest), None
@@ -356,7 +361,7 @@ def train(
         for loss, optimizers in zip(state.objectives.values(), state.optimizers):
             loss = autocast(accelerator.device, state.precision)(loss)
             parts = [partial(loss, batch, config, box) for batch, box in batches]
-            losses.append(_optimise(optimizers, accelerator, rate, parts))
+            losses.append(_optimise(optimizers, accelerator, rate, config.clip, parts))
         state.pending.append(torch.stack(losses).sum())
         state.average.update(state.parameters, step)
         state.step, state.spent = step + 1, before + Spent.now()
@@ -379,7 +384,9 @@ def train(
     model.eval()
 
 
-def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Callable[[], torch.Tensor]]):
+def _optimise(
+    optimizers, accelerator: Accelerator, rate: float, clip: float, losses: list[Callable[[], torch.Tensor]]
+) -> torch.Tensor:
     """Take one optimiser step on the mean of `losses`, one for each batch; returns this mean, detached.
 
     Several processes average their gradients here, as no wrapper that does so takes a model with several objectives.
@@ -398,7 +405,8 @@ def _optimise(optimizers, accelerator: Accelerator, rate: float, losses: list[Ca
         mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients])):
             gradient.copy_(part.view_as(gradient))
-    nn.utils.clip_grad_norm_(parameters, 1.0)
+    if clip:
+        nn.utils.clip_grad_norm_(parameters, clip)
     for group in groups:
         group["lr"] = rate
     for optimizer in optimizers:

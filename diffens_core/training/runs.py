@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..data.prepared import PreparedData
-from ..data.tasks import task_named
+from ..data.tasks import Task
 from ..support.errors import MissingError
 from ..support.files import alone_in, write_atomically
 from ..support.places import default_runs
@@ -35,10 +35,10 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.Module:
     """The model of a run with fresh weights; experts: the models of the runs that it builds on, None: fresh ones."""
-    task = task_named(config.task)
+    task = config.translation
     if experts is None:
         experts = [build(expert) for expert in config.experts]
-    read_own_conditions(experts, config.experts, config.task)
+    read_own_conditions(experts, config.experts, task)
     torch.manual_seed(own_seed(config))
     return STAGES[config.stage].build(config, task, experts)
 
@@ -48,11 +48,11 @@ def own_seed(config: RunConfig) -> int:
     return mix_seed(config.seed, config.name)
 
 
-def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: str) -> None:
+def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: Task) -> None:
     """Tell experts that were trained for another task which condition channels of `task` they read."""
     for model, run in zip(models, runs):
-        if run.task != task:
-            model.reads = task_named(task).channels_of(task_named(run.task))
+        if run.translation != task:
+            model.reads = task.channels_of(run.translation)
 
 
 def find(config: RunConfig, runs: Path) -> Path | None:
@@ -141,7 +141,7 @@ def load_or_train(
 
 def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelerator: Accelerator) -> None:
     write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
-    data = PreparedData(config.data, "train", task_named(config.task))
+    data = PreparedData(config.data, "train", config.translation)
     model = _build_on_experts(config, runs)
     options = {"seed": own_seed(config), "precision": precision, "accelerator": accelerator}
     options["noise_steps"] = config.diffusion.steps

@@ -26,7 +26,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from figures.page import open_page
-from figures.tables import IMAGE, SETS, measured, tasks_of
+from figures.tables import IMAGE, SETS, SSIM_PAPER, measured, tasks_of
 
 page = open_page("table_1_methods", preset, settings, data, runs)
 print(page.about)
@@ -34,4 +34,4 @@ print(page.about)
 # %%
 for task, title in tasks_of(page.metrics).items():
     print(f"Task {task}: {title}")
-    page.add_table(f"table_1_{task}", measured(page.metrics, task, (*IMAGE, *SETS), paper=1))
+    page.add_table(f"table_1_{task}", measured(page.metrics, task, (*IMAGE, SSIM_PAPER, *SETS), paper=1))

@@ -21,12 +21,12 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 
 # %%
 from figures.page import open_page
-from figures.tables import IMAGE, SETS, measured, with_fusion_cost
+from figures.tables import IMAGE, SETS, SSIM_PAPER, measured, with_fusion_cost
 
 page = open_page("table_3_multimodality", preset, settings, data, runs)
 print(page.about)
 
 # %%
 if len(page.metrics):
-    quality = measured(page.metrics, "both", (*IMAGE, *SETS[:1]), paper=3)
+    quality = measured(page.metrics, "both", (*IMAGE, SSIM_PAPER, *SETS[:1]), paper=3)
     page.add_table("table_3", with_fusion_cost(quality, page.costs))

@@ -23,7 +23,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from diffens_core.experiment.methods import ABLATIONS
 from figures.page import open_page
-from figures.tables import IMAGE, SETS, leads, measured, tasks_of
+from figures.tables import IMAGE, SETS, SSIM_PAPER, leads, measured, tasks_of
 
 page = open_page("table_4_ablations", preset, settings, data, runs)
 print(page.about)
@@ -32,7 +32,7 @@ print(page.about)
 changed = page.metrics[page.metrics["method"].isin(ABLATIONS)]
 for task, title in tasks_of(changed).items():
     print(f"Task {task}: {title}")
-    page.add_table(f"table_4_{task}", measured(page.metrics, task, (*IMAGE, *SETS[:1]), paper=4))
+    page.add_table(f"table_4_{task}", measured(page.metrics, task, (*IMAGE, SSIM_PAPER, *SETS[:1]), paper=4))
 
 # %% [markdown]
 # What each change costs or brings against `ours-tpdm` itself, subject by subject:

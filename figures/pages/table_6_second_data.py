@@ -25,7 +25,7 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from figures.contents import RIVALS
 from figures.page import open_page
-from figures.tables import DICE, IMAGE, SETS, leads, measured, recovery_leads, segmentation, tasks_of
+from figures.tables import DICE, IMAGE, SETS, SSIM_PAPER, leads, measured, recovery_leads, segmentation, tasks_of
 
 page = open_page("table_6_second_data", preset, settings, data, runs)
 print(page.about if len(page.costs) else "no second data set was given: second=DIR")
@@ -33,7 +33,7 @@ print(page.about if len(page.costs) else "no second data set was given: second=D
 # %%
 for task, title in tasks_of(page.metrics).items():
     print(f"Task {task}: {title}")
-    page.add_table(f"table_6_{task}", measured(page.metrics, task, (*IMAGE, *SETS), paper=6))
+    page.add_table(f"table_6_{task}", measured(page.metrics, task, (*IMAGE, SSIM_PAPER, *SETS), paper=6))
     page.add_table(f"table_6_{task}_segmentation", segmentation(page.metrics, task))
     page.add_table(f"table_6_{task}_recovery_lead", recovery_leads(page.metrics, RIVALS, task))
 

@@ -21,7 +21,6 @@ settings: str = ""  # others in place of those in experiments.yaml, written as f
 # %%
 from diffens_core.show import plots
 from diffens_core.data.layout import contrasts_in, read_participants
-from diffens_core.data.tasks import task_named
 from figures.plan import open_plan
 
 plan = open_plan(preset, settings, data=data, runs=runs)
@@ -38,5 +37,5 @@ print(table["split"].value_counts().to_string())
 target, *others = contrasts_in(experiment.contrasts)
 task = f"{'+'.join([f'{target}_lr', *others])}->{target}"  # all that there is
 pair = experiment.subjects(table["split"].iloc[0], task)[0]
-views = {"target": pair.x0[0].numpy(), **dict(zip(task_named(task).conditions, pair.y.numpy()))}
+views = {"target": pair.x0[0].numpy(), **dict(zip(experiment.task(task).conditions, pair.y.numpy()))}
 figure = plots.three_planes(views, title=pair.subject)
