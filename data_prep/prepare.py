@@ -238,6 +238,9 @@ def make_parser(module: str, doc: str, *, required: str, shape=SHAPE) -> argpars
     parser.add_argument(
         "--shape", nargs=3, type=int, default=shape, metavar=axes, help=f"window, voxels; default: {default}"
     )
+    fractions = ("TRAIN", "VAL", "TEST")
+    text = "fractions of new patients; default: 0.7 0.1 0.2 (the paper: 0.8 0 0.2)"
+    parser.add_argument("--split", nargs=3, type=float, default=(0.7, 0.1, 0.2), metavar=fractions, help=text)
     parser.add_argument("--split-file", type=Path, help="table with participant_id and split, for new participants")
     parser.add_argument("--seed", type=int, default=0, help="of the split of the other new patients; default 0")
     parser.add_argument("--contrasts", nargs="+", type=_contrast, help=f"that each must have; default: {required}")
@@ -279,6 +282,7 @@ def run(find: Callable[[], list[Source]], options: argparse.Namespace, *, source
             source=source,
             licence=licence,
             shape=tuple(options.shape),
+            split=tuple(options.split),
             split_file=options.split_file,
             seed=options.seed,
             required=tuple(wanted),

@@ -151,6 +151,14 @@ def test_split_does_not_depend_on_order_and_is_exact(patients, seed, random):
     assert assign_splits([*patients, "new"], fractions, seed + 1, first).items() >= first.items()
 
 
+def test_fractions_of_the_split_can_be_given(tmp_path):
+    for number in range(5):
+        make_subject(tmp_path / "in", f"s{number}")
+    assert run_brats(tmp_path / "in", tmp_path / "out", "--split", "0.8", "0", "0.2") == 0
+    splits = (tmp_path / "out" / "participants.tsv").read_text()
+    assert splits.count("\ttrain") == 4 and splits.count("\ttest") == 1
+
+
 def test_split_depends_on_the_seed_and_on_good_fractions():
     patients = [f"p{n}" for n in range(20)]
     assert assign_splits(patients, (0.5, 0.2, 0.3), 0, {}) != assign_splits(patients, (0.5, 0.2, 0.3), 1, {})

@@ -23,6 +23,7 @@ from diffens_core.experiment.setting import Setting
 from diffens_core.models.experts import Average, SliceExpert
 from diffens_core.training.loop import Phase, TrainConfig, own_tensors, train
 from diffens_core.training.runs import build
+from figures import letter
 
 PAPER = PRESETS["paper"]
 
@@ -161,8 +162,7 @@ def test_the_papers_numbers_are_the_presets():
 def test_networks_have_the_papers_widths_and_outputs(network, widths, out):
     name = {"expert": "palette-axial", "fusion": "ours-tpdm", "small": "ours-small"}[network]
     run = method_named(name, "sr").runs(setting())[0]
-    with torch.device("meta"):
-        net = build(run).net
+    net = build(run).net
     assert list(net.widths) == widths and net.head.out_channels == out
     assert all(len(blocks) == 2 for blocks in net.encoder)
 
@@ -189,3 +189,7 @@ def test_every_difference_of_two_presets_is_named(capsys):
     assert len(lines) == 1 + len(found) and any(
         line.split() == ["cut", "False,", "instead", "of", "True"] for line in lines
     )
+
+
+def test_the_page_of_the_letter_is_what_the_code_says():
+    assert letter.FILE.read_text() == letter.table(), "run python -m figures.letter"

@@ -252,12 +252,14 @@ ABLATIONS: dict[str, Method] = {
     "unet-3d+all-time": baseline("`unet-3d` with all the time of `ours-tpdm`.", "unet-3d", "regression", all_time=True),
     "ours-tpdm+all-time": fused("`tpdm+all-time`, fused.", "ours-tpdm+all-time", two_planes_all_time),
     "make-a-volume+slice-wise": Method("Make-A-Volume before its volumetric layers.", lambda s: (latent(s),)),
-    "tpdm+no-projection": replace(
-        METHODS["tpdm"], summary="`tpdm`, never corrected to the measurement.", project=False
-    ),
-    "ours-tpdm+no-projection": replace(
-        METHODS["ours-tpdm"], summary="`ours-tpdm`, never corrected to the measurement.", project=False
-    ),
+    # The released comparison switches the projection off for all methods but its own.
+    **{
+        f"{name}+no-projection": of_measurement(
+            replace(method, summary=f"`{name}`, never corrected to the measurement.", project=False)
+        )
+        for name, method in METHODS.items()
+        if name not in INTERPOLATIONS
+    },
     "ours-tpdm+paper": ablation("Trained by the paper's own stage 2, for as long.", "paper", paper),
     "ours-tpdm+paper+patches-only": ablation(
         "The paper's, without its last phase on whole volumes.", "paper+patches-only", patches_only

@@ -9,7 +9,8 @@
 # %% [markdown]
 # # Tables 7 and 9 to 11. Hyper-parameters and networks
 # Printed from the code itself: what this preset trains, and beside it preset `paper`. The paper's Table 7 has a batch of 4
-# slices, 1 volume, 1000 steps of noise, 50 of sampling, a linear schedule, Adam at 5e-5 and 1e-4.
+# slices, 1 volume, 1000 steps of noise, 50 of sampling, a linear schedule, Adam at 5e-5 and 1e-4. Preset `paper` has these
+# to the letter; every setting in which it differs from another preset has a name (`diffens methods --preset paper`).
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper
