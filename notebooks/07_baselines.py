@@ -20,6 +20,8 @@
 # | `unet-2d`, `unet-3d` | a U-Net says the target at once, slice by slice or in 3D | squared error | one |
 # | `pix2pix-2d`, `pix2pix-3d` | the U-Net must also convince a discriminator of patches | absolute error, and the discriminator | one |
 # | `palette-3d` | one 3D diffusion model instead of fused 2D ones (Med-DDPM) | squared error at every noise level | samples |
+# | `wavelet-3d` | the same on whole volumes, as eight wavelet bands of half the size ([cWDM](https://arxiv.org/abs/2411.17203)) | the same, of the bands | samples |
+# | `latent-3d` | the same on a 3D autoencoder's latents ([LDM](https://arxiv.org/abs/2112.10752)), both by [MONAI](https://arxiv.org/abs/2307.15208)'s networks | the same, of the latents | samples |
 # | `i2sb` | a diffusion that starts at the blurred image, not at noise | squared error at every step of a bridge | samples |
 # | `i2sb-ode` | the same bridge without any noise (`ot-ode`) | the same | one |
 #
@@ -38,7 +40,7 @@ import sys
 if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
-# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "cubic,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode"}}
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "cubic,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,wavelet-3d,latent-3d,i2sb,i2sb-ode"}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "cubic,cubic-projected,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode,tpdm,ours-tpdm"
@@ -142,6 +144,24 @@ figure = plots.step_curves(shares, times, "standard deviation, or share")
 # A 3D diffusion model knows what lies between slices. But a volume is one example where it holds a hundred slices,
 # its feature maps are a hundred times larger, and it is trained on crops to fit at all. 2D experts avoid this price.
 #
+# Two other systems of the same job make the volume smaller first. `wavelet-3d` sorts its numbers into eight bands of
+# half the size: the mean of every 2x2x2 block, and seven kinds of differences within it. Nothing is lost, so
+# every clean estimate can be turned back into an image, corrected to the measurement, and diffused further. `latent-3d`
+# has an autoencoder find fewer numbers: cheaper where it halves the volume several times, but what its latents cannot
+# hold is gone before the diffusion begins. Neither comes with weights, and at `demo` each takes about 8 minutes of one
+# core to train: add their names to `methods`. The bands of this head (0: the means; 1, 2, 4: differences along X, Y,
+# Z; 7: along all):
+
+# %%
+from diffens_core.models.wavelet import to_bands, to_volume
+
+bands = to_bands(pair.x0[None])
+error = (to_volume(bands, pair.x0[None]) - pair.x0).abs().max()
+print(f"{tuple(pair.x0.shape)} voxels as {tuple(bands[0].shape)} numbers in bands; there and back: {error:.1e} off")
+rows = {"flair": {f"band {k}": bands[0, k].numpy() for k in (0, 1, 2, 4, 7)}}
+figure = plots.image_rows(rows, "axial", [n // 2 for n in plots.middle(pair.brain.numpy())])
+
+# %% [markdown]
 # ## Train and score
 # Every method by the same call: train what is missing, translate, score, and note what it took. On the command line:
 # `diffens evaluate unet-3d --task sr`.
@@ -162,6 +182,7 @@ for name in chosen:
 # %%
 labels = {"regression": "squared error", "pix2pix": "both players together"}
 labels |= {"volume": "squared error, any noise", "bridge": "squared error, any step"}
+labels |= {"wavelet": "squared error of bands", "latent-3d": "squared error of latents"}
 logs = {}
 for name in chosen:
     for run in experiment.runs_of(name, task):

@@ -14,7 +14,7 @@ from diffens_core.data.planes import PLANES, coordinates
 from diffens_core.data.tasks import task_named
 from diffens_core.diffusion.batch import Batch
 from diffens_core.diffusion.schedule import DiffusionConfig, Schedule
-from diffens_core.models.autoencoder import AutoencoderConfig, SliceAutoencoder
+from diffens_core.models.autoencoder import Autoencoder, AutoencoderConfig
 from diffens_core.models.make_a_volume import (
     LatentDiffusion,
     SliceConv,
@@ -32,9 +32,9 @@ AUTOENCODER = AutoencoderConfig(channels=(4, 8), blocks=1, latent_channels=3)
 NET = UNetConfig(base=8, mult=(1, 2), blocks=1, attention=(1,))
 
 
-def make_autoencoder(plane="axial", config=AUTOENCODER) -> SliceAutoencoder:
+def make_autoencoder(plane="axial", config=AUTOENCODER) -> Autoencoder:
     torch.manual_seed(0)
-    return SliceAutoencoder(config, plane, contrasts=0).eval()
+    return Autoencoder(config, plane, contrasts=0).eval()
 
 
 def make_latent(plane="axial", net=NET, conditions=1) -> LatentDiffusion:
@@ -226,7 +226,7 @@ def test_latents_are_standardised_by_what_training_measured():
 def learned():
     """An autoencoder that has learnt one smooth batch by heart, and the batch."""
     torch.manual_seed(0)
-    model = SliceAutoencoder(replace(AUTOENCODER, channels=(8, 8)), "axial", contrasts=1).train()
+    model = Autoencoder(replace(AUTOENCODER, channels=(8, 8)), "axial", contrasts=1).train()
     batch = make_batch((8, 12, 4), conditions=3)
     batch = replace(batch, x0=F.avg_pool3d(batch.x0, 3, 1, 1), y=F.avg_pool3d(batch.y, 3, 1, 1))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)

@@ -34,6 +34,14 @@ def test_the_cosine_schedule_is_that_of_diffusers(steps):
     assert Schedule(steps, kind="cosine") != Schedule(steps)
 
 
+def test_the_scaled_schedule_is_that_of_diffusers():
+    from diffusers import DDPMScheduler
+
+    ends = {"beta_start": 1.5e-3, "beta_end": 1.95e-2}
+    theirs = DDPMScheduler(beta_schedule="scaled_linear", **ends).alphas_cumprod.double()
+    torch.testing.assert_close(Schedule(**ends, kind="scaled").alpha_bar, theirs, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("t", [0, 300, 999])
 def test_noised_volumes_keep_unit_variance(t):
     """Signal of variance one plus noise; mean and variance within five standard errors of 200 000 draws."""

@@ -19,6 +19,8 @@ PREDICTIONS = ("v", "eps", "x0")
 class Schedule:
     """A noise schedule. kind: `linear` (paper, Eq. 1, Table 7) or `cosine` (Nichol and Dhariwal 2021, s = 0.008).
 
+    `scaled`: linear in the root of beta (latent diffusion, Rombach et al. 2022).
+
     alpha_bar: [T] float64, cumulative product of `1 - beta`. Steps `t` are int64 [B] in 0..T-1.
     """
 
@@ -27,6 +29,8 @@ class Schedule:
         if kind == "cosine":
             angle = (torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * torch.pi / 2
             beta = (1 - (angle[1:].cos() / angle[:-1].cos()) ** 2).clamp(max=0.999)
+        if kind == "scaled":
+            beta = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
         self.steps = steps
         self.alpha_bar = torch.cumprod(1.0 - beta, 0)
 
@@ -96,7 +100,10 @@ def unknown(prediction: str) -> InputError:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The noise schedule of all networks of a run; kind: `linear` in beta, or `cosine`, which ignores beta."""
+    """The noise schedule of all networks of a run.
+
+    kind: `linear` in beta, `scaled` (linear in its root), or `cosine`, which ignores beta.
+    """
 
     steps: int = 1000
     beta_start: float = 1e-4
@@ -104,7 +111,7 @@ class DiffusionConfig:
     kind: str = option("linear")
 
     def __post_init__(self):
-        one_of("kind", self.kind, ("linear", "cosine"))
+        one_of("kind", self.kind, ("linear", "scaled", "cosine"))
         at_least("steps", self.steps, 1)
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise ConfigError(f"0 < beta_start <= beta_end < 1 must hold, not {self.beta_start}, {self.beta_end}")

@@ -41,6 +41,13 @@ def volumetric(s: Setting) -> RunConfig:
     return s.baseline("make-a-volume", "volumetric", "axial", experts=(latent(s),))
 
 
+def latent_3d(s: Setting) -> RunConfig:
+    """A 3D latent diffusion by MONAI's networks, on its autoencoder."""
+    settings = s.preset.recipe("autoencoder-3d", None).autoencoder
+    autoencoder = s.baseline("autoencoder-3d", "autoencoder-3d", autoencoder=settings)
+    return s.baseline("latent-3d", "latent-3d", experts=(autoencoder,))
+
+
 @dataclass(frozen=True)
 class Method:
     """A method: the trainings that it needs, and how its model is assembled from them.
@@ -64,8 +71,11 @@ class Method:
 
 
 def of_measurement(method: Method) -> Method:
-    """A method for tasks with a measurement of the target."""
-    return replace(method, does=lambda task: task.degradation is not None, wants="tasks with a measurement, as sr")
+    """A method for those of its tasks that have a measurement of the target."""
+    does = method.does  # what it does already
+    return replace(
+        method, does=lambda task: bool(task.degradation and does(task)), wants="tasks with a measurement, as sr"
+    )
 
 
 def of_two_modalities(method: Method) -> Method:
@@ -210,6 +220,7 @@ METHODS: dict[str, Method] = {
     **{f"palette-{plane}": palette(plane) for plane in PLANES},
     **{f"palette-2.5d-{plane}": palette(plane, SLAB) for plane in PLANES},
     "palette-3d": baseline("One 3D diffusion model on crops (Med-DDPM).", "palette-3d", "volume"),
+    "wavelet-3d": baseline("A 3D diffusion model of whole volumes, as wavelet bands (cWDM).", "wavelet-3d", "wavelet"),
     "unet-2d": baseline("A 2D U-Net that minimises the squared error.", "unet-2d", "regression", "axial"),
     "unet-3d": baseline("A 3D U-Net that minimises the squared error.", "unet-3d", "regression"),
     "pix2pix-2d": baseline("A 2D U-Net with an adversary, slice by slice.", "pix2pix-2d", "pix2pix", "axial"),
@@ -217,6 +228,7 @@ METHODS: dict[str, Method] = {
     "i2sb": baseline("A 2D Schroedinger bridge from condition to target (I2SB).", "i2sb", "bridge", "axial"),
     "i2sb-ode": baseline("I2SB without noise, from its ODE.", "i2sb-ode", "bridge", "axial", ode=True),
     "make-a-volume": Method("Latent slices, diffused with volumetric layers between them.", lambda s: (volumetric(s),)),
+    "latent-3d": Method("A 3D diffusion model of latents (LDM, by MONAI's networks).", lambda s: (latent_3d(s),)),
     "tpdm": averaged("The average of two planes' diffusion models in every step (TPDM).", two_planes),
     "tpdm-alternate": averaged(
         "Two planes in turns, step by step.",

@@ -1,4 +1,4 @@
-"""A slice-wise autoencoder: volumes to small latent volumes and back, one slice of a plane at a time.
+"""An autoencoder: volumes to small latent volumes and back, one slice of a plane at a time, or whole.
 
 The network is MONAI's `AutoencoderKL` (Rombach et al. 2022, Latent Diffusion Models): convolutional, with a normal
 distribution over latents as its bottleneck. One network serves all contrasts, each as one grey channel. It is trained
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from ..data.planes import crop_like, from_slices, pad_to_multiple, plane_dim, to_slices
 from ..diffusion.model import Trainable
 from ..networks.lifting import CPU_SLICES
+from ..networks.monai_unet import float32_if_thin
 from ..support.settings import ConfigError, at_least
 
 STATISTICS_RATE = 0.02  # the running mean and deviation of the latents remember about 50 training steps
@@ -41,7 +42,7 @@ class AutoencoderConfig:
 
     @property
     def factor(self) -> int:
-        """How many times smaller latents are, along both axes of a slice."""
+        """How many times smaller latents are, along every axis of an image."""
         return 2 ** (len(self.channels) - 1)
 
     @property
@@ -50,26 +51,28 @@ class AutoencoderConfig:
         return max(1, min(32, self.channels[0] // 2))
 
 
-class SliceAutoencoder(nn.Module, Trainable):
-    """Encodes and decodes the slices of `plane`.
+class Autoencoder(nn.Module, Trainable):
+    """Encodes and decodes the slices of `plane`, or whole volumes by a 3D network: these are its images.
 
-    contrasts: how many of the conditions, the last ones, are images as sharp as the target. It is trained on these and
-    the target only: it can then encode degraded images too, and training on those would only take time.
+    plane: None for whole volumes. contrasts: how many of the conditions, the last ones, are images as sharp as the
+    target. It is trained on these and the target only: it can then encode degraded images too, and training on those
+    would only take time.
 
-    Latents have `latent_channels` channels, 1 / `factor` of the in-plane size and all slices. They are standardised:
-    `latent_mean` and `latent_std` [z] are running estimates over the training, so that every channel enters the
-    diffusion with mean 0 and deviation 1, as the noise schedule assumes.
+    Latents have `latent_channels` channels and 1 / `factor` of the size of images; slices remain as many. They are
+    standardised: `latent_mean` and `latent_std` [z] are running estimates over the training, so that every channel
+    enters the diffusion with mean 0 and deviation 1, as the noise schedule assumes.
     """
 
-    def __init__(self, config: AutoencoderConfig, plane: str, contrasts: int):
+    def __init__(self, config: AutoencoderConfig, plane: str | None, contrasts: int):
         super().__init__()
         from monai.networks.nets import AutoencoderKL  # here, because importing it takes many seconds
 
-        self.dim = plane_dim(plane)
+        self.dim = plane_dim(plane) if plane else None
         self.config, self.plane, self.contrasts = config, plane, contrasts
         self.factor, self.latent_channels = config.factor, config.latent_channels
+        self.at_once = CPU_SLICES if plane else 1
         self.net = AutoencoderKL(
-            spatial_dims=2,
+            spatial_dims=2 if plane else 3,
             in_channels=1,
             out_channels=1,
             channels=config.channels,
@@ -85,32 +88,43 @@ class SliceAutoencoder(nn.Module, Trainable):
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
-    def encode(self, volume: torch.Tensor) -> torch.Tensor:
-        """Standardised latents [B, C * z, X / f, Y / f, Z] (f: not along the slices) of `volume` [B, C, X, Y, Z].
+    def apart(self, volume: torch.Tensor) -> torch.Tensor:
+        """`volume` [B, C, X, Y, Z] as images of C channels: its slices, [B * S, C, h, w], or itself."""
+        return to_slices(volume, self.plane) if self.plane else volume
 
-        They are the means of the posterior, channel after channel. In-plane sizes are first padded to multiples of f.
+    def together(self, images: torch.Tensor, batch: int) -> torch.Tensor:
+        """The inverse of `apart`, for `batch` volumes."""
+        return from_slices(images, self.plane, batch) if self.plane else images
+
+    def encode(self, volume: torch.Tensor) -> torch.Tensor:
+        """Standardised latents [B, C * z, X / f, Y / f, Z / f] of `volume` [B, C, X, Y, Z]; slices remain as many.
+
+        They are the means of the posterior, channel after channel. Sizes are first padded to multiples of f.
         """
-        slices = to_slices(pad_to_multiple(volume, self.factor, skip=self.dim), self.plane)
-        images = slices.flatten(0, 1)[:, None]
-        means = torch.cat([self.net.encode(part)[0].float() for part in images.split(CPU_SLICES)])
-        latents = (means - _per_channel(self.latent_mean)) / _per_channel(self.latent_std)
-        return from_slices(latents.unflatten(0, slices.shape[:2]).flatten(1, 2), self.plane, len(volume))
+        parts = self.apart(pad_to_multiple(volume, self.factor, skip=self.dim))
+        images = parts.flatten(0, 1)[:, None]
+        with float32_if_thin(images, self.factor):
+            means = torch.cat([self.net.encode(part)[0].float() for part in images.split(self.at_once)])
+        latents = (means - self._per_channel(self.latent_mean)) / self._per_channel(self.latent_std)
+        return self.together(latents.unflatten(0, parts.shape[:2]).flatten(1, 2), len(volume))
 
     def decode(self, latents: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """The volume [B, 1, X, Y, Z] of one channel's latents [B, z, ...], cut to the spatial size of `like`."""
-        slices = to_slices(latents, self.plane) * _per_channel(self.latent_std) + _per_channel(self.latent_mean)
-        images = torch.cat([self.net.decode(part).float() for part in slices.split(CPU_SLICES)])
-        return crop_like(from_slices(images, self.plane, len(latents)), like)
+        parts = self.apart(latents) * self._per_channel(self.latent_std) + self._per_channel(self.latent_mean)
+        with float32_if_thin(parts, 1):
+            images = torch.cat([self.net.decode(part).float() for part in parts.split(self.at_once)])
+        return crop_like(self.together(images, len(latents)), like)
 
     def objectives(self) -> dict:
         """One objective: the reconstruction error with a little regularisation."""
         return {"": self.loss}
 
     def loss(self, batch, train, box) -> torch.Tensor:
-        """Mean squared error of the slices of target and contrasts, plus the weighted mean KL divergence."""
+        """Mean squared error of the images of target and contrasts, plus the weighted mean KL divergence."""
         volumes = torch.cat([batch.x0, batch.y[:, batch.y.shape[1] - self.contrasts :]], dim=1)
-        images = to_slices(pad_to_multiple(volumes, self.factor, skip=self.dim), self.plane).flatten(0, 1)[:, None]
-        decoded, mean, std = self.net(images)
+        images = self.apart(pad_to_multiple(volumes, self.factor, skip=self.dim)).flatten(0, 1)[:, None]
+        with float32_if_thin(images, self.factor):
+            decoded, mean, std = self.net(images)
         mean, std = mean.float(), std.float()
         if self.training:
             self._measure(mean.detach())
@@ -119,10 +133,11 @@ class SliceAutoencoder(nn.Module, Trainable):
 
     @torch.no_grad()
     def _measure(self, means: torch.Tensor) -> None:
-        """Move the running statistics towards those of `means` [N, z, h, w]."""
-        self.latent_mean.lerp_(means.mean((0, 2, 3)), STATISTICS_RATE)
-        self.latent_std.lerp_(means.std((0, 2, 3)), STATISTICS_RATE)
+        """Move the running statistics towards those of `means` [N, z, ...]."""
+        all_but_channels = (0, *range(2, means.ndim))
+        self.latent_mean.lerp_(means.mean(all_but_channels), STATISTICS_RATE)
+        self.latent_std.lerp_(means.std(all_but_channels), STATISTICS_RATE)
 
-
-def _per_channel(values: torch.Tensor) -> torch.Tensor:
-    return values[:, None, None]
+    def _per_channel(self, values: torch.Tensor) -> torch.Tensor:
+        """`values` [z], to be broadcast over latents [N, z, ...]."""
+        return values.reshape(-1, *[1] * (2 if self.plane else 3))

@@ -26,7 +26,7 @@ from ..diffusion.schedule import Schedule
 from ..networks.lifting import SliceNet
 from ..networks.unet import Attention, UNet
 from ..support.errors import InputError
-from .autoencoder import SliceAutoencoder
+from .autoencoder import Autoencoder
 
 WINDOW = 16  # slices that the volumetric layers see at once, in training and in sampling
 OVERLAP = 4  # slices that neighbouring windows of a longer volume share, or more
@@ -38,7 +38,7 @@ class LatentDenoiser(Denoiser):
     builds_on: the model of the training before, frozen here and always in evaluation mode.
     """
 
-    autoencoder: SliceAutoencoder
+    autoencoder: Autoencoder
 
     def __init__(self, builds_on: nn.Module, schedule: Schedule, prediction: str):
         super().__init__()
@@ -65,12 +65,11 @@ class LatentDenoiser(Denoiser):
     def latent_noise(self, noise: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Noise for latents, [B, z, ...] with the spatial size of `like`, from the noise [B, 1, X, Y, Z] of volumes.
 
-        A slice has more voxels than its latents have numbers; the first of its values are taken.
+        An image has more voxels than its latents have numbers; the first of its values are taken.
         """
-        plane, channels = self.autoencoder.plane, self.autoencoder.latent_channels
-        size = (channels, *to_slices(like, plane).shape[2:])
-        first = to_slices(noise, plane).flatten(1)[:, : torch.Size(size).numel()]
-        return from_slices(first.unflatten(1, size), plane, len(noise))
+        size = (self.autoencoder.latent_channels, *self.autoencoder.apart(like).shape[2:])
+        first = self.autoencoder.apart(noise).flatten(1)[:, : torch.Size(size).numel()]
+        return self.autoencoder.together(first.unflatten(1, size), len(noise))
 
     def trajectory(
         self, y, noise, steps: int, *, project: Projection | None = None, generator=None, sampler: str = "ddim"
@@ -89,12 +88,12 @@ class LatentDiffusion(LatentDenoiser):
     net: takes [N, z (1 + C), h, w]; prediction: `v`, `eps` or `x0`, the quantity that it predicts.
     """
 
-    def __init__(self, autoencoder: SliceAutoencoder, net: UNet, schedule: Schedule, prediction: str):
+    def __init__(self, autoencoder: Autoencoder, net: UNet, schedule: Schedule, prediction: str):
         super().__init__(autoencoder, schedule, prediction)
         self.body = SliceNet(net, autoencoder.plane)
 
     @property
-    def autoencoder(self) -> SliceAutoencoder:
+    def autoencoder(self) -> Autoencoder:
         return self.experts[0]
 
     def forward(self, xt, y, t, coords=None) -> torch.Tensor:
@@ -126,7 +125,7 @@ class VolumetricDiffusion(LatentDenoiser):
         self.net.checkpointing = False  # blocks would be recomputed after the layers' hooks are gone
 
     @property
-    def autoencoder(self) -> SliceAutoencoder:
+    def autoencoder(self) -> Autoencoder:
         return self.experts[0].autoencoder
 
     @property
