@@ -148,7 +148,7 @@ figure = plots.step_curves(shares, times, "standard deviation, or share")
 # half the size: the mean of every 2x2x2 block, and seven kinds of differences within it. Nothing is lost, so
 # every clean estimate can be turned back into an image, corrected to the measurement, and diffused further. `latent-3d`
 # has an autoencoder find fewer numbers: cheaper where it halves the volume several times, but what its latents cannot
-# hold is gone before the diffusion begins. Neither comes with weights, and at `demo` each takes about 8 minutes of one
+# hold is gone before the diffusion begins. Neither comes with weights, and at `demo` they take 8 and 6 minutes of one
 # core to train: add their names to `methods`. The bands of this head (0: the means; 1, 2, 4: differences along X, Y,
 # Z; 7: along all):
 

@@ -78,7 +78,7 @@ DEMO_RECIPES = {
     ),
     "latent-3d": Recipe(
         UNetConfig(base=24, mult=(1, 2, 4), blocks=1, attention=(2,)),
-        TrainConfig((Phase(800, 2, 3e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, move_every=100, **OWN),
+        TrainConfig((Phase(600, 2, 3e-3, crop=(40, 48, 40)),), warmup=10, save_every=50, move_every=100, **OWN),
     ),
     "wavelet-3d": Recipe(
         UNetConfig(base=24, mult=(1, 2, 4), blocks=1),
