@@ -451,7 +451,7 @@ def test_networks_are_those_of_the_papers_tables():
     assert table.loc["channels"].tolist() == ["64, 128, 256, 512", "64, 128, 192, 256", "32, 64, 64, 128"]
     assert table.loc["inference steps (DDIM)", "paper, 2D"] == "50"
     blocks = layers("paper", "3D small")
-    assert blocks.iloc[0].tolist()[:3] == ["Conv3d", 9, 32] and blocks["out"].iloc[-1] == 3
+    assert blocks.iloc[0].tolist()[:3] == ["Conv3d", 8, 32] and blocks["out"].iloc[-1] == 2  # w and r
     ours = layers("smoke", "3D small")  # reads the projected estimate too
     assert ours.iloc[0].tolist()[:3] == ["Conv3d", 10, 4] and ours["out"].iloc[-1] == 3
 

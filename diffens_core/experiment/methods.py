@@ -254,6 +254,19 @@ METHODS: dict[str, Method] = {
     ),
 }
 
+# With which the paper compares.
+COMPARED = (
+    "palette-axial",
+    "palette-2.5d-axial",
+    "palette-3d",
+    "unet-2d",
+    "unet-3d",
+    "pix2pix-2d",
+    "pix2pix-3d",
+    "i2sb",
+)
+COMPARED += ("make-a-volume", "tpdm", "tosm", "madm")
+
 # Other methods with the training time of `ours-tpdm`; the paper's Table 4; and further ablations. `ours-small` and
 # `ours-tosm` (a third plane), above, are ablations too.
 ABLATIONS: dict[str, Method] = {
@@ -270,7 +283,7 @@ ABLATIONS: dict[str, Method] = {
             replace(method, summary=f"`{name}`, never corrected to the measurement.", project=False)
         )
         for name, method in METHODS.items()
-        if name not in INTERPOLATIONS
+        if name in (*COMPARED, "ours-tpdm")
     },
     "ours-tpdm+paper": ablation("Trained by the paper's own stage 2, for as long.", "paper", paper),
     "ours-tpdm+paper+patches-only": ablation(
