@@ -92,7 +92,7 @@ class Degradation:
     def repeat(self, low: torch.Tensor, shape) -> torch.Tensor:
         """Coarse voxels [B, C, x, y, z], each repeated over its extent, on a grid of the spatial `shape`."""
         for dim, axis in self._axes(shape):
-            low = low.index_select(dim, axis.owner.to(low.device))
+            low = low.index_select(dim, torch.from_numpy(axis.owner).to(low.device))
         return low
 
     def degrade(self, x: torch.Tensor, background: float = BACKGROUND) -> torch.Tensor:
@@ -101,13 +101,13 @@ class Degradation:
 
     def even_out(self, y: torch.Tensor) -> torch.Tensor:
         """A measurement y [B, C, X, Y, Z] that is not quite constant within the extents of its voxels: their means."""
-        means = self._along(y, lambda axis: axis.holds / axis.holds.sum(1, keepdim=True))
+        means = self._along(y, lambda axis: axis.holds / axis.holds.sum(1, keepdims=True))
         return self.repeat(means, y.shape[2:])
 
     def measured(self, y: torch.Tensor) -> torch.Tensor:
         """The coarse voxels [B, C, x, y, z] that `repeat` made y [B, C, X, Y, Z] of."""
         for dim, axis in self._axes(y.shape[2:]):
-            y = y.index_select(dim, axis.first.to(y.device))
+            y = y.index_select(dim, torch.from_numpy(axis.first).to(y.device))
         return y
 
     def project(self, x0_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -145,7 +145,7 @@ class Degradation:
         """`x` multiplied by `matrix(axis)` along each axis; shape: of the target's grid, if it is not that of `x`."""
         with torch.autocast(x.device.type, enabled=False):  # what was measured is known to more than three digits
             for dim, axis in self._axes(shape or x.shape[2:]):
-                x = torch.tensordot(matrix(axis).to(x), x, ([1], [dim])).movedim(0, dim)
+                x = torch.tensordot(torch.from_numpy(matrix(axis)).to(x), x, ([1], [dim])).movedim(0, dim)
         return x
 
 
@@ -157,12 +157,12 @@ class _Axis:
     lies; first: the first voxel of each extent.
     """
 
-    measure: torch.Tensor
-    inverse: torch.Tensor
-    spline: torch.Tensor
-    holds: torch.Tensor
-    owner: torch.Tensor
-    first: torch.Tensor
+    measure: np.ndarray
+    inverse: np.ndarray
+    spline: np.ndarray
+    holds: np.ndarray
+    owner: np.ndarray
+    first: np.ndarray
 
 
 @functools.cache
@@ -178,7 +178,7 @@ def _axis(degradation: Degradation, n: int) -> _Axis:
     spline = np.stack([map_coordinates(unit, place[None], order=3, mode="nearest") for unit in units], axis=1)
     holds = owner == coarse[:, None]
     matrices = (measure, np.linalg.pinv(measure, rcond=1e-8), spline, holds.astype(float))
-    return _Axis(*map(torch.from_numpy, matrices), torch.from_numpy(owner), torch.from_numpy(holds.argmax(1)))
+    return _Axis(*matrices, owner, holds.argmax(1))  # arrays: a tensor may be without content where memory is computed
 
 
 def _means(n: int, step: int, thickness: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
