@@ -12,13 +12,9 @@ import sys
 
 import pandas as pd
 
-from diffens_core.data.layout import DataConfig
 from diffens_core.evaluation.evaluate import with_experts
-from diffens_core.experiment.methods import METHODS
-from diffens_core.experiment.presets import PRESETS
-from diffens_core.experiment.setting import Setting
-from diffens_core.training.config import RunConfig
 from diffens_core.training.memory import blank_batch, peak_of
+from figures.networks import run_of
 from figures.plan import MEMORY
 
 # A method for each stage; the experts and autoencoders that it builds on are looked at too.
@@ -27,23 +23,14 @@ SHOWN += ("wavelet-3d", "latent-3d")
 CHECKED = (("demo", "palette-axial"), ("demo", "unet-3d"), ("demo", "palette-3d"), ("gpu", "unet-2d"))
 
 
-def runs_of(preset: str, method: str) -> list[RunConfig]:
-    """The trainings of a method on super-resolution, on no data in particular."""
-    chosen = PRESETS[preset]
-    data = DataConfig("", "none", "00000000", chosen.spacing, chosen.shape)
-    return list(METHODS[method].runs(Setting(chosen, "sr", data)))
-
-
 def table() -> None:
     """Compute and write the table, a line as it comes."""
     lines = []
     for preset in ("gpu", "paper"):
-        found = {run.folder: run for method in SHOWN for run in with_experts(runs_of(preset, method))}
-        for run in found.values():
-            if (preset, run.stage, run.name) in {tuple(line[:3]) for line in lines}:
-                continue
+        runs = with_experts(run_of(preset, method) for method in SHOWN)
+        for (stage, name), run in {(run.stage, run.name): run for run in runs}.items():
             peak = peak_of(run)
-            lines.append((preset, run.stage, run.name, round(peak.training, 2), round(peak.sampling, 2), peak.cards))
+            lines.append((preset, stage, name, round(peak.training, 2), round(peak.sampling, 2), peak.cards))
             print(*lines[-1], flush=True)
     columns = ["preset", "stage", "run", "training", "sampling", "card"]
     pd.DataFrame(lines, columns=columns).to_csv(MEMORY, index=False, lineterminator="\n")
@@ -63,7 +50,7 @@ def real_step(preset: str, method: str) -> None:
 
     from diffens_core.training.runs import build
 
-    (run,) = runs_of(preset, method)
+    run = run_of(preset, method)
     phase = run.train.phases[0]
     computed = peak_of(run, "float32").training
     model = build(run).train()

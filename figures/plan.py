@@ -132,8 +132,8 @@ class Plan:
 
         In a `partial` plan those that are finished at this moment.
         """
-        judged = [e for e in self.evaluations if self.segmenter != NONE and is_judged(e.task)]
-        possible = (e for e in self.evaluations if e.method != TRUTH or e in judged)
+        judge = self.segmenter != NONE
+        possible = (e for e in self.evaluations if e.method != TRUTH or (judge and is_judged(e.task)))
         possible = (e for e in possible if not self.partial or self.is_finished(e))
         return {e.name: e for e in possible if not e.second or self.second_root}
 

@@ -30,9 +30,7 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, axes: Sequence[int]
 
     x, y = prediction, target
     mx, my = mean(x), mean(y)
-    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    c1, c2 = 0.01**2, 0.03**2
-    return (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return _similarity(mx, my, mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my)
 
 
 def ssim_uniform(prediction: torch.Tensor, target: torch.Tensor) -> float:
@@ -52,10 +50,14 @@ def ssim_uniform(prediction: torch.Tensor, target: torch.Tensor) -> float:
         return volume
 
     mx, my, unbiased = mean(x), mean(y), WINDOW**3 / (WINDOW**3 - 1)
-    vx, vy, vxy = (unbiased * (mean(a * b) - mean(a) * mean(b)) for a, b in ((x, x), (y, y), (x, y)))
+    products = ((x * x, mx * mx), (y * y, my * my), (x * y, mx * my))
+    return float(_similarity(mx, my, *(unbiased * (mean(ab) - means) for ab, means in products)).mean())
+
+
+def _similarity(mx, my, vx, vy, vxy) -> torch.Tensor:
+    """Wang's formula, of local means, variances and covariance, for a range of 1; K1 = 0.01, K2 = 0.03."""
     c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return float(similarity.mean())
+    return (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
 
 
 def smooth(volume: torch.Tensor, sigma: float, axes: Sequence[int], radius: int | None = None) -> torch.Tensor:

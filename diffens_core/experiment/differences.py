@@ -39,10 +39,8 @@ def _flat(value, name: str) -> Iterator[tuple[str, str]]:
 def _text(value) -> str:
     """A value on one line; of a phase of training, what is said of it."""
     if isinstance(value, tuple):
-        several = any(map(is_dataclass, value))
-        return (", then " if several else "x" if all(isinstance(v, int) for v in value) else ", ").join(
-            map(_text, value)
-        )
+        joint = ", then " if any(map(is_dataclass, value)) else ", "
+        return ("x" if all(isinstance(item, int) for item in value) else joint).join(map(_text, value))
     if is_dataclass(value):
         said = ((f.name, getattr(value, f.name)) for f in fields(value))
         return " ".join(f"{key} {_text(item)}" for key, item in said if item not in (None, False))

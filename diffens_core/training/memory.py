@@ -131,8 +131,7 @@ def _step(model: nn.Module, run: RunConfig, phase: Phase, precision: str) -> int
         for loss in model.objectives().values() if visit is None else [lambda *_: visit.loss(model)]:
             with _autocast(precision):
                 value = loss(batch, run.train, box)
-            own = [p for p in trainable(model).values() if p.requires_grad]
-            torch.autograd.grad(value, own, allow_unused=True)
+            torch.autograd.grad(value, list(trainable(model).values()), allow_unused=True)
             del value
     return live.peak
 
