@@ -80,7 +80,7 @@ figure = plots.three_planes(shown, at=at, title=f"{first.subject}: target and co
 
 # %%
 methods = {name: ["palette-axial", "palette-sagittal", "tpdm", "ours-tpdm"] for name in tasks}
-methods |= {n: ["degraded", "cubic", "cubic-projected", *methods[n]] for n in tasks if n != "mt"}
+methods |= {n: ["degraded", "cubic", "cubic-projected", *methods[n]] for n in tasks if experiment.task(n).degradation}
 samples = experiment.preset.samples
 results = {name: compare(experiment, methods[name], name, pairs[name], samples) for name in tasks}
 metrics = pd.concat([table for table, _ in results.values()])

@@ -60,7 +60,7 @@ from diffens_core import METHODS, open_experiment
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
-able = {name for name, method in METHODS.items() if task in method.tasks}  # mt has nothing to interpolate
+able = {name for name, method in METHODS.items() if method.does(experiment.task(task))}  # mt has nothing to interpolate
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
 pair = experiment.subjects("test", task)[0]
 

@@ -62,13 +62,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import METHODS, evaluate, open_experiment, open_judges, task_named
+from diffens_core import METHODS, evaluate, open_experiment, open_judges
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs, steps=steps, sampler=sampler)
 
 # %%
-able = {name for name, method in METHODS.items() if method.does(task_named(task))}  # mt has nothing to interpolate
+able = {name for name, method in METHODS.items() if method.does(experiment.task(task))}  # mt has nothing to interpolate
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
 pairs = {method: rival for method, rival in pairs.items() if {method, rival} <= set(chosen)}

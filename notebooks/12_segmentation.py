@@ -50,8 +50,9 @@ from diffens_core.evaluation.evaluate import TRUTH
 from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
-chosen = [TRUTH, *(["degraded"] if task != "mt" else []), *methods.split(",")]
-chosen = [name for name in chosen if task != "mt" or not name.startswith("cubic")]
+measured = experiment.task(task).degradation is not None
+chosen = [TRUTH, *(["degraded"] if measured else []), *methods.split(",")]
+chosen = [name for name in chosen if measured or not name.startswith("cubic")]
 folder = Path(out) if out else experiment.out / "12_segmentation"
 
 # %% [markdown]
@@ -118,7 +119,7 @@ table.join(pd.DataFrame(distances).round(1))
 from diffens_core.evaluation.statistics import interval_text, recovery_interval
 
 rows = {}
-for name in chosen[2:] if task != "mt" else []:
+for name in chosen[2:] if measured else []:
     for metric, columns in scores.items():
         value, low, high = recovery_interval(columns[name], columns["degraded"], columns[TRUTH])
         rows.setdefault(name, {})[metric] = interval_text(value, low, high, digits=0)
