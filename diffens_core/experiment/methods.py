@@ -265,13 +265,14 @@ METHODS: dict[str, Method] = {
     ),
 }
 
-# The released comparison switches the projection off for all methods but its own fusions: the baselines as they stand
-# there.
-FUSIONS = tuple(name for name in METHODS if name.startswith("ours-") or name in ("multi-ours", "multi-small"))
+# The baselines as they stand in the released comparison, which switches the projection off for all methods but its
+# own fusions; of those with several planes, one.
 UNPROJECTED = {
-    f"{name}+no-projection": unprojected(name, method)
-    for name, method in METHODS.items()
-    if name not in (*FUSIONS, *INTERPOLATIONS)
+    f"{name}+no-projection": unprojected(name, METHODS[name])
+    for name in (
+        *("palette-axial", "palette-2.5d-axial", "palette-3d", "wavelet-3d", "latent-3d", "unet-2d", "unet-3d"),
+        *("pix2pix-2d", "pix2pix-3d", "i2sb", "make-a-volume", "tpdm", "tosm", "madm", "multi-tpdm"),
+    )
 }
 
 # Other methods with the training time of `ours-tpdm`; the paper's Table 4; and further ablations. `ours-small` and
@@ -285,7 +286,7 @@ ABLATIONS: dict[str, Method] = {
     "ours-tpdm+all-time": fused("`tpdm+all-time`, fused.", "ours-tpdm+all-time", two_planes_all_time),
     "make-a-volume+slice-wise": Method("Make-A-Volume before its volumetric layers.", lambda s: (latent(s),)),
     **UNPROJECTED,
-    **{f"{name}+no-projection": unprojected(name, METHODS[name]) for name in FUSIONS},
+    "ours-tpdm+no-projection": unprojected("ours-tpdm", METHODS["ours-tpdm"]),
     "madm-samples+prior": averaged(
         "`madm-samples` from the noised translation of `pix2pix-3d`, as MADM has a prior.",
         lambda s: [*three_slabs(s), *METHODS["pix2pix-3d"].runs(s)],
