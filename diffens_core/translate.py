@@ -31,6 +31,7 @@ from .data.volumes import (
 )
 from .experiment.samples import different_samples, sample
 from .support.progress import Progress
+from .support.settings import ConfigError
 from .training.config import RunConfig
 
 GRIDS = ("auto", "fine", "coarse")
@@ -72,8 +73,10 @@ def translate_files(
     With several samples `out` is their mean and `std`, if given, their standard deviation, both in the unit of
     the input. mask: a volume that is not 0 where the brain is; without it, all that is not 0 in a condition is.
     grid: whether a measurement is `fine`, with each coarse voxel repeated, or `coarse`, its voxels themselves those;
-    `auto` looks for blocks. Raises `VolumeError` for input that cannot be used.
+    `auto` looks for blocks. Raises `VolumeError` for input that cannot be used, `ConfigError` for a run that cannot.
     """
+    if config.data.normalisation == "target":
+        raise ConfigError(f"run '{config.name}' was trained on the scale of the target, which no file of yours has")
     task = config.translation
     samples = different_samples(model, samples)
     if std is not None and samples < 2:

@@ -14,6 +14,7 @@ from pathlib import Path
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.experiment.differences import differences
 from diffens_core.experiment.presets import PRESETS
+from diffens_core.models.experts import channels_in
 from diffens_core.training.config import RunConfig
 
 from .networks import run_of
@@ -43,11 +44,22 @@ def phases(run: RunConfig) -> str:
     return "; then ".join(parts)
 
 
+def channels(run: RunConfig) -> int:
+    """How many channels the network of a diffusion model reads."""
+    return channels_in(len(run.translation.conditions), run.slab) + len(run.experts)
+
+
+def attention(run: RunConfig) -> str:
+    """Where a network has self-attention."""
+    levels = [f"at level {level + 1}" for level in run.unet.attention]
+    return ", ".join(levels) or ("in the middle" if run.unet.middle_attention else "none")
+
+
 def rows() -> list[Row]:
     """All rows, the last column from preset `paper`."""
     preset = PRESETS["paper"]
     expert, fusion, small = (run_of("paper", name) for name in ("palette-axial", "ours-tpdm", "ours-small"))
-    med, madm = run_of("paper", "palette-3d"), run_of("paper", "madm")
+    med, madm, tosm = (run_of("paper", name) for name in ("palette-3d", "madm", "ours-tosm"))
     latent = run_of("paper", "make-a-volume").experts[0]
     train, fused = expert.train, fusion.fusion
 
@@ -130,6 +142,23 @@ def rows() -> list[Row]:
             "interpolated",
             "both with 3 coordinates and the brain mask, as released; Tables 9 to 11 count 5 channels",
         ),
+        Row(
+            "input channels: 2D, 3D",
+            "5, 5",
+            "6 (2.5D: 10), 8 or 9",
+            f"{channels(expert)} (2.5D: {channels(madm)}), {channels(fusion)} or {channels(tosm)}",
+            "",
+            "noisy target, conditions, mask, coordinates; in 3D also the noises of two or three experts. The paper's 5 "
+            "must be all but the noisy target and these noises",
+        ),
+        Row(
+            "2D attention, dropout",
+            "none, -",
+            "in the middle, 0.2",
+            f"{attention(expert)}, {expert.unet.dropout:g}",
+            "expert",
+            "no attention in Table 9",
+        ),
         Row("2D channels, outputs", "64, 128, 256, 512; 1", "the same", f"{widths(expert)}; 1", "expert"),
         Row(
             "3D channels, outputs",
@@ -156,12 +185,19 @@ def rows() -> list[Row]:
             "the paper does not name lambda",
         ),
         Row(
+            "where the 3D network works",
+            "on the volume",
+            "on the volume",
+            "on the volume" if fused.everywhere else "in the box around the head, the residual within it",
+            "fusion_config.everywhere",
+        ),
+        Row(
             "alignment of features",
             "one convolution a level",
             "one, kernel and stride along the slices",
             "one, kernel and stride along the slices",
             "",
-            "where they enter: added to the 3D encoder, as released",
+            "zero at first; added after the blocks of a level, as in Table 10; the released code adds before them",
         ),
         Row("start of the 3D network", "the average of the planes", "plane 3 alone", "exactly the average"),
         Row(
@@ -185,8 +221,9 @@ def rows() -> list[Row]:
             "three planes of 2.5D",
             "2 neighbours of y on either side",
             f"{madm.slab} neighbours, from noise",
-            "`madm`, `madm-samples`",
-            "its own code starts from a noised prior of a GAN: not here",
+            "`madm`, `madm-samples`, `+prior`",
+            "MADM's own code averages samples, from a GAN's translation with the noise of step 200: `+prior` does, "
+            "with one draw of noise where it averages two",
         ),
         Row(
             "projection",
@@ -195,16 +232,30 @@ def rows() -> list[Row]:
             f"{BLOCKS}, for all methods, and rows without",
             "`+no-projection`",
         ),
-        Row("target", "x0", "(x0 - y) / 2", "x0", "", "the released residual target is not here"),
+        Row(
+            "target",
+            "x0",
+            "(x0 - y) / 2",
+            {"image": "x0", "residual": "(x0 - y) / 2"}[expert.target],
+            "target",
+            "`residual` is for diffusion models of one task; the released code shifts states where it fuses two",
+        ),
         Row(
             "scale",
             "-",
             "the target's minimum and maximum",
-            "percentiles of the measurement",
-            "",
-            "the target's own scale would leak it, and is not here",
+            {"condition": "percentiles of the measurement", "target": "the target's maximum"}[preset.normalisation],
+            "normalisation",
+            "`target` tells the conditions the target's maximum: it flatters, and such runs translate no files",
         ),
-        Row("cut to the background", "-", "none", "yes" if preset.cut else "none", "cut"),
+        Row(
+            "cut to the background",
+            "-",
+            "none",
+            "yes" if preset.cut else "none",
+            "cut",
+            "`diffens translate` always cuts: outside the head a file stays 0",
+        ),
         Row(
             "split",
             "0.8, 0.2, random",
@@ -220,17 +271,19 @@ def rows() -> list[Row]:
             "3D Palette",
             "Med-DDPM",
             "-",
-            f"{widths(med)}, attention {med.unet.attention or 'none'}, {phases(med)}, {med.train.norm}",
+            f"{widths(med)}, attention {attention(med)}, {phases(med)}, {med.train.norm}",
             "recipes.palette-3d",
-            "as Med-DDPM's BraTS network",
+            "as Med-DDPM's code for BraTS, where at 192 voxels no level has attention; its loss there is 100 L1 and a "
+            "cross-entropy of noise, of which L1 alone makes sense",
         ),
         Row(
             "Make-A-Volume",
             "-",
             "-",
-            f"{widths(latent)}, {phases(latent)}",
-            "recipes.latent",
-            "network of GEM-3D; its base rate of 5e-6 times the batch, as its trainer scales it",
+            f"{widths(latent)}, {phases(latent)}; autoencoder {phases(latent.experts[0])}",
+            "recipes.latent, .autoencoder",
+            "network of GEM-3D; base rates of 5e-6 and 4.5e-6 times the batch, as latent diffusion's trainer scales "
+            "them, by slices; GEM-3D counts a stack of 16 as one",
         ),
     ]
 

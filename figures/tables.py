@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from diffens_core.data.tasks import task_named
 from diffens_core.evaluation.evaluate import TRUTH
 from diffens_core.evaluation.scores import by_subject
 from diffens_core.evaluation.statistics import comparisons, interval, interval_text, recovery_interval, recovery_lead
-from diffens_core.experiment.methods import ABLATIONS, METHODS
+from diffens_core.experiment.methods import ABLATIONS, METHODS, UNPROJECTED
 from diffens_core.models.segmentation import REGIONS
 
 from .published import published
@@ -56,7 +57,7 @@ DICE = tuple(Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}")
 PRICE = {"training, core min": 0, "parameters, M": 2, "memory, GiB": 1, "a sample, core s": 1}  # digits
 UNCERTAINTY = (
     Column("std of PSNR", "std_of_psnr", 4, kind="all samples", paper="std_of_psnr"),
-    Column("std of SSIM", "std_of_ssim", 5, kind="all samples", paper="std_of_ssim"),
+    Column("std of SSIM, uniform window", "std_of_ssim_paper", 5, kind="all samples", paper="std_of_ssim"),
     Column("MACE, 1e-4", "mace", 2, 1e4, "all samples", "mace"),
     Column("calibration error", "ece_brain", 3, kind="all samples"),
     Column("coverage of 90 %", "coverage_90_brain", 3, kind="all samples"),
@@ -100,7 +101,7 @@ def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper:
             shown.loc[method, column.title] = interval_text(found.mean(), low, high, column.digits)
         if column.paper in theirs and len(values):
             name = f"{column.title}, paper"
-            numbers[name] = theirs[column.paper].reindex([_published_name(m) for m in numbers.index]).to_numpy()
+            numbers[name] = theirs[column.paper].reindex([_published_row(m, task) for m in numbers.index]).to_numpy()
             shown[name] = [_text(value, column.digits) for value in numbers[name]]
     order = [m for m in ORDER if m in numbers.index]
     return _named(numbers.loc[order]), _named(shown.loc[order].fillna(""))
@@ -110,6 +111,19 @@ def _published_name(method: str) -> str:
     """The paper has one 2D and one 2.5D model, and does not say of which plane."""
     kinds = {"palette-2.5d-axial": "palette-2.5d", "palette-axial": "palette"}
     return kinds.get(method, method)
+
+
+def _published_row(method: str, task: str) -> str:
+    """The paper's row that a method has in a task; empty where it has none.
+
+    The released comparison projects its fusions alone. So where there is a measurement, it is the baseline without
+    projection that stands beside the paper's.
+    """
+    name = method.removesuffix("+no-projection")
+    unprojected = UNPROJECTED.get(f"{name}+no-projection")
+    if unprojected is None:
+        return method
+    return _published_name(name) if unprojected.does(task_named(task)) == (method != name) else ""
 
 
 def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
@@ -128,7 +142,8 @@ def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
             numbers.loc[method, [title, f"{title} low", f"{title} high"]] = share, low, high
             shown.loc[method, title] = interval_text(share, low, high, 0)
         if f"recovery_{region}" in theirs:
-            numbers[f"{title}, paper"] = theirs[f"recovery_{region}"].reindex(numbers.index)
+            rows = [_published_row(m, task) for m in numbers.index]
+            numbers[f"{title}, paper"] = theirs[f"recovery_{region}"].reindex(rows).to_numpy()
             shown[f"{title}, paper"] = [_text(value, 1) for value in numbers[f"{title}, paper"]]
     return numbers, shown.fillna("")
 

@@ -11,18 +11,27 @@ from tiny import SHAPE, SPACING, draw_batch, expert_config, fusion_config, make_
 from diffens_core.cli import main
 from diffens_core.data.crops import Cropping
 from diffens_core.data.layout import DataConfig, describe_data
-from diffens_core.data.prepared import PreparedData
+from diffens_core.data.measurement import BLOCKS
+from diffens_core.data.prepared import PreparedData, pair_scaled_by_target
 from diffens_core.data.tasks import task_named
-from diffens_core.diffusion.batch import spread_step, with_noise
+from diffens_core.diffusion.batch import Batch, spread_step, with_noise
+from diffens_core.diffusion.model import Denoiser
+from diffens_core.diffusion.residual import residual
+from diffens_core.diffusion.schedule import Schedule
 from diffens_core.evaluation.metrics import image_metrics
 from diffens_core.experiment.differences import differences
-from diffens_core.experiment.methods import ABLATIONS, METHODS, method_named
+from diffens_core.experiment.methods import ABLATIONS, METHODS, UNPROJECTED, method_named
 from diffens_core.experiment.presets import PRESETS, Preset
 from diffens_core.experiment.samples import sample
 from diffens_core.experiment.setting import Setting
-from diffens_core.models.experts import Average, SliceExpert
+from diffens_core.models.experts import Average, SampleAverage, SliceExpert
+from diffens_core.networks.unet import Attention, UNet, UNetConfig
+from diffens_core.support.errors import InputError
+from diffens_core.support.settings import ConfigError
 from diffens_core.training.loop import Phase, TrainConfig, own_tensors, train
 from diffens_core.training.runs import build
+from diffens_core.training.states import StatesConfig
+from diffens_core.translate import translate_files
 from figures import letter
 
 PAPER = PRESETS["paper"]
@@ -193,3 +202,133 @@ def test_every_difference_of_two_presets_is_named(capsys):
 
 def test_the_page_of_the_letter_is_what_the_code_says():
     assert letter.FILE.read_text() == letter.table(), "run python -m figures.letter"
+
+
+@torch.no_grad()
+def test_a_fusion_works_everywhere_or_on_the_head():
+    xt, y, t = make_inputs((16, 16, 16))
+    y[..., :8] = -1.0
+    parts = {}
+    for everywhere in (True, False):
+        fused = wake(make_fusion(everywhere=everywhere)).fuse(xt, y, t)
+        parts[everywhere] = fused.resid[..., :8], fused.gate[..., :8]
+    assert parts[True][0].abs().min() > 0 and not parts[False][0].any()
+    assert parts[True][1].std() > 0 and (parts[False][1] == 0.5).all()
+
+
+def residual_runs(prepared, states=None):
+    """A tiny fusion that diffuses residuals, as its experts do."""
+    config = fusion_config(prepared, states=states)
+    return replace(config, target="residual", experts=tuple(replace(e, target="residual") for e in config.experts))
+
+
+class Knows(Denoiser):
+    """The noise in a state, if the target is what it knows."""
+
+    def __init__(self, x0, of_residual):
+        super().__init__()
+        self.x0, self.of_residual, self.schedule = x0, of_residual, Schedule()
+
+    def forward(self, xt, y, t, coords=None):
+        return self.schedule.eps_from_x0(residual(self.x0, y) if self.of_residual else self.x0, xt, t)
+
+
+def test_a_model_of_residuals_samples_targets_and_is_projected_as_one():
+    generator = torch.Generator().manual_seed(0)
+    x0 = torch.rand(1, 1, 8, 8, 8, generator=generator) * 2 - 1
+    y, noise = BLOCKS.degrade(x0), torch.randn(x0.shape, generator=generator)
+    for wrong in (0.0, 0.2):
+        model = Knows(x0 + wrong, of_residual=True)
+        for denoiser in (model, Average([model, model]), SampleAverage([model])):
+            options = {"project": BLOCKS.project, "generator": generator}
+            *_, last = denoiser.trajectory(y, noise, 20, **options)
+            torch.testing.assert_close(BLOCKS.degrade(last.x0_hat), y, atol=1e-4, rtol=0)
+            torch.testing.assert_close(last.x0_hat, x0, atol=2e-2, rtol=0)  # a wrong mean of a block is projected away
+    with pytest.raises(InputError, match="residuals and others targets"):
+        Average([model, Knows(x0, of_residual=False)])
+
+
+def test_a_model_of_residuals_learns_them():
+    x0, y = torch.rand(1, 1, 4, 4, 4), torch.rand(1, 2, 4, 4, 4)
+    batch = Batch(x0, y, torch.zeros(1, 3, 4, 4, 4), torch.randn(x0.shape), torch.tensor([500]))
+    losses = {}
+    for target in (True, False):
+        model, train = Knows(x0, of_residual=target), TrainConfig((Phase(1, 1, 1e-3),), loss="eps")
+        losses[target] = [float(model.loss(batch, train, None))]
+        model.x0 = x0 + 0.5
+        losses[target].append(float(model.loss(batch, train, None)))
+    assert max(losses[True][0], losses[False][0]) < 1e-9
+    assert losses[True][1] == pytest.approx(losses[False][1] / 4, rel=1e-3)  # half as far away
+
+
+def test_the_residual_target_is_one_of_a_fusion_and_its_experts(prepared, tmp_path):
+    config = residual_runs(prepared)
+    model, moved = trained(config, tmp_path)
+    assert moved > 0 and model.of_residual and all(expert.of_residual for expert in model.experts)
+    assert config.identity != fusion_config(prepared).identity
+    with pytest.raises(ConfigError, match="a run and its experts have the same target"):
+        replace(config, target="image")
+    with pytest.raises(ConfigError, match="learn from true ones"):
+        residual_runs(prepared, states=StatesConfig(steps=2, heads=1, patches=2, rounds=2, fit=1))
+    both = fusion_config(prepared, task="both")
+    with pytest.raises(ConfigError, match="residuals of task 'sr' are none of 'both'"):
+        build(replace(both, target="residual", experts=config.experts))
+    preset = replace(PAPER, target="residual")
+    chosen = replace(setting(), preset=preset)
+    found = {name: method_named(name, "sr").runs(chosen)[0].target for name in ("ours-tpdm", "palette-3d", "unet-2d")}
+    assert found == {"ours-tpdm": "residual", "palette-3d": "residual", "unet-2d": "image"}
+
+
+def test_the_scale_is_that_of_the_condition_or_of_the_target(prepared, tmp_path):
+    data = describe_data(prepared, SPACING, SHAPE)
+    for task in ("sr", "mt", "both"):
+        pairs = [PreparedData(d, "train", task_named(task))[0] for d in (replace(data, normalisation="target"), data)]
+        leaking, usual = pairs
+        assert leaking.x0.max() == 1.0 > usual.x0.max() and leaking.y.max() <= 1.0 and leaking.scale.low == 0.0
+        back = [torch.from_numpy(pair.scale.invert(pair.x0.numpy())) for pair in pairs]
+        assert (back[0] - back[1]).abs().median() < 1e-5  # the same target, on another scale
+        if task != "mt":
+            torch.testing.assert_close(leaking.y[:1], BLOCKS.degrade(leaking.x0[None])[0])
+    images = {"flair": np.array([[[0.0, 2.0]]]), "t1ce": np.array([[[0.0, 4.0]]])}
+    x0, y, _ = pair_scaled_by_target(images, task_named("seg2"))  # the contrasts that a segmenter sees
+    assert x0.flatten().tolist() == y[0].flatten().tolist() == y[1].flatten().tolist() == [-1.0, 1.0]
+    config = replace(expert_config(prepared), data=replace(data, normalisation="target"))
+    assert config.identity != expert_config(prepared).identity
+    with pytest.raises(ConfigError, match="which no file of yours has"):
+        translate_files(None, config, {}, tmp_path / "out.nii.gz")
+
+
+def test_madm_starts_from_noise_or_from_a_noised_prior():
+    y, noise = torch.zeros(1, 1, 4, 4, 4), torch.randn(1, 1, 4, 4, 4)
+    seen, prior = [], Knows(torch.full_like(y, 0.7), of_residual=False)
+
+    class Watched(Knows):
+        def forward(self, xt, y, t, coords=None):
+            seen.append((int(t[0]), xt))
+            return super().forward(xt, y, t, coords)
+
+    experts = [Watched(torch.zeros_like(y), of_residual=False)]
+    for start, first in ((None, 999), (prior, 199)):
+        seen.clear()
+        *_, last = SampleAverage(experts, start).trajectory(y, noise, 10, generator=torch.Generator().manual_seed(0))
+        assert seen[0][0] == first and len(seen) == 10 and last.x0_hat.abs().max() < 0.1
+    signal, level = experts[0].schedule.signal_and_noise(torch.tensor([199]), y)
+    torch.testing.assert_close(seen[0][1], signal * 0.7 + level * noise, atol=1e-3, rtol=0)
+
+
+def test_the_middle_has_attention_where_no_level_has():
+    plain, middle = (UNet(2, 3, 1, UNetConfig(8, (1, 2), 1, middle_attention=on)) for on in (False, True))
+    assert not any(isinstance(module, Attention) for module in plain.modules())
+    assert [name for name, module in middle.named_modules() if isinstance(module, Attention)] == ["middle_attention"]
+
+
+def test_baselines_have_rows_without_projection():
+    """One for each kind; what its names leave out are planes, rules and our own fusions."""
+    kinds = {name for name, method in METHODS.items() if method.project and not name.startswith(("ours-", "multi-"))}
+    kinds -= {"cubic-projected", "i2sb-ode", "tpdm-alternate", "tpdm-random", "madm-samples"}
+    kinds -= {f"{kind}-{plane}" for kind in ("palette", "palette-2.5d") for plane in ("sagittal", "coronal")}
+    assert set(UNPROJECTED) == {f"{name}+no-projection" for name in (*kinds, "multi-tpdm")} < set(ABLATIONS)
+    for row, same in UNPROJECTED.items():
+        method = METHODS[row.removesuffix("+no-projection")]
+        assert not same.project and same.tasks == tuple(task for task in method.tasks if task != "mt")
+        assert same.runs(setting("both")) == method.runs(setting("both"))  # nothing is trained for it

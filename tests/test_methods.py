@@ -226,7 +226,7 @@ def test_preset_paper_has_the_papers_baselines(prepared):
     run = {name: METHODS[name].runs(Setting(PRESETS["paper"], "sr", data))[0] for name in BASELINES}
     med = run["palette-3d"]
     assert (med.diffusion.steps, med.diffusion.kind, med.train.norm, med.prediction) == (250, "cosine", "l1", "eps")
-    assert med.unet == UNetConfig(64, (1, 1, 2, 3, 4), 2, checkpointing=True)
+    assert med.unet == UNetConfig(64, (1, 1, 2, 3, 4), 2, checkpointing=True, middle_attention=True)
     assert (med.train.phases[0].lr, med.train.accumulate, med.train.ema) == (1e-5, 2, 0.995)
     for name in ("pix2pix-2d", "pix2pix-3d"):
         assert (run[name].train.phases[0].lr, run[name].train.beta1, run[name].unet.dropout) == (2e-4, 0.5, 0.5)

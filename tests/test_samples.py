@@ -85,6 +85,27 @@ def test_samples_equal_those_drawn_in_memory_and_have_the_background_of_the_cond
     assert (drawn[..., ~seen] == -1.0).all() and (drawn[..., seen] != -1.0).any()
 
 
+def test_samples_that_are_not_cut_are_kept_and_averaged_as_drawn(experiment, tmp_path):
+    uncut = replace(experiment, preset=replace(experiment.preset, cut=False))
+    pair, samples = uncut.subjects("test", "sr")[0], Samples(uncut, "guess", "sr")
+    drawn = uncut.translate("guess", "sr", pair, 2)
+    assert (drawn[..., ~torch.from_numpy(pair.seen)] != -1.0).any()
+    torch.testing.assert_close(samples.of(pair, 2), drawn, rtol=0, atol=1e-6)
+    assert samples.folder != Samples(experiment, "guess", "sr").folder
+    evaluate(uncut, "guess", "sr", split="test", subjects=1, samples=2, out=tmp_path / "out")
+    mean = load_translation(tmp_path / "out" / f"{pair.subject}_mean.nii.gz", pair, cut=False)
+    torch.testing.assert_close(mean, drawn.mean(0), rtol=0, atol=1e-6)
+
+
+def test_an_experiment_has_the_scales_of_its_preset(prepared, monkeypatch):
+    for scales in ("condition", "target"):
+        monkeypatch.setitem(PRESETS, "smoke", replace(PRESETS["smoke"], normalisation=scales))
+        experiment = open_experiment("smoke", 0, str(prepared), second=str(prepared))
+        assert experiment.data.normalisation == experiment.translated.normalisation == scales
+        (run,) = experiment.runs_of("unet-2d", "sr")
+        assert run.data.normalisation == scales
+
+
 def test_a_killed_evaluation_ends_as_an_undisturbed_one(experiment, tmp_path, monkeypatch):
     options = {"split": "train", "subjects": 0, "samples": 2}
     evaluate(experiment, "guess", "sr", out=tmp_path / "whole", **options)

@@ -66,6 +66,21 @@ def test_a_fusion_trains_its_experts_first_and_keeps_them(prepared, tmp_path):
     assert any(saved[name].any() for name in saved if name.startswith("adapters."))
 
 
+@pytest.mark.parametrize("switch", ["mirror", "spread"])
+def test_a_training_draws_its_batches_as_it_is_told(prepared, tmp_path, switch):
+    """Off, the same seed gives other batches, so other weights; on is the default."""
+    learnt = {}
+    for on in (True, False):
+        config = expert_config(prepared, steps=2, **{switch: on})
+        model = runs.build(config)
+        data = PreparedData(config.data, "train", config.translation)
+        options = {"noise_steps": 1000, "seed": 0, "precision": "float32"}
+        list(train(model, data, config.train, tmp_path / str(on), **options))
+        learnt[on] = torch.cat([p.flatten() for p in model.parameters()])
+        assert config.identity != expert_config(prepared, steps=2).identity or on
+    assert not torch.equal(learnt[True], learnt[False])
+
+
 def test_training_learns(prepared, tmp_path):
     config = expert_config(prepared, steps=60, save_every=100)
     runs.load_or_train(config, tmp_path)

@@ -16,13 +16,16 @@ from .tasks import Task
 from .volumes import Scale, fit_scale
 
 
-def conditions_of(images: Mapping[str, np.ndarray], task: Task) -> tuple[torch.Tensor, Scale]:
+def conditions_of(
+    images: Mapping[str, np.ndarray], task: Task, scales: Mapping[str, Scale] | None = None
+) -> tuple[torch.Tensor, Scale]:
     """`y` [C, X, Y, Z] of a task, background -1, and the scale of its first input, which is that of the output.
 
     images: the task's inputs [X, Y, Z] in their own unit, background 0; a measurement as `degraded` makes it. Contrasts
-    are clipped to [-1, 1]. Raises `VolumeError` for an image that is empty or constant.
+    are clipped to [-1, 1]. scales: of the inputs, in place of those fitted on them. Raises `VolumeError` for an image
+    that is empty or constant.
     """
-    scales = {name: fit_scale(images[name], images[name] != 0) for name in task.inputs}
+    scales = scales or {name: fit_scale(images[name], images[name] != 0) for name in task.inputs}
     channels = {
         name: scaled(images[name], scale, clip=not (task.degradation and name == task.inputs[0]))
         for name, scale in scales.items()

@@ -25,7 +25,7 @@ from ..support.errors import InputError
 from ..support.files import is_name
 from ..support.places import lengthen, shorten
 from ..support.records import read_cells, read_json
-from ..support.settings import quoted, shown
+from ..support.settings import one_of, option, quoted, shown
 from .volumes import VolumeError
 
 REMEDY = "restore it, or prepare into another folder"
@@ -50,13 +50,21 @@ def contrasts_in(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A prepared data set at one resolution. `root`, the folder, is no part of a run's identity."""
+    """A prepared data set at one resolution. `root`, the folder, is no part of a run's identity.
+
+    normalisation: what an intensity scale is fitted on, the `condition` that a user has, or, as in the paper's released
+    code, the `target`: then the conditions tell the target's maximum, which flatters, and no file can be translated.
+    """
 
     root: str
     name: str
     fingerprint: str
     spacing: float
     shape: tuple[int, ...]
+    normalisation: str = option("condition")
+
+    def __post_init__(self):
+        one_of("normalisation", self.normalisation, ("condition", "target"))
 
     @property
     def folder(self) -> Path:

@@ -15,7 +15,7 @@ from .layout import TOLERANCE, DataConfig, read_participants
 from .measurement import BLOCKS, Degradation
 from .planes import coordinates
 from .tasks import FLAIR, LABELS, Task
-from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, load_volume
+from .volumes import Scale, Volume, VolumeError, Window, center_of, fit_scale, full_scale, load_volume
 
 LABEL_VALUES = (0, 1, 2, 4)  # of BraTS: none, necrotic core, oedema, enhancing
 
@@ -72,6 +72,20 @@ def scaled_pair(images: Mapping[str, np.ndarray], task: Task) -> tuple[torch.Ten
     if task.target == LABELS:
         y[:1] = x0  # a translation that is judged has this scale, too
     return x0, y, scale
+
+
+def pair_scaled_by_target(images: Mapping[str, np.ndarray], task: Task) -> tuple[torch.Tensor, torch.Tensor, Scale]:
+    """As `scaled_pair`, on the scales of the paper's released code: each image's own range, a measurement's target's.
+
+    The conditions then tell the maximum of the target, which nobody has who wants to translate.
+    """
+    target, images = FLAIR if task.target == LABELS else task.target, dict(images)
+    scales = {name: full_scale(image) for name, image in images.items()}
+    if task.degradation:
+        images[task.inputs[0]] = degraded(images[target], task.degradation)
+        scales[task.inputs[0]] = scales[target]
+    x0 = scaled(images[target], scales[target])
+    return x0, conditions_of(images, task, scales)[0], scales[target]
 
 
 class PreparedData:
@@ -181,7 +195,8 @@ class PreparedData:
         names = sorted({self.task.target, *self.task.contrasts} - {LABELS})
         images = {name: window.crop(coarsen(self._load(subject, name, brain).data, factor)) for name in names}
         try:
-            x0, y, scale = scaled_pair(images, self.task)
+            make = pair_scaled_by_target if self.config.normalisation == "target" else scaled_pair
+            x0, y, scale = make(images, self.task)
         except VolumeError as error:
             raise VolumeError(f"{self.root / subject}: {error}") from None
         if self.task.target == LABELS:

@@ -359,6 +359,17 @@ class Scale:
         return (std / 2.0 * (self.high - self.low)).astype(np.float32)
 
 
+def full_scale(data: np.ndarray) -> Scale:
+    """The scale of the paper's released code: zero, or less if `data` has that, to -1, its maximum to 1.
+
+    Raises `VolumeError` for a constant image.
+    """
+    low, high = min(0.0, float(data.min())), float(data.max())
+    if high <= low:
+        raise VolumeError("the image is constant")
+    return Scale(low, high)
+
+
 def fit_scale(data: np.ndarray, brain: np.ndarray) -> Scale:
     """Robust scale of `data` within `brain`: zero (or a lower 0.5th percentile) to -1, 99.5th percentile to 0.6.
 

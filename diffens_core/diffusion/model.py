@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from dataclasses import replace
 
 import torch
 import torch.nn as nn
@@ -19,6 +19,7 @@ import torch.nn as nn
 from ..data.planes import Box
 from .batch import Batch
 from .loss import LossConfig, denoising_loss
+from .residual import of_residuals, residual
 from .sampler import Projection, Step, sampler_named
 from .schedule import Schedule
 
@@ -54,9 +55,13 @@ class Trainable(ABC):
 
 
 class Denoiser(nn.Module, Translator, Trainable):
-    """Predicts the noise in `xt`: `eps = denoiser(xt, y, t)`."""
+    """Predicts the noise in `xt`: `eps = denoiser(xt, y, t)`.
+
+    of_residual: whether `xt` is a noisy residual (`residual.py`) instead of a noisy target.
+    """
 
     schedule: Schedule
+    of_residual = False
     any_sampler = True
 
     @abstractmethod
@@ -71,8 +76,15 @@ class Denoiser(nn.Module, Translator, Trainable):
         self, y, noise, steps: int, *, project: Projection | None = None, generator=None, sampler: str = "ddim"
     ) -> Iterator[Step]:
         """The steps of a sampler by its name, deterministic DDIM by default."""
-        return sampler_named(sampler)(self, y, noise, steps, project=project, generator=generator)
+        run = of_residuals(sampler_named(sampler)) if self.of_residual else sampler_named(sampler)
+        return run(self, y, noise, steps, project=project, generator=generator)
 
     def objectives(self) -> Mapping[str, Objective]:
         """One objective for all parameters: the denoising loss."""
-        return {"": partial(denoising_loss, self)}
+        return {"": self.loss}
+
+    def loss(self, batch: Batch, train: LossConfig, box: Box | None) -> torch.Tensor:
+        """The denoising loss on targets, or on residuals."""
+        if self.of_residual:
+            batch = replace(batch, x0=residual(batch.x0, batch.y))
+        return denoising_loss(self, batch, train, box)

@@ -34,14 +34,16 @@ class Step:
     x0_hat: torch.Tensor
 
 
-def timesteps(schedule: Schedule, steps: int) -> list[int]:
+def timesteps(schedule: Schedule, steps: int, below: int | None = None) -> list[int]:
     """`steps` evenly spaced times from T-1 down ("trailing": they start at pure noise, 999 of 1000).
 
-    Raises `InputError` for `steps` that are not from 1 to T.
+    below: they begin at `below - 1` instead, for a start that is no pure noise. Raises `InputError` for `steps` that
+    are not from 1 to T, or to `below`.
     """
-    if not 1 <= steps <= schedule.steps:
-        raise InputError(f"steps must lie between 1 and {schedule.steps}, not {steps}")
-    return [round(schedule.steps - i * schedule.steps / steps) - 1 for i in range(steps)]
+    total = schedule.steps if below is None else below
+    if not 1 <= steps <= total:
+        raise InputError(f"steps must lie between 1 and {total}, not {steps}")
+    return [round(total - i * total / steps) - 1 for i in range(steps)]
 
 
 def ddim(
@@ -122,15 +124,16 @@ def average_of_samples(
     denoisers: Sequence,
     y: torch.Tensor,
     noise: torch.Tensor,
-    steps: int,
+    steps: int | Sequence[int],
     *,
     project: Projection | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
     """MADM's own sampling: every denoiser takes its own ancestral step, with its own noise; the samples are averaged.
 
-    Averaging P samples leaves 1 / P of the fresh noise's variance, less than the next noise level has. MADM does the
-    same, and it is one reason why its results are smooth.
+    steps: their number, or the times to take, from a `noise` that is as noisy as the first of them. Averaging P samples
+    leaves 1 / P of the fresh noise's variance, less than the next noise level has. MADM does the same, and it is one
+    reason why its results are smooth.
     """
     schedule, xt = denoisers[0].schedule, noise
     for index, (t, after) in enumerate(noise_levels(schedule, steps)):

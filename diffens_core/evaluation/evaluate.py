@@ -69,7 +69,7 @@ def evaluate(
             tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
             sets.add(volumes[0], pair.x0)
         if len(volumes) > 1:
-            save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair)
+            save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair, experiment.preset.cut)
             save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
         if tumours and labels is not None:
             _, scores = judges.segment(tumours.pair(pair.subject), volumes[0])

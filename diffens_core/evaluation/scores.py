@@ -46,7 +46,8 @@ def score(
         together["measurement_error"] = float(max(errors))
     if len(volumes) > 1:
         single = [scores[str(k)] for k in range(len(volumes))]
-        together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in METRICS}
+        spread = (*METRICS, "ssim_paper")
+        together |= {f"std_of_{m}": float(np.std([metrics[m] for metrics in single], ddof=1)) for m in spread}
         together |= uncertainty_metrics(uncertainty(volumes[:, 0].to(device), target), brain.to(device))
     return rows(method, task, pair.subject, scores | ({SET: together} if together else {}))
 

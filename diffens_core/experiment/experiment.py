@@ -150,5 +150,6 @@ def open_experiment(
         else describe_data(source, chosen.spacing, chosen.shape)
         for source in sources
     ]
+    described = [replace(config, normalisation=chosen.normalisation) for config in described]
     phantoms = {config.root: source for config, source in zip(described, sources) if isinstance(source, Phantoms)}
     return Experiment(chosen, described[0], Path(runs) if runs else default_runs(), seed, phantoms, *described[1:])

@@ -95,6 +95,17 @@ def untrained(summary: str, kind: str, project: bool = False) -> Method:
     )
 
 
+def unprojected(name: str, method: Method) -> Method:
+    """A method whose samples are not corrected; for tasks with a measurement, as for others nothing ever is."""
+    return replace(
+        method,
+        summary=f"`{name}`, never corrected to the measurement.",
+        project=False,
+        does=lambda task: task.degradation is not None and method.does(task),
+        wants="tasks with a measurement, as sr" if method.wants == "any task" else method.wants,
+    )
+
+
 def palette(plane: str, slab: int = 0) -> Method:
     """One 2D (or 2.5D) diffusion model."""
     what = f"slabs of {2 * slab + 1} {plane}" if slab else plane
@@ -254,18 +265,15 @@ METHODS: dict[str, Method] = {
     ),
 }
 
-# With which the paper compares.
-COMPARED = (
-    "palette-axial",
-    "palette-2.5d-axial",
-    "palette-3d",
-    "unet-2d",
-    "unet-3d",
-    "pix2pix-2d",
-    "pix2pix-3d",
-    "i2sb",
-)
-COMPARED += ("make-a-volume", "tpdm", "tosm", "madm")
+# The baselines as they stand in the released comparison, which switches the projection off for all methods but its
+# own fusions; of those with several planes, one.
+UNPROJECTED = {
+    f"{name}+no-projection": unprojected(name, METHODS[name])
+    for name in (
+        *("palette-axial", "palette-2.5d-axial", "palette-3d", "wavelet-3d", "latent-3d", "unet-2d", "unet-3d"),
+        *("pix2pix-2d", "pix2pix-3d", "i2sb", "make-a-volume", "tpdm", "tosm", "madm", "multi-tpdm"),
+    )
+}
 
 # Other methods with the training time of `ours-tpdm`; the paper's Table 4; and further ablations. `ours-small` and
 # `ours-tosm` (a third plane), above, are ablations too.
@@ -277,14 +285,13 @@ ABLATIONS: dict[str, Method] = {
     "unet-3d+all-time": baseline("`unet-3d` with all the time of `ours-tpdm`.", "unet-3d", "regression", all_time=True),
     "ours-tpdm+all-time": fused("`tpdm+all-time`, fused.", "ours-tpdm+all-time", two_planes_all_time),
     "make-a-volume+slice-wise": Method("Make-A-Volume before its volumetric layers.", lambda s: (latent(s),)),
-    # The released comparison switches the projection off for all methods but its own.
-    **{
-        f"{name}+no-projection": of_measurement(
-            replace(method, summary=f"`{name}`, never corrected to the measurement.", project=False)
-        )
-        for name, method in METHODS.items()
-        if name in (*COMPARED, "ours-tpdm")
-    },
+    **UNPROJECTED,
+    "ours-tpdm+no-projection": unprojected("ours-tpdm", METHODS["ours-tpdm"]),
+    "madm-samples+prior": averaged(
+        "`madm-samples` from the noised translation of `pix2pix-3d`, as MADM has a prior.",
+        lambda s: [*three_slabs(s), *METHODS["pix2pix-3d"].runs(s)],
+        lambda models, s: SampleAverage(models[:-1], prior=models[-1]),
+    ),
     "ours-tpdm+paper": ablation("Trained by the paper's own stage 2, for as long.", "paper", paper),
     "ours-tpdm+paper+patches-only": ablation(
         "The paper's, without its last phase on whole volumes.", "paper+patches-only", patches_only

@@ -29,7 +29,8 @@ class Preset:
     paper's own stage 2. paper_train: the phases of that, which take as long as `fusion_train`. recipes: baselines that
     have a network or a training of their own. autoencoder: of Make-A-Volume; segmenter: of tumours, for evaluation.
     interpolated: whether networks read the interpolation of a measurement besides it; cut: whether samples are set to
-    background where the first condition is background.
+    background where the first condition is background; target: what diffusion models of images diffuse, the `image` or
+    the `residual`; normalisation: of intensities, see `DataConfig`.
     steps: of sampling, by the `sampler` of that name; samples: how many are drawn of a subject, whose mean is evaluated
     too.
     all_time: how many times longer a training is that may take all the time of `ours-tpdm`, two experts and a fusion:
@@ -56,6 +57,8 @@ class Preset:
     prediction: str = "v"
     interpolated: bool = True
     cut: bool = True
+    target: str = "image"
+    normalisation: str = "condition"
     diffusion: DiffusionConfig = DiffusionConfig()
     fusion_config: FusionConfig = FusionConfig(prediction="x0", linear=True)
     states: StatesConfig | None = None
@@ -205,7 +208,7 @@ PRESETS = {
         expert_train=(Phase(500_000, 4, 5e-5),),
         fusion=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),
         fusion_train=(Phase(100_000, 1, 1e-4, crop=(64, 64, 64)), Phase(20_000, 1, 1e-4)),
-        fusion_config=FusionConfig(gate="plain", prediction="eps", residual_unit=1.0),
+        fusion_config=FusionConfig(gate="plain", prediction="eps", residual_unit=1.0, everywhere=True),
         paper_train=(Phase(100_000, 1, 1e-4, crop=(64, 64, 64)), Phase(20_000, 1, 1e-4)),
         small=UNetConfig(base=32, mult=(1, 2, 2, 4), blocks=2, checkpointing=True),  # Table 11
         volume=UNetConfig(base=64, mult=(1, 2, 3, 4), blocks=2, checkpointing=True),

@@ -158,6 +158,7 @@ class Samples:
             "steps": self.experiment.preset.steps,
             "seed": self.experiment.seed,
             **({} if self.experiment.preset.cut else {"cut": False}),
+            **({} if data.normalisation == "condition" else {"normalisation": data.normalisation}),
             **({"sampler": sampler} if (sampler := self.experiment.preset.sampler) != "ddim" else {}),
         }
 

@@ -9,7 +9,7 @@ from ..data.layout import DataConfig
 from ..data.planes import PLANES
 from ..data.tasks import task_named
 from ..networks.unet import UNetConfig
-from ..training.config import RunConfig
+from ..training.config import RESIDUAL, RunConfig
 from ..training.loop import Phase, TrainConfig
 from .presets import Preset, shortened
 
@@ -74,11 +74,11 @@ class Setting:
 
     def _run(self, stage: str, name: str, unet: UNetConfig, train, **options) -> RunConfig:
         preset = self.preset
-        options = {"prediction": preset.prediction} | options
-        run = RunConfig(
-            preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **options
+        common = {"prediction": preset.prediction, "interpolated": preset.interpolated}
+        common |= {"target": preset.target} if stage in RESIDUAL else {}
+        return RunConfig(
+            preset.name, stage, self.task, name, self.seed, self.data, preset.diffusion, unet, train, **common | options
         )
-        return replace(run, interpolated=preset.interpolated)
 
     def _given_time(self, kind: str, name: str, train: TrainConfig) -> tuple[str, TrainConfig]:
         """Name and training of a model that may take all the time of its `kind` (`Preset.all_time`)."""

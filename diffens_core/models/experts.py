@@ -12,11 +12,14 @@ import torch.nn as nn
 
 from ..data.planes import Box
 from ..diffusion.model import Denoiser, Translator
-from ..diffusion.sampler import Step, average_of_samples, ddim, timesteps
+from ..diffusion.residual import of_residuals, residual
+from ..diffusion.sampler import Step, average_of_samples, timesteps
 from ..diffusion.schedule import Schedule
 from ..networks.inputs import EXTRA_CHANNELS, network_inputs
 from ..networks.lifting import SliceNet, VolumeNet
 from ..support.errors import InputError
+
+PRIOR_LEVEL = 0.2  # MADM starts at t = 200 of 1000
 
 
 def channels_in(conditions: int, slab: int = 0) -> int:
@@ -90,7 +93,7 @@ class Average(Denoiser):
     def __init__(self, experts: Sequence[nn.Module], rule: Callable[[int], Sequence[float]] | None = None):
         super().__init__()
         self.experts = nn.ModuleList(experts)
-        self.schedule = same_schedule(experts)
+        self.schedule, self.of_residual = same_schedule(experts), same_target(experts)
         self.rule = rule or average(len(experts))
 
     def forward(self, xt, y, t, coords=None) -> torch.Tensor:
@@ -106,16 +109,26 @@ class Average(Denoiser):
 
 
 class SampleAverage(nn.Module, Translator):
-    """MADM's own mode: the experts' samples are averaged after each ancestral step, not their noise predictions."""
+    """MADM's own mode: the experts' samples are averaged after each ancestral step, not their noise predictions.
 
-    def __init__(self, experts: Sequence[nn.Module]):
+    prior: a translator whose sample, with noise, the steps start from, at `PRIOR_LEVEL` of the schedule; None: noise.
+    """
+
+    def __init__(self, experts: Sequence[nn.Module], prior: Translator | None = None):
         super().__init__()
-        self.experts = nn.ModuleList(experts)
-        self.schedule = same_schedule(experts)
+        self.experts, self.prior = nn.ModuleList(experts), prior
+        self.schedule, self.of_residual = same_schedule(experts), same_target(experts)
 
     def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
-        """The steps of `average_of_samples` in `diffusion/sampler.py`."""
-        return average_of_samples(self.experts, y, noise, steps, project=project, generator=generator)
+        """The steps of `average_of_samples` in `diffusion/sampler.py`; from a prior no more than there are levels."""
+        sampler = of_residuals(average_of_samples) if self.of_residual else average_of_samples
+        if self.prior is not None:
+            *_, last = self.prior.trajectory(y, noise, steps, project=project, generator=generator)
+            x0 = residual(last.x0_hat, y) if self.of_residual else last.x0_hat
+            level = max(1, round(PRIOR_LEVEL * self.schedule.steps))
+            steps = timesteps(self.schedule, min(steps, level), below=level)
+            noise = self.schedule.add_noise(x0, noise, torch.tensor([steps[0]] * len(y)))
+        return sampler(self.experts, y, noise, steps, project=project, generator=generator)
 
 
 class RandomPlane(nn.Module, Translator):
@@ -131,7 +144,7 @@ class RandomPlane(nn.Module, Translator):
     def trajectory(self, y, noise, steps, *, project=None, generator=None) -> Iterator[Step]:
         """Deterministic DDIM but for the choice of planes, which is drawn from `generator`."""
         rule = random(self.p, timesteps(self.schedule, steps), generator)
-        return ddim(Average(self.experts, rule), y, noise, steps, project=project)
+        return Average(self.experts, rule).trajectory(y, noise, steps, project=project)
 
 
 def average(planes: int) -> Callable[[int], Sequence[float]]:
@@ -162,3 +175,11 @@ def same_schedule(models: Sequence[nn.Module]) -> Schedule:
     if any(model.schedule != first for model in models):
         raise InputError("these models were trained with different noise schedules and cannot be combined")
     return first
+
+
+def same_target(models: Sequence[nn.Module]) -> bool:
+    """Whether all `models` denoise residuals; raises `InputError` where some do and others denoise targets."""
+    found = {getattr(model, "of_residual", False) for model in models}
+    if len(found) > 1:
+        raise InputError("some of these models denoise residuals and others targets: they cannot be combined")
+    return found.pop()

@@ -3,7 +3,7 @@
 It reads the noisy target, the conditions and every expert's prediction, takes the experts' feature maps into
 its encoder, and puts out a gate `w` and a residual `r`: `eps_hat = sum_p w_p eps_p + lam r` (Eq. 6). The residual is
 in the unit of what the network predicts (`v`: `r` enters `eps` times `sqrt(alpha_bar)`), and is 0 where the first
-condition shows background.
+condition shows background, unless the fusion works `everywhere`.
 
 With a linear start (`FusionConfig.linear`) the residual is the sum of a least-squares correction and the network's, and
 the network reads the experts' estimate as the sampler will use it: clamped, and projected onto what was measured. In a
@@ -29,7 +29,7 @@ from ..networks.unet import UNet, UNetConfig, zero_init
 from ..support.errors import InputError
 from ..support.settings import ConfigError, one_of, option
 from .contrast import with_contrast_of
-from .experts import SliceExpert, channels_in, combine, same_schedule
+from .experts import SliceExpert, channels_in, combine, same_schedule, same_target
 from .linear import LinearCorrection
 
 # Corrections of the average are small. In this unit so are the first steps of the zero-initialised last layer; in units
@@ -48,7 +48,7 @@ class FusionConfig:
     estimate that the sampler makes of it; context: off is a control that sees no neighbours, and the finest feature
     maps averaged over planes (with a voxel-wise network, `UNetConfig.kernel`); keep_contrast: in each step brightness
     and contrast of a head stay those of the experts' average (`contrast.py`); residual_unit: of the network's residual,
-    1 in the paper.
+    1 in the paper; everywhere: the network works on the background as it does on the head, as the paper's does.
     """
 
     gate: str = "softmax"
@@ -60,6 +60,7 @@ class FusionConfig:
     context: bool = option(True)
     keep_contrast: bool = option(False)
     residual_unit: float = option(RESIDUAL_UNIT)
+    everywhere: bool = option(False)
 
     def __post_init__(self):
         one_of("gate", self.gate, ("softmax", "affine", "plain", "uniform"))
@@ -185,7 +186,7 @@ class Fusion(Denoiser):
         degradation: Degradation | None = None,
     ):
         super().__init__()
-        self.schedule = same_schedule(experts)
+        self.schedule, self.of_residual = same_schedule(experts), same_target(experts)
         self.experts = nn.ModuleList(experts).requires_grad_(False)
         self.config, self.prediction = config, config.prediction
         # Of another degradation a patch would not have its own part of the measurement.
@@ -278,10 +279,11 @@ class Fusion(Denoiser):
     def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         """Run the 3D network on whole volumes: in the box around the heads; outside it, the average stays.
 
-        Background outside the box would take a third of the time. The average's contrast is only kept here, where the
-        whole head is seen; for patches `refine` returns the network's own, which was trained on such truths.
+        Background outside the box would take a third of the time; a fusion that works everywhere takes it. The
+        average's contrast is only kept here, where the whole head is seen; for patches `refine` returns the network's
+        own, which was trained on such truths.
         """
-        box = brain_box(y, self.align)
+        box = whole_box(y) if self.config.everywhere else brain_box(y, self.align)
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
         gate = torch.full_like(xt, 1 / len(self.experts)).repeat(1, len(self.experts), 1, 1, 1)
         eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
@@ -303,7 +305,8 @@ class Fusion(Denoiser):
         inject = [sum(maps) for maps in zip(*(a(f) for a, f in zip(self.adapters, lifted.feats)))]
         out, _ = self.net(pad_to_multiple(torch.cat(inputs, dim=1), self.net.multiple), t, inject or None)
         out = crop_like(out, xt).float()
-        gate, resid = self._gate(out[:, :-1]), self.config.residual_unit * out[:, -1:] * (brain > 0)
+        gate, resid = self._gate(out[:, :-1]), self.config.residual_unit * out[:, -1:]
+        resid = resid if self.config.everywhere else resid * (brain > 0)
         resid = resid if self.linear is None else resid + lifted.start
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid

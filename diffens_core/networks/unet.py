@@ -28,7 +28,8 @@ class UNetConfig:
     """Widths are `base * mult[k]` at level k; `blocks` residual blocks a level.
 
     attention: levels whose blocks are followed by self-attention; where there are any, the middle has it too.
-    kernel: of the convolutions within a level, 1 or 3; with 1 and a single level no voxel sees another.
+    middle_attention: the middle has it even if no level does. kernel: of the convolutions within a level, 1 or 3; with
+    1 and a single level no voxel sees another.
     """
 
     base: int = 64
@@ -38,6 +39,7 @@ class UNetConfig:
     checkpointing: bool = False
     attention: tuple[int, ...] = option(())
     kernel: int = option(3)
+    middle_attention: bool = option(False)
 
     def __post_init__(self):
         one_of("kernel", self.kernel, (1, 3))
@@ -236,7 +238,7 @@ class UNet(nn.Module):
             if level + 1 < len(self.widths):
                 self.down.append(_DOWN[dims](wide, wide, 3, stride=2, padding=1))
         self.middle = nn.ModuleList(block(width, width) for _ in range(config.blocks))
-        self.middle_attention = attention(width, bool(config.attention))
+        self.middle_attention = attention(width, config.middle_attention or bool(config.attention))
         self.decoder, self.up = nn.ModuleList(), nn.ModuleList()
         for level, wide in reversed(list(enumerate(self.widths))):
             self.decoder.append(

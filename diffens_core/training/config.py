@@ -21,6 +21,8 @@ from ..support.settings import ConfigError, at_least, from_dict, one_of, option,
 from .loop import TrainConfig
 from .stages import STAGES
 
+RESIDUAL = ("expert", "volume", "fusion")  # stages whose `target` can be a residual
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -30,7 +32,8 @@ class RunConfig:
     unet: None for an autoencoder and a segmenter, which have settings of their own, and for volumetric layers, which
     are added to an existing network.
     slab: neighbours on either side of a slice whose conditions a 2.5D model reads too; ode: a bridge without noise;
-    interpolated: whether a network reads the interpolation of a measurement besides the measurement.
+    interpolated: whether a network reads the interpolation of a measurement besides the measurement; target: what is
+    diffused, the `image` or the `residual` (`diffusion/residual.py`).
     """
 
     preset: str
@@ -49,6 +52,7 @@ class RunConfig:
     slab: int = option(0)
     ode: bool = option(False)
     interpolated: bool = option(True)
+    target: str = option("image")
     autoencoder: AutoencoderConfig | None = option(None)
     segmenter: SegmenterConfig | None = option(None)
 
@@ -61,6 +65,7 @@ class RunConfig:
         if (task.target == LABELS) != (self.stage == "segmentation") or self.task != task.name:
             raise ConfigError(f"stage '{self.stage}' does not do task {quoted(self.task)}; is it not '{task.name}'?")
         one_of("prediction", self.prediction, PREDICTIONS)
+        one_of("target", self.target, ("image", "residual"))
         at_least("slab", self.slab, 0)
         stage = STAGES[self.stage]
         if stage.sliced not in (None, self.plane is not None) or {run.stage for run in self.experts} != stage.builds_on:
@@ -69,6 +74,10 @@ class RunConfig:
             raise ConfigError(f"stage '{self.stage}' has {wants}, and as its experts {below}")
         if any(p.patch for p in self.train.phases) and self.stage != "fusion":
             raise ConfigError(f"stage '{self.stage}': only a fusion's phases have a patch, those of all others a crop")
+        if self.target == "residual" and (self.stage not in RESIDUAL or self.train.states):
+            raise ConfigError("a residual target is for diffusion models of images that learn from true ones")
+        if any(run.target != self.target for run in self.experts):
+            raise ConfigError("a run and its experts have the same target")
         if self.fusion and self.fusion.keep_contrast and (task.degradation or not self.train.states):
             raise ConfigError("keep_contrast is for a task without a measurement, learnt on the sampler's states")
 

@@ -40,7 +40,9 @@ def build(config: RunConfig, experts: Sequence[nn.Module] | None = None) -> nn.M
         experts = [build(expert) for expert in config.experts]
     read_own_conditions(experts, config.experts, task)
     torch.manual_seed(own_seed(config))
-    return STAGES[config.stage].build(config, task, experts)
+    model = STAGES[config.stage].build(config, task, experts)
+    model.of_residual = config.target == "residual"
+    return model
 
 
 def own_seed(config: RunConfig) -> int:
@@ -49,9 +51,14 @@ def own_seed(config: RunConfig) -> int:
 
 
 def read_own_conditions(models: Sequence[nn.Module], runs: Sequence[RunConfig], task: Task) -> None:
-    """Tell experts that were trained for another task which condition channels of `task` they read."""
+    """Tell experts that were trained for another task which condition channels of `task` they read.
+
+    Raises `ConfigError` for one that denoises residuals: those of another task are others.
+    """
     for model, run in zip(models, runs):
         if run.translation != task:
+            if run.target == "residual":
+                raise ConfigError(f"residuals of task '{run.task}' are none of '{task.name}': use images as target")
             model.reads = task.channels_of(run.translation)
 
 

@@ -12,11 +12,12 @@
 # 95 % bootstrap interval. It is wide because subjects differ; differences between methods, which are known far better, are
 # in Table S1. No row is set in bold: which method is best is a question for that table.
 #
-# The paper's numbers stand beside ours where its setting has the same name. They are of 250 BraTS volumes at 1 mm, after
-# days of training on an A100 for every model, with 50 steps: a column to read beside ours, not to compare with it digit
-# by digit. Its PSNR and SSIM take the target's own range as the unit, as ours do; its MMD is a sum over voxels, so it
-# grows with their number; its FID needs MedicalNet's weights (`medicalnet=FILE`) and is left out without them. The Frechet
-# distance on features of our own segmenter is another number, with another name.
+# The paper's numbers stand beside ours where the setting is the same: its baselines beside ours without projection, as its
+# comparison switches that off for them, and its SSIM beside the one with its window. They are of 250 BraTS volumes at 1 mm,
+# after days of training on an A100 for every model, with 50 steps: a column to read beside ours, not to compare with it
+# digit by digit. Its PSNR and SSIM take the target's own range as the unit, as ours do; its MMD is a sum over voxels, so
+# it grows with their number; its FID needs MedicalNet's weights (`medicalnet=FILE`) and is left out without them. The
+# Frechet distance on features of our own segmenter is another number, with another name.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper

@@ -21,7 +21,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
-from diffens_core.experiment.methods import ABLATIONS
+from figures.contents import CHANGES
 from figures.page import open_page
 from figures.tables import IMAGE, SETS, SSIM_PAPER, leads, measured, tasks_of
 
@@ -29,7 +29,7 @@ page = open_page("table_4_ablations", preset, settings, data, runs)
 print(page.about)
 
 # %%
-changed = page.metrics[page.metrics["method"].isin(ABLATIONS)]
+changed = page.metrics[page.metrics["method"].isin(CHANGES)]
 for task, title in tasks_of(changed).items():
     print(f"Task {task}: {title}")
     page.add_table(f"table_4_{task}", measured(page.metrics, task, (*IMAGE, SSIM_PAPER, *SETS[:1]), paper=4))
