@@ -1,77 +1,87 @@
-"""The memory that each stage of presets `gpu` and `paper` will take on a graphics card, and how right such numbers are.
+"""Computed against measured peak memory of training steps on a CPU, in float32: python -m benchmarks.memory [--large]
 
-python -m benchmarks.memory table        computes it, without a card: writes figures/results/memory.csv
-python -m benchmarks.memory check        computed against measured, for steps that a CPU can take
+Each case takes two steps in a process of its own, after those of a small run, as libraries need memory too; measured is
+by how much its largest resident memory grew then.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import argparse
+import multiprocessing
+from collections.abc import Iterator
+from functools import partial
 
-import pandas as pd
+import torch
 
-from diffens_core.evaluation.evaluate import with_experts
-from diffens_core.training.memory import blank_batch, peak_of
-from figures.networks import run_of
-from figures.plan import MEMORY
+from diffens_core.experiment.experiment import open_experiment
+from diffens_core.experiment.methods import method_named
+from diffens_core.support.cost import forget_peak, peak_memory
+from diffens_core.training.config import RunConfig
+from diffens_core.training.loop import Phase
+from diffens_core.training.memory import CPU, Training, training_peak
+from diffens_core.training.runs import build
 
-# A method for each stage; the experts and autoencoders that it builds on are looked at too.
-SHOWN = ("ours-tpdm", "ours-small", "palette-3d", "unet-2d", "unet-3d", "pix2pix-3d", "i2sb", "make-a-volume")
-SHOWN += ("wavelet-3d", "latent-3d")
-CHECKED = (("demo", "palette-axial"), ("demo", "unet-3d"), ("demo", "palette-3d"), ("gpu", "unet-2d"))
-
-
-def table() -> None:
-    """Compute and write the table, a line as it comes."""
-    lines = []
-    for preset in ("gpu", "paper"):
-        runs = with_experts(run_of(preset, method) for method in SHOWN)
-        for (stage, name), run in {(run.stage, run.name): run for run in runs}.items():
-            peak = peak_of(run)
-            lines.append((preset, stage, name, round(peak.training, 2), round(peak.sampling, 2), peak.cards))
-            print(*lines[-1], flush=True)
-    columns = ["preset", "stage", "run", "training", "sampling", "card"]
-    pd.DataFrame(lines, columns=columns).to_csv(MEMORY, index=False, lineterminator="\n")
+SMALL = ("palette-axial", "unet-3d", "pix2pix-2d", "ours-tpdm", "ours-tpdm+paper")
 
 
-def check() -> None:
-    """Growth of the largest resident memory over one real step in a fresh process, and what was computed for it."""
-    for preset, method in CHECKED:
-        code = f"from benchmarks.memory import real_step; real_step({preset!r}, {method!r})"
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        print(said.strip(), flush=True)
+def cases(large: bool) -> Iterator[tuple[str, RunConfig, Phase]]:
+    """Name, run and phase of each: of preset demo; `large`: of gpu too, the expert and the fusion's patches."""
+    for preset, methods in {"demo": SMALL, **({"gpu": ("palette-axial", "ours-tpdm")} if large else {})}.items():
+        setting = open_experiment(preset).setting("sr")
+        for method in methods:
+            run = method_named(method, "sr").runs(setting)[-1]
+            for phase in run.train.phases:
+                part = "alone" if phase.alone else "patches" if phase.patch else "crops" if phase.crop else "volumes"
+                yield f"{preset} {method}, {part}", run, phase
 
 
-def real_step(preset: str, method: str) -> None:
-    """One training step in float32 on this machine, and its memory beside the computed one."""
-    import torch
-
-    from diffens_core.training.runs import build
-
-    run = run_of(preset, method)
-    phase = run.train.phases[0]
-    computed = peak_of(run, "float32").training
-    model = build(run).train()
-    batch = blank_batch(run, phase.crop or run.data.shape, phase.batch)
-    before = _resident("VmRSS")
-    optimizer = torch.optim.Adam(model.parameters())
-    for loss in model.objectives().values():
-        loss(batch, run.train, None).backward()
-    optimizer.step()
-    measured = _resident("VmHWM") - before
-    print(
-        f"{preset} {method}: computed {computed:.2f} GiB, measured {measured:.2f} GiB, ratio {measured / computed:.2f}"
-    )
+def smallest(stage: str) -> RunConfig:
+    """A run of this stage of preset smoke."""
+    setting = open_experiment("smoke").setting("sr")
+    return next(run for method in SMALL for run in method_named(method, "sr").runs(setting) if run.stage == stage)
 
 
-def _resident(key: str) -> float:
-    """GiB of this process, from Linux."""
-    with open(f"/proc/{os.getpid()}/status") as file:
-        line = next(line for line in file if line.startswith(key))
-    return int(line.split()[1]) / 2**20
+def grown(run: RunConfig, phase: Phase, pipe) -> None:
+    """Send by how many GiB this process grows while it builds a model and takes two training steps."""
+    torch.set_num_threads(1)
+    small = smallest(run.stage)
+    train(small, small.train.phases[0])
+    forget_peak(CPU)
+    before = peak_memory(CPU)
+    train(run, phase)
+    pipe.send(peak_memory(CPU) - before)
+
+
+def train(run: RunConfig, phase: Phase) -> None:
+    """Build a model and take two training steps."""
+    training = Training(build(run), run, phase, CPU, "float32")
+    for _ in range(2):
+        training.step()
+
+
+def measured(run: RunConfig, phase: Phase) -> float:
+    """`grown`, in a new process; 0 where it was killed."""
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=partial(grown, run, phase, sending))
+    process.start()
+    sending.close()
+    try:
+        return receiving.recv()
+    except EOFError:
+        return 0.0
+    finally:
+        process.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--large", action="store_true", help="cases of preset gpu too, up to 12 GiB")
+    print("case                              computed GiB  measured GiB  ratio")
+    for name, run, phase in cases(parser.parse_args().large):
+        computed, found = training_peak(run, phase, CPU, "float32") / 2**30, measured(run, phase)
+        print(f"{name:34}{computed:12.2f}{found:14.2f}{computed / found if found else float('nan'):7.2f}", flush=True)
 
 
 if __name__ == "__main__":
-    {"table": table, "check": check}[sys.argv[1] if len(sys.argv) > 1 else "check"]()
+    main()

@@ -33,7 +33,6 @@ from diffens_core.training.config import RunConfig
 from diffens_core.training.runs import SHIPPED, find
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
-MEMORY = Path(__file__).with_name("results") / "memory.csv"  # written by `python -m benchmarks.memory table`
 NONE = "none"  # no segmenter
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError, OverflowError)
 SECOND_SEED = 1  # of the phantoms that stand in for a second data set
@@ -339,15 +338,6 @@ def _expand(block: Mapping, preset: Preset) -> Iterable[Evaluation]:
             sampler_named(sampler)
         steps, sampler = 0 if steps == preset.steps else steps, "" if sampler == preset.sampler else sampler
         yield Evaluation(method, task, seed, steps, block.get("second", False), samples, sampler)
-
-
-def memory_table(preset: str) -> pd.DataFrame:
-    """GiB on a graphics card in bf16, of a training step and of a sampling step, and the least card that holds it.
-
-    A row per stage; without rows for a preset that it was not computed for.
-    """
-    table = pd.read_csv(MEMORY)
-    return table[table["preset"] == preset].drop(columns="preset").set_index("stage")
 
 
 def is_shipped(run: RunConfig) -> bool:

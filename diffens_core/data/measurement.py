@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 
+from ..support.device import full_precision
 from ..support.settings import ConfigError, quoted
 
 BACKGROUND = -1.0  # of volumes in [-1, 1]
@@ -143,7 +144,7 @@ class Degradation:
 
     def _along(self, x: torch.Tensor, matrix, shape=None) -> torch.Tensor:
         """`x` multiplied by `matrix(axis)` along each axis; shape: of the target's grid, if it is not that of `x`."""
-        with torch.autocast(x.device.type, enabled=False):  # what was measured is known to more than three digits
+        with full_precision(x.device):  # what was measured is known to more than three digits
             for dim, axis in self._axes(shape or x.shape[2:]):
                 x = torch.tensordot(torch.from_numpy(matrix(axis)).to(x), x, ([1], [dim])).movedim(0, dim)
         return x

@@ -13,6 +13,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..support.device import full_precision
+
 KNOTS = 7  # noise levels with weights of their own, evenly spaced; between two of them weights are interpolated
 REACH = list(product(range(3), repeat=3))  # a voxel and its 26 neighbours
 RIDGE, SMOOTH = 1e-5, 1e-3  # towards zero, and towards the next knot: shares of the diagonal of the normal equations
@@ -32,7 +34,7 @@ class LinearCorrection(nn.Module):
 
     def forward(self, points: Sequence[torch.Tensor], around: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The correction [B, 1, X, Y, Z] float32. points: [B, *, X, Y, Z]; around: [B, A, X, Y, Z]; t: [B] int64."""
-        with torch.autocast(around.device.type, enabled=False):  # sums of many small terms
+        with full_precision(around.device):  # sums of many small terms
             bias, *own, kernels = (self.hats(t) @ self.weights).split(
                 [1, *(part.shape[1] for part in points), len(REACH) * self.around], dim=1
             )

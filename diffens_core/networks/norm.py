@@ -41,9 +41,9 @@ class NormSilu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, groups, eps, weight, bias, change, *maps):
         samples = [_Samples(x, weight.dtype) for x in maps]
-        mean, var = _pooled(_cat([s.moments() for s in samples]).unflatten(2, (groups, -1)), 3)  # [B, groups, 1]
+        mean, var = pooled(_cat([s.moments() for s in samples]).unflatten(2, (groups, -1)), 3)  # [B, groups, 1]
         rstd = var.add_(eps).rsqrt_()
-        slope, offset = _affine(weight, bias, change, mean.shape[0]).unflatten(2, (groups, -1)).unbind()
+        slope, offset = affine(weight, bias, change, mean.shape[0]).unflatten(2, (groups, -1)).unbind()
         slope = slope * rstd
         lines = torch.stack([slope, torch.addcmul(offset, slope, mean, value=-1)]).flatten(2)
         ctx.save_for_backward(weight, bias, change, mean, rstd, lines, *maps)
@@ -72,7 +72,7 @@ class NormSilu(torch.autograd.Function):
         return None, None, *_grad_of_affine(sums, weight, bias, change), *grads
 
 
-def _affine(weight, bias, change, samples: int) -> torch.Tensor:
+def affine(weight, bias, change, samples: int) -> torch.Tensor:
     """Weight and bias for each sample, [2, B, C]."""
     both = torch.stack([weight, bias])[:, None]
     if change is None:
@@ -124,7 +124,7 @@ class _Samples:
         moments = torch.stack(pairs).view(-1, 2, self.columns).transpose(0, 1)
         if self.fold == 1:
             return moments
-        return torch.stack(_pooled(moments.unflatten(2, (self.fold, -1)), 2)).squeeze(2)
+        return torch.stack(pooled(moments.unflatten(2, (self.fold, -1)), 2)).squeeze(2)
 
     def lines(self, line: torch.Tensor) -> Iterator[torch.Tensor]:
         """`slope * x + offset` of each sample."""
@@ -162,7 +162,7 @@ class _Samples:
         return grad
 
 
-def _pooled(moments: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pooled(moments: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Joint mean and variance over dimension `dim`, which is kept, of equally large parts with `moments` [2, ..]."""
     middle = moments.mean(dim, keepdim=True)[0]
     mean, var = moments.unbind()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least, one_of, option
+from . import slabs
 from .narrow import conv3d, conv_of_repeated
 from .norm import LAYOUT, NormSilu, laid_out
 
@@ -206,7 +208,8 @@ class UNet(nn.Module):
     """Time-conditioned U-Net.
 
     dims: 2 or 3. Spatial sizes of the input must be multiples of `self.multiple` (2 ** (levels - 1)).
-    With `self.checkpointing` set, blocks are recomputed in the backward pass instead of stored.
+    With `self.checkpointing` set, blocks are recomputed in the backward pass instead of stored, and those of large
+    volumes are computed slab by slab (`slabs.py`).
     """
 
     def __init__(self, dims: int, channels_in: int, channels_out: int, config: UNetConfig):
@@ -293,6 +296,8 @@ class UNet(nn.Module):
             feats.insert(0, h)
             if level < len(self.up):
                 h = self._run(self.up[level], h)  # the next block takes it to the finer grid
+        if self.checkpointing and slabs.pays([h]):
+            return slabs.norm_silu_conv(self.norm, self.head, [h]), feats
         return self.head(*self.norm.silu([h])[0]), feats
 
     def _run(self, part: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
@@ -302,6 +307,9 @@ class UNet(nn.Module):
             # oneDNN's bf16 convolutions write outside of maps that are 2 voxels thick (torch 2.13).
             with torch.autocast("cpu", enabled=False):
                 return part(*(x.float() for x in inputs))
-        if self.checkpointing and isinstance(part, ResBlock) and torch.is_grad_enabled():
-            return checkpoint(part, *inputs, use_reentrant=False)
+        if self.checkpointing and isinstance(part, ResBlock):
+            if slabs.pays(inputs[1:]) and not (part.training and part.dropout.p):
+                part = partial(slabs.res_block, part)
+            if torch.is_grad_enabled():
+                return checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)

@@ -50,6 +50,16 @@ def has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def autocast_kind(device: torch.device) -> str:
+    """The kind of device whose autocast rules on `device`: for one without autocast that of a CPU."""
+    return device.type if torch.amp.is_autocast_available(device.type) else "cpu"
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """The context in which products on `device` stay in float32, whatever autocast is around it."""
+    return torch.autocast(autocast_kind(device), enabled=False)
+
+
 @functools.cache
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors instead of returning it: a tenth to a quarter faster on a CPU.

@@ -1,145 +1,234 @@
-"""The memory that a training step, or a sampling step, will take: computed on tensors without content, of any size.
+"""The peak memory of a training or sampling step, computed without allocating it: no GPU is needed for a GPU's figure.
 
-PyTorch's fake tensors have shapes and no values, so a step of a network that no machine here could hold takes seconds
-and next to no memory. What each operation allocates is added up, and taken off when Python lets go of it, as a device's
-allocator would.
+Model, forward and backward pass run on fake tensors, which have shapes but no content. A `Ledger` sees every operation
+and adds up the storages that are alive: weights, averaged weights, gradients, the optimiser's moments, saved
+activations. It does not see what kernels use within (cuDNN's workspace, oneDNN's reordered copies), nor what an
+allocator keeps or cannot fill; `benchmarks/memory.py` compares it with what processes took.
+
+A GPU is imitated by torch's device `meta`, on which networks take the way that they take on a GPU, and its autocast by
+`HalfPrecision`.
 """
 
 from __future__ import annotations
 
 import weakref
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn as nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.autograd.graph import _engine_run_backward
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_map_only
 
-from ..data.planes import whole_box
+from ..data.planes import Box
 from ..diffusion.batch import Batch
-from ..diffusion.model import Denoiser
+from ..networks.precision import autocast
 from .config import RunConfig
-from .loop import Phase, loss_box, trainable
+from .loop import Phase, State, loss_box
 from .runs import build
-from .states import Visit, without_experts
+from .states import Head, Visit, collate, without_experts
 
-CARDS = (16, 24, 40, 80)  # GB, of graphics cards
-SAMPLED = ("expert", "volume", "fusion")  # denoisers of whole volumes
-KEPT = {"adam": 4, "muon": 3}  # float32 copies of a weight: itself, its average, and the optimiser's moments
-AROUND = 1.0  # GiB of a card that libraries, and the gaps of an allocator, take; measured on none
+GPU, CPU = torch.device("meta"), torch.device("cpu")
 
-
-@dataclass(frozen=True)
-class Peak:
-    """GiB. training: of the largest step of all phases; sampling: of one step on a whole volume, nan if not known."""
-
-    training: float
-    sampling: float
-
-    @property
-    def cards(self) -> str:
-        """The least of `CARDS` that holds the training, as text."""
-        needed = (self.training + AROUND) * 2**30 / 1e9
-        return next((f"{size} GB" for size in CARDS if needed <= size), f"more than {CARDS[-1]} GB")
+# What CUDA's autocast computes in half precision, and what in float32, as far as our networks use it.
+HALVED = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul", "__matmul__"}
+HALVED |= {"bmm", "einsum", "scaled_dot_product_attention"}
+WIDENED = {"group_norm", "layer_norm", "softmax", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits", "norm"}
+WIDENED |= {"sum", "prod", "pow", "exp", "log"}
 
 
-class Live(TorchDispatchMode):
-    """Within this context: the bytes of all tensors that were made in it and are still there; `peak`: the most."""
+class Ledger(TorchDispatchMode):
+    """Adds up the bytes of all storages that operations within this context make: `now` and at most (`peak`).
 
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
-        return result
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = storage.nbytes()
-            self.now += self._sizes[key]
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._remove, key)
-
-    def _remove(self, key: int) -> None:
-        self.now -= self._sizes.pop(key)
-
-
-def peak_of(run: RunConfig, precision: str = "bf16") -> Peak:
-    """The memory of a run's largest training step and, for `SAMPLED` stages, of a sampling step on one whole volume.
-
-    precision: `bf16` as on a graphics card, or `float32`. The states of a fusion (`pool_gib`) are not on the card, and
-    not counted. In place of the box around a head, which depends on the data, a whole volume counts.
+    device: that whose memory counts; number: what is read off a tensor without content. Nothing is true there, so that
+    no brain is found and a fusion works on the whole window; all such tensors are equal.
     """
-    model = build(run).train()
-    weights = 4 * sum(tensor.numel() for tensor in trainable(model).values())
-    frozen = 4 * sum(tensor.numel() for tensor in model.state_dict().values()) - weights
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with mode:
-        _forget_content(model, mode)
-        training = max(_step(model, run, phase, precision) for phase in run.train.phases)
-        sampling = _sampling_step(model.eval(), run, precision) if run.stage in SAMPLED else float("nan")
-    kept = KEPT[run.train.optimizer] * weights + frozen
-    return Peak((training + kept) / 2**30, (sampling + weights + frozen) / 2**30)
+
+    def __init__(self, device: torch.device = GPU, number: float = 0.5):
+        super().__init__()
+        self.device, self.number = device, number
+        self.now, self.peak, self._known = 0, 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default and _is_hollow(args[0]):
+            return self.number if args[0].is_floating_point() else 0
+        if func is torch.ops.aten.equal.default and _is_hollow(args[0]):
+            return True
+        if func is torch.ops.aten.lift_fresh.default and args[0].ndim:  # a table, which may be kept for later
+            return args[0]
+        if func.overloadpacket is torch.ops.aten.arange:  # networks may read which axes they sum over
+            with unset_fake_temporarily():
+                return func(*args, **kwargs)
+        if func is torch.ops.aten._to_copy.default and args[0].is_meta and self.device == GPU:
+            kwargs = kwargs | {"device": GPU}  # it stays there, also in a copy for the CPU
+        out = func(*args, **kwargs)
+        tree_map_only(torch.Tensor, self._note, out)
+        return out
+
+    def _note(self, tensor: torch.Tensor) -> None:
+        if not _is_hollow(tensor):
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._known:
+            self._known.add(key)
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, key, storage.nbytes())
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
 
 
-def _forget_content(model: nn.Module, mode: FakeTensorMode) -> None:
-    """Replace all tensors of a model by fake ones."""
+def _is_hollow(x: torch.Tensor) -> bool:
+    return isinstance(x, FakeTensor) or x.is_meta
+
+
+class HalfPrecision(TorchFunctionMode):
+    """CUDA's autocast to bf16 for tensors of device `meta`, where that of a CPU is enabled, which leaves them alone.
+
+    Attention keeps no table of all pairs, as on a GPU.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if name in HALVED | WIDENED and torch.is_autocast_enabled("cpu"):
+            dtype = torch.bfloat16 if name in HALVED else torch.float32
+            args, kwargs = tree_map_only(torch.Tensor, lambda x: _cast(x, dtype), (args, kwargs))
+        if name == "scaled_dot_product_attention":
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*args)[0]
+        return func(*args, **kwargs)
+
+
+def _cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return x.to(dtype) if x.device == GPU and x.dtype in (torch.float32, torch.bfloat16) else x
+
+
+@contextmanager
+def pretended(config: RunConfig, device: torch.device) -> Iterator[tuple[nn.Module, Ledger]]:
+    """The model of a run, and the context in which it and all other tensors are fake and counted."""
+    with GPU, Ledger(number=0.0):
+        model = build(config)
+    fake = FakeTensorMode(allow_non_fake_inputs=True) if device == CPU else nullcontext()
+    with fake, Ledger(device) as ledger:
+        _make_fake(model, device)
+        with HalfPrecision() if device == GPU else nullcontext():
+            yield model, ledger
+
+
+def _make_fake(model: nn.Module, device: torch.device) -> None:
+    """Replace the tensors of a model by fake ones on a device; those that modules share stay shared."""
+    fakes = {}
     for module in model.modules():
-        for name, tensor in module._parameters.items():
-            if tensor is not None:
-                fake = mode.from_tensor(tensor.detach())
-                module._parameters[name] = nn.Parameter(fake, requires_grad=tensor.requires_grad)
-        for name, tensor in module._buffers.items():
-            module._buffers[name] = None if tensor is None else mode.from_tensor(tensor)
+        for tensors in (module._parameters, module._buffers):
+            for name, old in tensors.items():
+                if old is not None and old not in fakes:
+                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device=device)
+                    fakes[old] = nn.Parameter(new, old.requires_grad) if tensors is module._parameters else new
+                tensors[name] = fakes.get(old)
 
 
-def blank_batch(run: RunConfig, size, count: int) -> Batch:
-    """A batch of `count` windows of `size` voxels, without content."""
-    channels = len(run.translation.conditions)
-    x0, eps = torch.empty(count, 1, *size), torch.empty(count, 1, *size)
-    y, coords = torch.empty(count, channels, *size), torch.empty(count, 3, *size)
-    return Batch(x0, y, coords, eps, torch.zeros(count, dtype=torch.int64))
+def training_peak(config: RunConfig, phase: Phase, device: torch.device = GPU, precision: str = "bf16") -> int:
+    """Bytes that a training step of one `phase` of a run takes at most, with the gathering of states before it."""
+    with pretended(config, device) as (model, ledger):
+        Training(model, config, phase, device, precision).step()
+    return ledger.peak
 
 
-def _autocast(precision: str):
-    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+def sampling_peak(config: RunConfig, device: torch.device = GPU, precision: str = "bf16") -> int:
+    """Bytes that a step of sampling one subject takes at most with the model of a run, of a `Translator`.
 
-
-def _step(model: nn.Module, run: RunConfig, phase: Phase, precision: str) -> int:
-    """Bytes of activations and gradients of one training step."""
-    size = [min(s, n) for s, n in zip(phase.patch or phase.crop or run.data.shape, run.data.shape)]
-    dim, around = model.neighbours
-    size[dim - 2] += 2 * around
-    batch, on_states = blank_batch(run, size, phase.batch), run.train.states is not None
-    box = whole_box(batch.x0) if run.stage == "fusion" else loss_box(model, phase, size, 0, 0)
-    visit = None
-    if on_states and phase.alone:
-        visit = without_experts(model, batch, run.translation.nearest)
-    elif on_states:  # the experts have been run before, on whole heads
-        with torch.no_grad(), _autocast(precision):
-            lifted = model.lift(batch.x0, batch.y, batch.t, batch.coords)
-        visit = Visit(batch.x0, batch.x0, batch.y, batch.coords, batch.t, lifted)
-    with Live() as live:
-        for loss in model.objectives().values() if visit is None else [lambda *_: visit.loss(model)]:
-            with _autocast(precision):
-                value = loss(batch, run.train, box)
-            torch.autograd.grad(value, list(trainable(model).values()), allow_unused=True)
-            del value
-    return live.peak
+    2D networks take as many slices at once as a third of 4 GiB holds; where more memory is free, they take more.
+    """
+    with pretended(config, device) as (model, ledger), autocast(CPU, precision):
+        sample_step(model, config, device)
+    return ledger.peak
 
 
 @torch.no_grad()
-def _sampling_step(model: Denoiser, run: RunConfig, precision: str) -> int:
-    """Bytes that one call of a denoiser on one whole volume takes."""
-    batch = blank_batch(run, run.data.shape, 1)
-    with Live() as live, _autocast(precision):
-        model.within(whole_box(batch.x0), batch.x0, batch.y, batch.t, batch.coords)
-    return live.peak
+def sample_step(model: nn.Module, config: RunConfig, device: torch.device) -> torch.Tensor:
+    """Sample one subject, of random content, in one step."""
+    task = config.translation
+    y, noise = (torch.randn(1, n, *config.data.shape, device=device) for n in (len(task.conditions), 1))
+    return next(model.eval().trajectory(y, noise, 1, project=task.project)).x0_hat
+
+
+class Training:
+    """A run in training, with all that it keeps in memory, and batches for one of its phases, of random content.
+
+    model: on `device`. The optimisers have taken a step, so that their moments are there.
+    """
+
+    def __init__(self, model: nn.Module, config: RunConfig, phase: Phase, device: torch.device, precision: str):
+        self.config, self.phase, self.device = config, phase, device
+        self.model = model.train()
+        self.state = State(self.model, config.train, precision)
+        if config.train.states and not phase.alone:
+            self.state.begin_round(0)
+        for parameter in self.state.parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+        for optimizers in self.state.optimizers:
+            self._update(optimizers)
+        self.model.zero_grad()
+
+    def step(self) -> None:
+        """Take one optimiser step, with a learning rate of 0."""
+        batches = [self.batch() for _ in range(self.config.train.accumulate)]
+        for loss, optimizers in zip(self.state.objectives.values(), self.state.optimizers):
+            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+            parameters = [p for group in groups for p in group["params"]]
+            for batch, box in batches:
+                with autocast(CPU, self.state.precision):
+                    error = loss(batch, self.config.train, box)
+                _backward(error, parameters)
+            if self.config.train.clip:
+                nn.utils.clip_grad_norm_(parameters, self.config.train.clip)
+            self._update(optimizers)
+            for parameter in parameters:
+                parameter.grad = None
+
+    def _update(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group |= {"lr": 0.0, "fused": self.device == CPU} if "fused" in group else {}  # `meta` lacks a kernel
+            optimizer.step()
+
+    def batch(self) -> tuple[Batch | Visit, Box | None]:
+        """A batch, and the box in which its loss is taken, as in `train`."""
+        phase, task, shape = self.phase, self.config.translation, self.config.data.shape
+        patch = tuple(slice(0, min(size, n)) for size, n in zip(phase.patch or shape, shape))
+        if self.config.train.states and not phase.alone:
+            return self._visits(patch, len(task.conditions)), None
+        size = [s.stop for s in patch] if phase.alone else [min(s, n) for s, n in zip(phase.crop or shape, shape)]
+        dim, slab = self.model.neighbours
+        size[dim - 2] += 2 * slab
+        x0, y, coords, eps = (
+            torch.randn(phase.batch, n, *size, device=self.device) for n in (1, len(task.conditions), 3, 1)
+        )
+        t = torch.full((phase.batch,), self.config.diffusion.steps // 2, device=self.device)
+        batch = Batch(x0, y, coords, eps, t)
+        if phase.alone:
+            return without_experts(self.model, batch, task.nearest), None
+        return batch, patch if phase.patch else loss_box(self.model, phase, size, 0, 0)
+
+    @torch.no_grad()
+    def _visits(self, patch: Box, conditions: int) -> Visit:
+        """Patches of a state, which the experts and the fusion have seen as a whole."""
+        x0, y, coords, xt = (
+            torch.randn(1, n, *self.config.data.shape, device=self.device) for n in (1, conditions, 3, 1)
+        )
+        with autocast(CPU, self.state.precision):
+            visit = Head(x0, y, coords).visit(self.model, xt, self.config.diffusion.steps // 2)
+            visit.fused(self.model)
+        return collate([visit.cut(self.model, patch)] * self.phase.batch)
+
+
+def _backward(error: torch.Tensor, parameters: Sequence[nn.Parameter]) -> None:
+    """`error.backward(inputs=parameters)`, which would suspend `HalfPrecision` while blocks are recomputed."""
+    options = {"allow_unreachable": True, "accumulate_grad": True}
+    _engine_run_backward((error,), (torch.ones_like(error),), False, False, tuple(parameters), **options)
