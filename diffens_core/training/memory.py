@@ -53,20 +53,25 @@ class Ledger(TorchDispatchMode):
         self.number, self.now, self.peak, self._known = number, 0, 0, set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._local_scalar_dense.default and (isinstance(args[0], FakeTensor) or args[0].is_meta):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default and _is_hollow(args[0]):
             return self.number if args[0].is_floating_point() else 0
-        if func is torch.ops.aten.equal.default:
+        if func is torch.ops.aten.equal.default and _is_hollow(args[0]):
             return True
         if func is torch.ops.aten.lift_fresh.default and args[0].ndim:  # a table, which may be kept for later
             return args[0]
         if func.overloadpacket is torch.ops.aten.arange:  # networks may read which axes they sum over
             with unset_fake_temporarily():
-                return func(*args, **kwargs or {})
-        out = func(*args, **kwargs or {})
+                return func(*args, **kwargs)
+        if func is torch.ops.aten._to_copy.default and args[0].is_meta:
+            kwargs = kwargs | {"device": GPU}  # it stays there, also in a copy for the CPU
+        out = func(*args, **kwargs)
         tree_map_only(torch.Tensor, self._note, out)
         return out
 
     def _note(self, tensor: torch.Tensor) -> None:
+        if not _is_hollow(tensor):
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._known:
@@ -78,6 +83,10 @@ class Ledger(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
+
+
+def _is_hollow(x: torch.Tensor) -> bool:
+    return isinstance(x, FakeTensor) or x.is_meta
 
 
 class HalfPrecision(TorchFunctionMode):
@@ -105,7 +114,8 @@ def pretended(config: RunConfig, device: torch.device) -> Iterator[tuple[nn.Modu
     """The model of a run, and the context in which it and all other tensors are fake and counted."""
     with GPU, Ledger(number=0.0):
         model = build(config)
-    with FakeTensorMode(allow_non_fake_inputs=True), Ledger() as ledger:
+    fake = FakeTensorMode(allow_non_fake_inputs=True) if device == CPU else nullcontext()
+    with fake, Ledger() as ledger:
         _make_fake(model, device)
         with HalfPrecision() if device == GPU else nullcontext():
             yield model, ledger
