@@ -256,9 +256,10 @@ def coarsening(spacing, wanted: float, where) -> int:
     return factor
 
 
-def coarse_affine(affine: np.ndarray, factor: int) -> np.ndarray:
-    """The affine of a grid whose voxels are blocks of `factor`^3 voxels; it maps to the centres of blocks."""
+def coarse_affine(affine: np.ndarray, factor: int | tuple[int, int, int]) -> np.ndarray:
+    """The affine of a grid whose voxels are blocks of `factor` voxels along each axis; it maps to their centres."""
+    factor = np.broadcast_to(factor, 3)
     coarse = affine.copy()
     coarse[:3, :3] *= factor
-    coarse[:3, 3] += affine[:3, :3] @ np.full(3, (factor - 1) / 2)
+    coarse[:3, 3] += affine[:3, :3] @ ((factor - 1) / 2)
     return coarse
