@@ -26,7 +26,7 @@
 # |---|---|---|---|
 # | `smoke` | 4 mm phantoms, trains everything from scratch: shows that it runs, not that it is good | half a minute | 1 GB |
 # | `demo` | 2 mm phantoms, trained weights come with the package | 2 minutes on 2 CPU cores | 2 GB |
-# | `gpu`, `paper` | 1 mm; trains first, `gpu` about half an hour a task on an H100 (estimated) | see `02_train_2d` | 24 GB and more |
+# | `gpu`, `paper` | 1 mm; trains first, `gpu` about half an hour a task on an H100 (estimated) | see `05_train_2d` | 24 GB and more |
 
 # %%
 import sys
@@ -152,8 +152,8 @@ print(*sorted(path.name for path in folder.glob("*.nii.gz")), sep="\n")
 
 # %% [markdown]
 # ## What next
-# - `01_data` shows the phantoms and how to prepare your own NIfTI files; `02_train_2d` and `03_train_fusion` build
-#   the two stages; `04_translate` looks inside a sampling run.
+# - `04_data` shows the phantoms and how to prepare your own NIfTI files; `05_train_2d` and `06_train_fusion` build
+#   the two stages; `07_translate` looks inside a sampling run.
 # - Your own scan: `diffens translate --run fusion-sr-ours-tpdm --lr flair_lr.nii.gz --out flair.nii.gz`.
 # - **Exercise.** Which method gains most from averaging its samples, and why? Why is the gain of `both` flattering
 #   on phantoms? (Their contrasts are drawn from the same tissue maps.)

@@ -11,7 +11,7 @@
 # Several samples of every subject. MACE (Eq. 7) is the mean of | std - error |, in 1e-4 of the window of intensities that
 # networks work in (not of each target's range, as PSNR): no calibration error, as a model that is always sure has its mean
 # error as MACE. Calibration error, coverage of the 90 % interval, AUSE and the rank correlation of spread and error say
-# what MACE cannot; `11_uncertainty` explains them.
+# what MACE cannot; `13_uncertainty` explains them.
 #
 # The paper draws five samples. Here DDIM is deterministic, and samples differ by their first noise alone.
 

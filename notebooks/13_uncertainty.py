@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Does the model know where it is wrong?
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/11_uncertainty.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/13_uncertainty.ipynb)
 #
 # A diffusion model answers with samples. Where they agree it is sure, where they differ it is not. That is worth
 # something only if it is wrong where it is unsure, and about as much. This notebook draws several samples of the same
@@ -37,7 +37,7 @@ samples: int = 5  # samples of each subject
 seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings and samples are kept; empty: runs/ in the checkout
-out: str = ""  # where tables and volumes go; empty: figures/out/<preset>/11_uncertainty
+out: str = ""  # where tables and volumes go; empty: figures/out/<preset>/13_uncertainty
 
 # %%
 from pathlib import Path
@@ -51,7 +51,7 @@ from diffens_core.show import plots
 
 experiment = open_experiment(preset, seed, data, runs)
 chosen = methods.split(",")
-folder = Path(out) if out else experiment.out / "11_uncertainty"
+folder = Path(out) if out else experiment.out / "13_uncertainty"
 
 # %% [markdown]
 # ## Draw the samples

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Stage 1: a 2D diffusion model per plane
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/02_train_2d.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/05_train_2d.ipynb)
 #
 # A diffusion model learns to undo noise. Here it learns it on slices, which are many and small, where volumes are few
 # and large. The price shows at the end: slices that are sharp one by one do not fit together.

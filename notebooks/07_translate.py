@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Inside a translation: trajectory, gate, projection
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/04_translate.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/07_translate.ipynb)
 #
 # Sampling starts from noise and walks towards a brain. This notebook stops at every step to look: at the sample, at
 # the clean estimate behind it, at the weight that the gate gives each plane, and at what the projection repairs.

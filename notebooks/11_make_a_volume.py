@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Make-A-Volume: from slices in a latent space to volumes
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/08_make_a_volume.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/11_make_a_volume.ipynb)
 #
 # Another way to volumes with 2D networks (Zhu et al. 2023). Diff-Ensembler lets 2D models of several planes correct
 # each other. Make-A-Volume has one plane, and teaches the 2D model itself to look at neighbouring slices:
@@ -92,7 +92,7 @@ print(*(f"{name} {values.cpu().numpy().round(2)}" for name, values in statistics
 
 # %% [markdown]
 # ## 2. Diffusion of latents
-# The same U-Net, noise schedule, loss and sampler as in `02_train_2d`. It reads the noisy latents of the target and
+# The same U-Net, noise schedule, loss and sampler as in `05_train_2d`. It reads the noisy latents of the target and
 # the latents of the conditions, and nothing else.
 
 # %%

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # More experts: a third plane, slabs, and networks of others
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/05_experts_and_averages.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/08_experts_and_averages.ipynb)
 #
 # Diff-Ensembler needs experts, and any 2D diffusion model can be one. This notebook adds a third plane, lets experts
 # look at neighbouring slices, compares the rules that average experts (TPDM, TOSM, MADM) with the 3D network that fuses
@@ -22,7 +22,7 @@
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
 # | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (1 minute each on one CPU core) and fusions (10 each, more with more planes) are trained once | with the defaults an hour and a half of one core once (estimated), then 5 minutes on two | 6 GB (estimated) |
-# | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
+# | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 #
 # The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.
 
@@ -179,7 +179,7 @@ figure = plots.step_curves(lines, reached, "standard deviation of the noise", li
 # first guess; here all methods start from pure noise.
 #
 # ## Diff-Ensembler on top of them
-# The fusion starts as the average of its experts and learns a gate and a residual (`03_train_fusion`). It can be put on
+# The fusion starts as the average of its experts and learns a gate and a residual (`06_train_fusion`). It can be put on
 # any set of experts: `ours-tpdm`, `ours-tosm`, `ours-madm`. `ours-small` has a narrower 3D network that reads no
 # feature maps.
 

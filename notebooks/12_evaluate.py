@@ -9,7 +9,7 @@
 # %% [markdown]
 # # How good is a translation?
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/10_evaluate.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/12_evaluate.ipynb)
 #
 # No single number says it. This notebook measures some methods on the same held-out subjects in every way that the
 # paper uses, and in a few that it does not, and says what each number is blind to.
@@ -22,7 +22,7 @@
 # | do the volumes look like true ones, as a set? | Frechet distances, MMD |
 # | is a difference between methods real? | intervals, paired tests, effect sizes |
 #
-# `11_uncertainty` asks whether a method knows its own errors, `12_segmentation` what its volumes are good for.
+# `13_uncertainty` asks whether a method knows its own errors, `14_segmentation` what its volumes are good for.
 #
 # | preset | what it does | time | memory |
 # |---|---|---|---|
@@ -53,7 +53,7 @@ segmenter: str = "own"  # own: trained here; empty: no Dice, no distances of its
 medicalnet: str = ""  # the file resnet_50_23dataset.pth, or download; empty: no FID
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings and samples are kept; empty: runs/ in the checkout
-out: str = ""  # where the tables go; empty: figures/out/<preset>/10_evaluate
+out: str = ""  # where the tables go; empty: figures/out/<preset>/12_evaluate
 
 # %%
 from pathlib import Path
@@ -72,12 +72,12 @@ able = {name for name, method in METHODS.items() if method.does(experiment.task(
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]
 pairs = dict(pair.split(":") for pair in rivals.split(","))  # each method has one rival
 pairs = {method: rival for method, rival in pairs.items() if {method, rival} <= set(chosen)}
-folder = Path(out) if out else experiment.out / "10_evaluate"
+folder = Path(out) if out else experiment.out / "12_evaluate"
 
 # %% [markdown]
 # ## Evaluate
 # One call per method; on the command line it is `diffens evaluate METHOD --segmenter own`. The judge is a small
-# SwinUNETR trained on the same training subjects (see `12_segmentation`). What is measured is what a user gets: the
+# SwinUNETR trained on the same training subjects (see `14_segmentation`). What is measured is what a user gets: the
 # NIfTI file of one sample, read back.
 
 # %%

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Two modalities from experts that know one each
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/06_multimodality.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/09_multimodality.ipynb)
 #
 # Someone has trained 2D models that sharpen a degraded FLAIR. Someone else has trained 2D models that turn a T1ce into
 # a FLAIR. A patient comes with both. Must everything be trained again, on subjects that have both? Sec. 3.4 of the
@@ -26,7 +26,7 @@
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | a minute | 1.5 GB |
 # | `demo` | the experts come with the package for `seed` 0; two fusions (15 minutes each on one CPU core, estimated) are trained once | 30 minutes of one core once, then 3 minutes on two | 8 GB |
-# | `gpu`, `paper` | all of it | hours and weeks | see `02_train_2d`, `03_train_fusion` |
+# | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 
 # %%
 import sys
@@ -133,7 +133,7 @@ figure = plots.expert_maps(shown, names, brain, at)
 
 # %% [markdown]
 # ## Samples
-# With the measurement in `y`, every method's sample agrees with it (`04_translate`), also those of the translation
+# With the measurement in `y`, every method's sample agrees with it (`07_translate`), also those of the translation
 # experts within the average. Single-condition methods for comparison: at `sr` without the T1ce, at `mt` without the
 # degraded FLAIR, and so without a projection.
 

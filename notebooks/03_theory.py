@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Why fuse? A world where every answer is known
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/09_theory.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/03_theory.ipynb)
 #
 # Why is it not enough to average two good 2D models? What can a gate do, and what is the residual for? On brains one
 # can only train and compare. Here the volumes are drawn from a Gaussian distribution. Then the *best possible* guess of

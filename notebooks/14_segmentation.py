@@ -9,7 +9,7 @@
 # %% [markdown]
 # # What is a generated FLAIR good for?
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/12_segmentation.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/14_segmentation.ipynb)
 #
 # A radiologist does not read decibels. The question of this notebook: does a segmentation network find the tumour as
 # well with a generated FLAIR as with the true one? Train a SwinUNETR on true contrasts, then replace its FLAIR by the
@@ -38,7 +38,7 @@ seed: int = 0  # seed of training and sampling
 segmenter: str = "own"  # own: trained here; or a checkpoint of MONAI's SwinUNETR for BraTS 2021
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings and samples are kept; empty: runs/ in the checkout
-out: str = ""  # where the tables go; empty: figures/out/<preset>/12_segmentation
+out: str = ""  # where the tables go; empty: figures/out/<preset>/14_segmentation
 
 # %%
 from pathlib import Path
@@ -53,7 +53,7 @@ experiment = open_experiment(preset, seed, data, runs)
 measured = experiment.task(task).degradation is not None
 chosen = [TRUTH, *(["degraded"] if measured else []), *methods.split(",")]
 chosen = [name for name in chosen if measured or not name.startswith("cubic")]
-folder = Path(out) if out else experiment.out / "12_segmentation"
+folder = Path(out) if out else experiment.out / "14_segmentation"
 
 # %% [markdown]
 # ## The judge

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Stage 2: fusing the planes with a 3D network
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/03_train_fusion.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/06_train_fusion.ipynb)
 #
 # Two 2D models disagree wherever one sees what the other cannot. A plain average (TPDM) believes both equally,
 # everywhere. Here a 3D network reads both and learns
@@ -172,11 +172,11 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # %% [markdown]
 # What was gained has a price: a network that minimises squared error on the states it meets answers nearer to the mean
 # of all plausible images. Compare the columns `single sample` and `mean of samples` above: averaging gains the fusion
-# less. `11_uncertainty` shows what is left of the spread.
+# less. `13_uncertainty` shows what is left of the spread.
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is as
 # good on `sr` and better on `both`; a 2D regression is better, a 3D one about as good (`tpdm+all-time`,
-# `unet-2d+all-time`, `unet-3d+all-time` in `05_experts_and_averages`; numbers in figures/results.md). In these twelve minutes, what is
+# `unet-2d+all-time`, `unet-3d+all-time` in `08_experts_and_averages`; numbers in figures/results.md). In these twelve minutes, what is
 # gained depends on how long is trained and hardly on what.
 #
 # ## Exercises

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Data: one layout, one scale, one measurement
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/01_data.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/04_data.ipynb)
 #
 # What the networks see decides what they can learn, and undocumented preprocessing is what users of published
 # models complain of most. This notebook goes through every step from a file to a training example: the phantoms,

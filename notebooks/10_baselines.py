@@ -9,7 +9,7 @@
 # %% [markdown]
 # # What else can be done with the same data
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/07_baselines.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/10_baselines.ipynb)
 #
 # A method is only as good as what it is compared with. Here are the other ways from the same conditions to the same
 # target, each with a network of the same family and, at the presets `smoke` and `demo`, about the same training time.
@@ -49,7 +49,7 @@ samples: int = 3  # samples of the methods that draw some
 seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
-out: str = ""  # where the reports go; empty: figures/out/<preset>/07_baselines
+out: str = ""  # where the reports go; empty: figures/out/<preset>/10_baselines
 
 # %%
 import numpy as np
@@ -171,7 +171,7 @@ from pathlib import Path
 
 from diffens_core import Samples, evaluate
 
-folder = Path(out) if out else experiment.out / "07_baselines"
+folder = Path(out) if out else experiment.out / "10_baselines"
 options, reports = {"split": "test", "subjects": subjects, "samples": samples}, {}
 for name in chosen:
     reports[name] = evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)
