@@ -23,6 +23,7 @@ from .models.fusion import Fusion
 from .networks.borrowed import Borrowed
 from .networks.precision import autocast
 from .networks.unet import UNet
+from .show.parameters import check_parameters
 from .support.errors import DiffensError
 from .training.runs import build
 from .translate import translate_files
@@ -36,6 +37,7 @@ __all__ = [
     "Borrowed",
     "build",
     "by_subject",
+    "check_parameters",
     "compare",
     "comparisons",
     "cost_of",

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
 
+from diffens_core import check_parameters
 from diffens_core.evaluation.evaluate import TRUTH
 
 from .contents import PAGES
@@ -67,5 +68,6 @@ class OpenPage:
 
 
 def open_page(name: str, preset: str, settings: str, data: str, runs: str) -> OpenPage:
-    """A page with the plan that the parameters of its notebook describe."""
+    """A page with the plan that the parameters of its notebook describe, which are checked."""
+    check_parameters()
     return OpenPage(name, open_plan(preset, settings, data=data, runs=runs))

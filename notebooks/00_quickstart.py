@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "both,sr"  # one task or several, separated by commas
-subjects: int = 2  # how many held-out subjects
+subjects: int = 2  # how many held-out subjects; 0: all
 seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
@@ -50,9 +50,10 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from diffens_core import by_subject, compare, open_experiment, results_table
+from diffens_core import by_subject, check_parameters, compare, open_experiment, results_table
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 tasks = task.split(",")
 folder = Path(out) if out else experiment.out
@@ -64,7 +65,7 @@ folder.mkdir(parents=True, exist_ok=True)
 
 # %%
 pairs = {name: experiment.subjects(split, name) for name in tasks}
-pairs = {name: [found[i] for i in range(min(subjects, len(found)))] for name, found in pairs.items()}
+pairs = {name: [found[i] for i in found.first(subjects)] for name, found in pairs.items()}
 first = pairs[tasks[0]][0]
 channels = experiment.task(tasks[0]).conditions
 shown = {"FLAIR (target)": first.x0[0].numpy()}

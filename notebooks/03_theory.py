@@ -45,7 +45,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from diffens_core import Fusion, ddim
+from diffens_core import check_parameters, ddim, Fusion
 from diffens_core.show import plots
 
 from diffens_core.diffusion import gaussians as theory
@@ -55,8 +55,9 @@ from diffens_core.support.progress import follow
 from diffens_core.training.loop import Phase, TrainConfig, train
 
 # %%
+check_parameters()
 shape, ddim_steps = ((4, 4, 4), 10) if preset == "smoke" else ((10, 6, 10), 50)
-training_steps = {"smoke": 10, "demo": 300, "gpu": 1500, "paper": 1500}[preset]
+training_steps = {"smoke": 10, "demo": 300}.get(preset, 1500)
 
 # %% [markdown]
 # ## The volumes

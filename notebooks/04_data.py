@@ -40,13 +40,14 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
-from diffens_core import load_volume, open_experiment
+from diffens_core import check_parameters, load_volume, open_experiment
 from diffens_core.data.crops import Cropping
 from diffens_core.data.layout import read_dataset, read_participants
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.volumes import fit_scale
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 subjects, root = experiment.subjects(split, task), experiment.data.folder
 

@@ -40,9 +40,10 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 # %%
 import torch
 
-from diffens_core import METRICS, build, image_metrics, open_experiment, roughness
+from diffens_core import build, check_parameters, image_metrics, METRICS, open_experiment, roughness
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
 pair = experiment.subjects("test", task)[0]

@@ -48,11 +48,12 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import build, by_subject, compare, noise_for, open_experiment, results_table
+from diffens_core import build, by_subject, check_parameters, compare, noise_for, open_experiment, results_table
 from diffens_core.show import plots
 from diffens_core.training.config import pool_gib
 from diffens_core.training.states import Head, own_states, true_states
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 run = experiment.runs_of(method, task)[0]
 subjects = experiment.subjects("test", task)

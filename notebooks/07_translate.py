@@ -40,11 +40,12 @@ sampler: str = "ddim"  # ddim | ddim:ETA (with fresh noise) | ancestral | dpm++
 # %%
 import torch
 
-from diffens_core import METRICS, autocast, image_metrics, noise_for, open_experiment
+from diffens_core import autocast, check_parameters, image_metrics, METRICS, noise_for, open_experiment
 from diffens_core.diffusion.sampler import timesteps
 from diffens_core.show import plots
 from diffens_core.show.widgets import browse
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 pair = experiment.subjects(split, task)[0]
 fusion = experiment.model(method, task)

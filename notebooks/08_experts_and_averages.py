@@ -48,10 +48,11 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import compare, open_experiment, results_table
+from diffens_core import check_parameters, compare, open_experiment, results_table
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 setting, conditions = experiment.setting(task), experiment.task(task).conditions
 pair = experiment.subjects("test", task)[0]

@@ -49,9 +49,10 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import compare, open_experiment, results_table
+from diffens_core import check_parameters, compare, open_experiment, results_table
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 pairs = {name: experiment.subjects("test", name)[0] for name in ("sr", "mt", task)}
 pair, conditions = pairs[task], experiment.task(task).conditions

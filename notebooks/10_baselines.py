@@ -44,7 +44,7 @@ if "google.colab" in sys.modules:
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or a line such as t1->t2
 methods: str = "cubic,cubic-projected,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode,tpdm,ours-tpdm"
-subjects: int = 1  # how many held-out subjects to score
+subjects: int = 1  # how many held-out subjects to score; 0: all
 samples: int = 3  # samples of the methods that draw some
 seed: int = 0  # seed of training and sampling
 data: str = ""  # a prepared data set; empty: embedded phantoms
@@ -56,9 +56,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import METHODS, open_experiment
+from diffens_core import check_parameters, METHODS, open_experiment
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 able = {name for name, method in METHODS.items() if method.does(experiment.task(task))}  # mt has nothing to interpolate
 chosen = [name for name in methods.split(",") if name in able or name not in METHODS]

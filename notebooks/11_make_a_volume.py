@@ -43,10 +43,11 @@ split: str = "test"  # which subjects to translate
 import pandas as pd
 import torch
 
-from diffens_core import METRICS, compare, image_metrics, open_experiment, results_table, roughness
+from diffens_core import check_parameters, compare, image_metrics, METRICS, open_experiment, results_table, roughness
 from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 pair = experiment.subjects(split, task)[0]
 truth, brain = pair.x0[0].numpy(), pair.brain.numpy()

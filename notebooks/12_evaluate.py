@@ -62,9 +62,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffens_core import METHODS, evaluate, open_experiment, open_judges
+from diffens_core import check_parameters, evaluate, METHODS, open_experiment, open_judges
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs, steps=steps, sampler=sampler)
 
 # %%

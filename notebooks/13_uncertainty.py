@@ -45,10 +45,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from diffens_core import Samples, evaluate, open_experiment
+from diffens_core import check_parameters, evaluate, open_experiment, Samples
 from diffens_core.evaluation.uncertainty import uncertainty
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 chosen = methods.split(",")
 folder = Path(out) if out else experiment.out / "13_uncertainty"

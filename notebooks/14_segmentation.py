@@ -45,10 +45,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffens_core import Samples, evaluate, open_experiment, open_judges
+from diffens_core import check_parameters, evaluate, open_experiment, open_judges, Samples
 from diffens_core.evaluation.evaluate import TRUTH
 from diffens_core.show import plots
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
 measured = experiment.task(task).degradation is not None
 chosen = [TRUTH, *(["degraded"] if measured else []), *methods.split(",")]

@@ -1,13 +1,20 @@
-"""A progress line for long work: it is rewritten in a notebook and a terminal, and printed rarely to a log file."""
+"""A progress line for long work: it is rewritten in a notebook and a terminal, and printed rarely to a log file.
+
+A saved notebook keeps one line. The kernel writes one to its own standard error as well, every half minute: there it is
+seen by who runs papermill, and in the log of a step of the graph.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 WIDTH = 12  # of the bar
+RARELY = 30.0  # seconds between the lines of a log
 
 
 class Progress:
@@ -16,6 +23,7 @@ class Progress:
     def __init__(self, label: str, total: int):
         self.label, self.total, self.done = label, total, 0
         self.start, self.shown = time.monotonic(), 0.0
+        self.logged = self.start
         self.first: tuple[int, float] | None = None
         self.handle = None
 
@@ -25,10 +33,13 @@ class Progress:
         self.handle = self.handle or _notebook_handle()
         self.first = self.first or (done, now)
         self.done = done
-        every = 0.5 if self.handle or sys.stderr.isatty() else 30.0
+        every = 0.5 if self.handle or sys.stderr.isatty() else RARELY
         if now - self.shown >= every or done >= self.total:
             self.shown = now
             self._show(self._line(now, note), done >= self.total)
+        if self.handle and now - self.logged >= RARELY:
+            self.logged = now
+            _log(self._line(now, note))
 
     def count(self, done: int, total: int, note: str = "") -> None:
         """Update done and `total` together, for work whose total is only known once it has begun."""
@@ -59,8 +70,14 @@ def follow(training: Iterable, label: str, total: int) -> Iterator:
     """Yield the `Stats` of a training (`train` in `training/loop.py`), and show them as they come."""
     bar = Progress(label, total)
     for stats in training:
-        bar.update(stats.step, f"loss {stats.loss:.4f}")
+        bar.update(stats.step, f"loss {stats.loss:.4f}" + (f", resumed at {stats.begun}" if stats.begun else ""))
         yield stats
+
+
+def _log(line: str) -> None:
+    """Write a line where a kernel's standard error goes, beside the notebook; nothing where it goes nowhere."""
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 
 def _clock(seconds: float) -> str:

@@ -139,13 +139,14 @@ class TrainingError(DiffensError, RuntimeError):
 class Stats:
     """Progress after optimiser step `step` of `total`: mean `loss` since the last log, learning rate `lr`.
 
-    The losses of several objectives are added up.
+    The losses of several objectives are added up. begun: the step of the checkpoint that the training goes on from.
     """
 
     step: int
     total: int
     loss: float
     lr: float
+    begun: int = 0
 
 
 def loss_box(model: nn.Module, phase: Phase, shape, seed: int, step: int) -> Box | None:
@@ -319,6 +320,7 @@ def train(
     model.to(accelerator.device).train()
     state = State(model, config, fastest_precision(accelerator.device) if precision == "auto" else precision)
     state.restore(folder)
+    begun = state.step
     before = state.spent - Spent.now()
 
     pool = None
@@ -374,7 +376,7 @@ def train(
             state.pending.clear()
             if accelerator.is_main_process:
                 _log(folder, state.step, mean, rate)
-            yield Stats(state.step, config.steps, mean, rate)
+            yield Stats(state.step, config.steps, mean, rate, begun)
         if due["save"] and accelerator.is_main_process:
             state.save(folder)
     if accelerator.is_main_process:

@@ -31,12 +31,15 @@ out: str = ""  # where metrics.csv and cost.json go
 # %%
 from pathlib import Path
 
+from diffens_core import check_parameters
 from diffens_core.evaluation.scores import summary
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.evaluation.judges import is_judged, open_judges
 from diffens_core.evaluation.evaluate import TRUTH, evaluate
 from figures.plan import NONE
 
+# %%
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps, sampler=sampler)
 segmenter = segmenter.removesuffix(NONE) if is_judged(task) else ""
 judges = open_judges(experiment, task, segmenter, medicalnet, sets=bool(sets) and method != TRUTH)

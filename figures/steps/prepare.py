@@ -19,10 +19,12 @@ second: int = 0  # 1: the second data set
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
+from diffens_core import check_parameters
 from diffens_core.show import plots
 from diffens_core.data.layout import contrasts_in, read_participants
 from figures.plan import open_plan
 
+check_parameters()
 plan = open_plan(preset, settings, data=data, runs=runs)
 experiment = plan.experiment(second=bool(second))
 if experiment.translated.root in experiment.phantoms:

@@ -29,11 +29,13 @@ out: str = ""  # where samples.csv goes
 # %%
 from pathlib import Path
 
+from diffens_core import check_parameters
 from diffens_core.show import plots
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import Samples, draw
 from diffens_core.support.files import write_atomically
 
+check_parameters()
 experiment = open_experiment(preset, seed, data, runs, second=second, steps=steps, sampler=sampler)
 drawn = Samples(experiment, method, task)
 table = draw(drawn, split, subjects, samples)
