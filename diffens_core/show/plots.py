@@ -188,7 +188,10 @@ def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, tit
 
 
 def training_curves(logs: Mapping[str, pd.DataFrame]) -> plt.Figure:
-    """Loss over steps of each log (columns step, loss), thin, with its running mean."""
+    """Loss over steps of each log (columns step, loss, lr), thin, with its mean over the steps around, phase by phase.
+
+    Dotted: where the learning rate rises again after it fell, a phase of the training begins.
+    """
     return loss_panels({"mean squared error": logs})
 
 
@@ -203,9 +206,13 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
         axis.remove()
     for axis, (label, logs) in zip(axes.flat, losses.items()):
         for (name, log), color in zip(logs.items(), sns.color_palette("colorblind", len(logs))):
-            smooth = log["loss"].ewm(span=max(2, len(log) // 10)).mean()
+            window = {"window": max(3, len(log) // 10), "center": True, "min_periods": 1}
+            phase = log["step"].isin(later_phases(log)).cumsum()
+            smooth = log["loss"].groupby(phase).transform(lambda loss: loss.rolling(**window).mean())
             axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
             axis.plot(log["step"], smooth, color=color, label=name)
+            for step in later_phases(log):
+                axis.axvline(step, color=color, linestyle=":", linewidth=0.8)
         axis.set(xlabel="optimiser step", ylabel=label, yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -213,6 +220,13 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
         axis.yaxis.set_minor_formatter("")
         _finish_curves(axis)
     return figure
+
+
+def later_phases(log: pd.DataFrame) -> list[int]:
+    """The steps of a log at which the learning rate rises after it fell: there a phase begins, but the first."""
+    change = log["lr"].diff()
+    fell = change.where(change != 0).ffill().shift() < 0
+    return log["step"][(change > 0) & fell].tolist()
 
 
 def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str = "sagittal", at=None) -> plt.Figure:
