@@ -6,6 +6,7 @@ As a step of the graph: python -m figures.report PRESET FILE [name=value]..., wi
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -88,7 +89,7 @@ def _section(name: str, page: Page, out: Path) -> dict:
 def _heading(stem: str) -> str:
     """`table_1_sr` as Table 1, sr: super-resolution; `figure_8_13_sr_0` as Figure 8 to 13, ..., subject 1."""
     kind, *rest = (part.replace("~", "_") for part in stem.replace("_lr", "~lr").split("_"))
-    count = next((place for place, part in enumerate(rest) if not part[-1].isdigit()), len(rest))
+    count = next((place for place, part in enumerate(rest) if not re.fullmatch(r"s?\d+", part)), len(rest))
     names = [f"{part}: {TASKS[part]}" if part in TASKS else title_of(part) for part in rest[count:]]
     names = [f"subject {int(name) + 1}" if name.isdigit() else name for name in names]
     numbers = " to ".join(part.upper() for part in rest[:count])

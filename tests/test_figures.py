@@ -246,6 +246,8 @@ def test_an_empty_list_is_a_plan_of_nothing(home, tmp_path):
         ("table_s1_psnr_brain", "Table S1, psnr, brain"),
         ("figure_8_13_sr_0", "Figure 8 to 13, sr: super-resolution, subject 1"),
         ("table_9", "Table 9"),
+        ("table_1_t1-to-t2", "Table 1, t1 to t2"),
+        ("table_s1_psnr", "Table S1, psnr"),
     ],
 )
 def test_a_file_has_a_heading_of_its_own(stem, heading):

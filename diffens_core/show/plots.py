@@ -206,9 +206,9 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
         axis.remove()
     for axis, (label, logs) in zip(axes.flat, losses.items()):
         for (name, log), color in zip(logs.items(), sns.color_palette("colorblind", len(logs))):
-            window = {"window": max(3, len(log) // 10), "center": True, "min_periods": 1}
             phase = log["step"].isin(later_phases(log)).cumsum()
-            smooth = log["loss"].groupby(phase).transform(lambda loss: loss.rolling(**window).mean())
+            around = log["loss"].groupby(phase).rolling(max(3, len(log) // 10), center=True, min_periods=1)
+            smooth = around.mean().droplevel(0)
             axis.plot(log["step"], log["loss"], color=color, alpha=0.25, linewidth=0.8)
             axis.plot(log["step"], smooth, color=color, label=name)
             for step in later_phases(log):

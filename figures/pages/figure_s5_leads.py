@@ -33,4 +33,7 @@ tables = leads(page.metrics, rivals, IMAGE[:2])
 for column in (column for column in IMAGE[:2] if column.metric in tables):
     numbers, _ = tables[column.metric]
     panels = {title: numbers.xs(task) for task, title in tasks_of(numbers.reset_index()).items()}
-    page.add_figure(f"figure_s5_{column.metric}", plots.leads(panels, f"lead in {column.title}"))
+    page.add_figure(
+        f"figure_s5_{column.metric}",
+        plots.leads(panels, f"lead in {column.title}{', dB' if column.metric == 'psnr' else ''}"),
+    )
