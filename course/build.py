@@ -27,7 +27,7 @@ from .checks import seal
 COURSE = Path(__file__).parent
 NOTEBOOKS = COURSE.parent / "notebooks"
 EXERCISES = COURSE / "exercises"
-TAGS = ("solution", "stub", "wrong", "check")
+TAGS = ("given", "solution", "stub", "wrong", "check")
 TITLE = re.compile(r"### Exercise (\d+)\. \S")
 FOLDED = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}, "cellView": "form"}  # the last is Colab's
 HEADING = {
@@ -40,13 +40,17 @@ HEADING = {
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: texts as they are in the file. wrong: an answer that the check refuses, or empty."""
+    """One exercise: texts as they are in the file.
+
+    given: code between question and stub, or empty; wrong: an answer that the check refuses, or empty.
+    """
 
     number: int
     question: str
     stub: str
     solution: str
     check: str
+    given: str = ""
     wrong: str = ""
 
 
@@ -98,12 +102,13 @@ def sealed(check: str, salt: str) -> str:
 def cells_of(exercise: Exercise, kind: str, salt: str) -> list:
     """The cells of one exercise in a notebook of this kind; salt: for the seals."""
     check = sealed(exercise.check, f"{salt}.{exercise.number}")
-    question, judge = new_markdown_cell(exercise.question), new_code_cell(check, metadata=FOLDED)
+    cells, judge = [new_markdown_cell(exercise.question)], new_code_cell(check, metadata=FOLDED)
+    if exercise.given:
+        cells.append(new_code_cell(exercise.given))
     if kind == "student":
-        return [question, new_code_cell(exercise.stub), judge]
+        return [*cells, new_code_cell(exercise.stub), judge]
     if kind == "solutions":
-        return [question, new_code_cell(exercise.solution, metadata={"tags": ["solution"]}), judge]
-    cells = [question]
+        return [*cells, new_code_cell(exercise.solution, metadata={"tags": ["solution"]}), judge]
     for error, tag in (("Unanswered", "stub"), ("Wrong", "wrong")):
         if attempt := getattr(exercise, tag):
             names = f"{error}, 'the {tag} of exercise {exercise.number}'"

@@ -187,7 +187,7 @@ def test_a_stub_or_a_wrong_answer_that_passes_is_found(course, change):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ((' tags=["stub"]\nhalf', "\nhalf"), "one tag of solution, stub, wrong, check, and not ''"),
+        ((' tags=["stub"]\nhalf', "\nhalf"), "one tag of given, solution, stub, wrong, check, and not ''"),
         (('# %% tags=["stub"]\nhalf = ...  # your code here\n', ""), "exercise 1: no stub"),
         (('# %% tags=["solution"]\nhalf = whole / 2\n', ""), "exercise 1: no solution"),
         (('tags=["wrong"]', 'tags=["wrnog"]'), "exercise 1: a code cell has one tag of .*'wrnog'"),
