@@ -1,5 +1,6 @@
 # make demo    the whole job on embedded data, in minutes on two CPU cores
-# make test    style, unit tests and every notebook at preset smoke
+# make test    style, unit tests and every notebook, with its exercises tried, at preset smoke
+# make course  notebooks with exercises: course/student/, and course/solutions/
 # make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
 # make weights train the methods of preset demo anew and ship them (about an hour and a half on one CPU core, estimated)
@@ -12,7 +13,7 @@ TESTS ?= tests
 NOTEBOOKS ?= notebooks
 CORES ?= 2
 
-.PHONY: demo test tables lab notebooks weights clean
+.PHONY: demo test course tables lab notebooks weights clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -27,9 +28,13 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest $(TESTS)
 	rm -rf .test-home && mkdir .test-home
+	notebooks=$$($(BIN)/python -m course.build --to-test $(NOTEBOOKS)) && \
 	DIFFENS_HOME="$(CURDIR)/.test-home" OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \
-	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 $(NOTEBOOKS)
+	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 $$notebooks
 	rm -rf .test-home
+
+course: .venv/ready
+	$(BIN)/python -m course.build
 
 tables: .venv/ready
 	$(BIN)/snakemake -s figures/Snakefile --cores $(CORES) --resources gpu=1 --config preset=$(PRESET)

@@ -321,8 +321,4 @@ figure = plots.cuts({name: shown[name] for name in rows[1:]}, "coronal", places)
 #   disagree less: expect smaller gains than here.
 #
 # ## Exercises
-# 1. Set `tilt` to 0, then to 45. What happens to the gate, to the residual, and to the sum? Explain it by the pairs.
-#    Why does the learned gate beat the best voxelwise gate at 45, and why not the bound?
-# 2. Set `planes` to `"axial,sagittal,coronal"`. Coronal slices hold both kinds of fibres. What is left for the gate?
-# 3. Train with `loss="eps"`, the paper's. At which noise levels does the fusion get better, at which worse, and why?
-# 4. Let the fusion learn the residual alone: `FusionConfig(gate="uniform", ...)`. Does it miss the gate?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -128,6 +128,4 @@ for name, size in {**planes, "volume": None}.items():
 
 # %% [markdown]
 # ## Exercises
-# 1. `fixed` is closer to the target than `noisy`. By how many decibels, and what does theory say? (1 in 64 degrees of
-#    freedom of the noise is removed.)
-# 2. Prepare two NIfTI files of your own with `diffens prepare pairs` and pass the folder as `data`.
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -110,6 +110,4 @@ for name, made, true in jumps:
 
 # %% [markdown]
 # ## Exercises
-# 1. Set `method` to `palette-sagittal`. Which axis is rough now?
-# 2. Set `seed` to 1: this trains anew. Interrupt the kernel half-way and run the cell again.
-# 3. Why does a deterministic sampler (`eta = 0`) still give different samples?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

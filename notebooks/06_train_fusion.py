@@ -181,6 +181,4 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # gained depends on how long is trained and hardly on what.
 #
 # ## Exercises
-# 1. Set `lam` to 0 in the preset's `FusionConfig`: the gate alone. How much of the gain is left?
-# 2. Why can a convex gate never be worse than the worst expert, and the residual be?
-# 3. Train `ours-tpdm+true-states`, which differs in nothing but what it learns from. At which `t` does it lose?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -113,6 +113,4 @@ browse(views)
 
 # %% [markdown]
 # ## Exercises
-# 1. The projection costs nothing. Why does it help a short training more than a long one?
-# 2. Clamp after the projection instead of before it, and plot `degradation.rms` again. What broke?
-# 3. Halve and double `steps`. Which metric moves, and in which direction?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

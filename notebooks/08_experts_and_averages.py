@@ -346,10 +346,4 @@ table.style.format("{:.3f}")
 
 # %% [markdown]
 # ## Exercises
-# 1. `alternate(3)` runs the first plane twice as often as the second. Build it with `Average(experts, alternate(...))`
-#    from the experts of `tpdm`, and pass it to `experiment.compare` by `models={"tpdm-alternate": ...}`.
-# 2. Set `ancestral_steps` to 4 and to 50. When do the two lines of the noise lie closest, and why?
-# 3. Give the MONAI network `taps` too: its blocks have the same names as those of diffusers. Fuse all three with
-#    feature maps.
-# 4. A gate of P experts costs P runs of 2D networks a step. Compare seconds a sample of `tpdm`, `tosm` and `ours-tosm`.
-# 5. Which ablation do you expect to hurt most for task `mt`, which has no measurement to project onto? Try it.
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -176,9 +176,4 @@ pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{
 
 # %% [markdown]
 # ## Exercises
-# 1. A third source, say a T2, comes with two experts of its own. What has to be trained, what not? Which lines of
-#    `methods.py` and `tasks.py` would you add?
-# 2. Average only the super-resolution experts, but with the T1ce experts at high noise: write a rule `t -> weights` for
-#    `Average` of the four, draw from it with `sample`, and `score` what it says beside `multi-tpdm`.
-# 3. Replace the T1ce of `y` by that of another subject and look at the gate maps again. Does the network notice?
-# 4. Why would the fusion of the four be impossible if the targets of `mt` were scaled by their own range?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -259,8 +259,4 @@ pd.DataFrame(columns).loc[chosen].style.format("{:.3f}", na_rep="")
 # - **Steps cost.** One pass for `unet` and `pix2pix`; one a step, and in ensembles one an expert, for all others.
 #
 # ## Exercises
-# 1. Set `task` to `both` and `mt`. Which method gains most from a second contrast, and which cannot use a bridge well?
-# 2. Draw 10 samples of `palette-3d`. How does the PSNR of their mean grow with their number, and where would it end?
-# 3. `L1_WEIGHT` in `pix2pix.py` is 100. What do you expect of 0, and of 10 000? Which other baseline is the latter?
-# 4. Give `i2sb` another start: let `x1` be the measured blocks instead of their interpolation (`start` in `runs.py`).
-# 5. Train `unet-3d` twice as long. Does it get sharper?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

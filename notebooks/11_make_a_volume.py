@@ -157,8 +157,4 @@ figure = plots.three_planes(views, truth, at, f"{pair.subject}, preset {preset}"
 
 # %% [markdown]
 # ## Exercises
-# 1. Which part of the error is the autoencoder's? Compare its PSNR with that of the samples.
-# 2. Set `volumetric.window = 6` and sample again. When do the volumetric layers stop helping?
-# 3. Set `volumetric.overlap = 0` and look at a coronal cut. Can you see where windows meet?
-# 4. The volumetric layers could be put into a model that works on voxels instead of latents. What would it cost?
-# 5. Why must the 2D weights stay frozen if stacks are few, and what could be gained by letting them move?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -202,8 +202,4 @@ figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if pan
 
 # %% [markdown]
 # ## Exercises
-# 1. Blur the output of `ours-tpdm` a little (`scipy.ndimage.gaussian_filter`). Which metrics improve, which notice?
-# 2. Shift every axial slice of a true volume by a random constant of 2 % of the range. Predict its jitter along each
-#    axis before you measure it. What would PSNR and SSIM say?
-# 3. Give a method six bad subjects instead of six good ones. How far do mean, interval and p move?
-# 4. Which of these numbers would still be available for a patient whose true FLAIR was never taken?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -150,8 +150,4 @@ if "measurement_error" in together:
 
 # %% [markdown]
 # ## Exercises
-# 1. Draw 10 samples instead of 5. Which of the numbers change, and why must `expected_range` be among them?
-# 2. Multiply every spread by one constant, chosen so that 90 % of the voxels of *one* subject are covered. How good is
-#    it on another subject? (This is the idea of conformal prediction.)
-# 3. Two methods have the same MACE. Construct a case where one of them is useless.
-# 4. Set `task` to `mt`. Where is the spread now, and is the model right to be unsure there?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

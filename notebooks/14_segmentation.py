@@ -141,8 +141,4 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
 # ## Exercises
-# 1. Why may a method have a *higher* Dice than the true FLAIR without being better than the truth?
-# 2. Set `task` to `mt`: the FLAIR is made from the T1ce alone, which the segmenter reads as well. Can such a FLAIR tell
-#    it anything new? What do you expect of WT, and what do you find?
-# 3. Train the segmenter on generated volumes instead of true ones. Whose question would that answer?
-# 4. An enhancing rim of three voxels is missed. What do Dice and the Hausdorff distance say? And the radiologist?
+# With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
