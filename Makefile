@@ -2,8 +2,9 @@
 # make test    style, unit tests and every notebook at preset smoke
 # make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
+# make site    notebooks, library and results as a site: site/_build/html/index.html; NOTEBOOKS= says which to execute
 # make weights train the methods of preset demo anew and ship them (about an hour and a half on one CPU core, estimated)
-# make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
+# make clean   remove what was generated (.venv, runs/, data/, figures/out/ and executed notebooks of the site stay)
 PYTHON ?= python3
 BIN := .venv/bin
 OUT := figures/out/demo
@@ -12,7 +13,7 @@ TESTS ?= tests
 NOTEBOOKS ?= notebooks
 CORES ?= 2
 
-.PHONY: demo test tables lab notebooks weights clean
+.PHONY: demo test tables lab notebooks site weights clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -40,6 +41,11 @@ lab: .venv/ready
 notebooks: .venv/ready
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py figures/steps/*.py figures/pages/*.py
 
+# Notebooks are executed only where what decides their outputs has changed; NOTEBOOKS= executes none.
+site: PRESET = demo
+site: .venv/site
+	OMP_NUM_THREADS=1 $(BIN)/python site/make.py $(NOTEBOOKS) --preset $(PRESET)
+
 # Trains preset demo from embedded data and replaces the weights that come with the package.
 SHIPPED := sr:ours-tpdm both:ours-tpdm mt:ours-tpdm sr:pix2pix-2d sr:pix2pix-3d sr:make-a-volume
 weights: .venv/ready
@@ -51,8 +57,12 @@ weights: .venv/ready
 	$(BIN)/python -m diffens_core.training.ship $$(ls -d runs/demo/*/ | grep -v -e /samples- -e /prepared-)
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build site/_build/source site/_build/doctrees site/_build/html *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.venv/site: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@touch $@
 
 .venv/ready: pyproject.toml constraints.txt setup.sh
 	PYTHON="$(PYTHON)" bash setup.sh
