@@ -130,14 +130,14 @@ def result_pages() -> dict[str, str]:
 
 
 def exercise_page(notebooks: list[Path]) -> dict[str, str]:
-    """The list of all exercises, if there are any: `course/exercises/<notebook>.py`."""
+    """The list of all exercises: `course/exercises/<notebook>.py`."""
     text = ""
     for path in (path for path in notebooks if (ROOT / "course" / "exercises" / f"{path.stem}.py").is_file()):
         asked = (ROOT / "course" / "exercises" / f"{path.stem}.py").read_text()
         text += f"\n## [[{path.stem[:2]}]]\n\n" + "".join(
             f"- {heading}\n" for heading in re.findall(r"^# #+ (.+)$", asked, re.MULTILINE)
         )
-    return {"exercises.md": EXERCISES + text} if text else {}
+    return {"exercises.md": EXERCISES + text if text else "# Exercises\n\nThere are none in this checkout.\n"}
 
 
 def title(path: Path) -> str:
