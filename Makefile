@@ -13,7 +13,7 @@ TESTS ?= tests
 NOTEBOOKS ?= notebooks
 CORES ?= 2
 
-.PHONY: demo test tables lab notebooks site weights clean
+.PHONY: demo test tables lab notebooks weights clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -42,6 +42,7 @@ notebooks: .venv/ready
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py figures/steps/*.py figures/pages/*.py
 
 # Notebooks are executed only where what decides their outputs has changed; NOTEBOOKS= executes none.
+.PHONY: site
 site: PRESET = demo
 site: .venv/site
 	OMP_NUM_THREADS=1 $(BIN)/python site/make.py $(NOTEBOOKS) --preset $(PRESET)

@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
 ASKED_FOR = {"diffens_core": PROJECT["optional-dependencies"]["register"]}  # imported where it is used, or a clear line
-OURS = {"diffens_core", "data_prep", "figures", "benchmarks"}
-OURS |= {path.stem for folder in ("tests", "site") for path in (ROOT / folder).glob("*.py")}
+OURS = {"diffens_core", "data_prep", "figures", "benchmarks", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
 
 
 def packages(lines: Iterable[str]) -> set[str]:
@@ -29,9 +28,9 @@ def imported(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names} - OURS - sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("folder", ["diffens_core", "data_prep", "figures", "notebooks", "tests", "benchmarks", "site"])
+@pytest.mark.parametrize("folder", ["diffens_core", "data_prep", "figures", "notebooks", "tests", "benchmarks"])
 def test_what_is_imported_is_declared(folder):
-    extras = EXTRAS if folder in ("notebooks", "tests", "benchmarks", "site") else ASKED_FOR.get(folder, [])
+    extras = EXTRAS if folder in ("notebooks", "tests", "benchmarks") else ASKED_FOR.get(folder, [])
     declared, owners = packages([*PROJECT["dependencies"], *extras]), packages_distributions()
     for path in (ROOT / folder).rglob("*.py"):
         missing = {name for name in imported(path) if not packages(owners.get(name, [name])) & declared}

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,7 @@ from nbformat import v4
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "site"))
-
-import executed  # noqa: E402
-import links  # noqa: E402
-import staging  # noqa: E402
+executed, links, staging = map(import_module, ("executed", "links", "staging"))
 
 
 def notebook(*cells: tuple[str, str]):
