@@ -140,3 +140,10 @@ def test_links_that_lead_nowhere_and_things_that_are_fetched_are_found(tmp_path)
     (tmp_path / "c.html").write_text('<a href="d.html"></a><a href="b.html#no"></a><script src="https://c.org/d.js">')
     lines = [line.split(": ")[1].split()[0] for line in links.broken_links(tmp_path)]
     assert lines == ["d.html", "b.html#no", "fetches"]
+
+
+def test_papers_that_notebooks_cite_are_in_the_bibliography():
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "notebooks").glob("*.py")))
+    bibliography = (ROOT / "site" / "pages" / "bibliography.md").read_text()
+    cited = re.findall(r"(?:arxiv\.org/abs/|doi\.org/(?:10\.48550/arXiv\.)?)([^\s)]+)", text)
+    assert cited and not {name for name in cited if name not in bibliography}
