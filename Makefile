@@ -3,8 +3,9 @@
 # make course  notebooks with exercises: course/student/, and course/solutions/
 # make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
+# make site    notebooks, library and results as a site: site/_build/html/index.html; NOTEBOOKS= says which to execute
 # make weights train the methods of preset demo anew and ship them (about an hour and a half on one CPU core, estimated)
-# make clean   remove what was generated (.venv, runs/, data/ and figures/out/ stay)
+# make clean   remove what was generated (.venv, runs/, data/, figures/out/ and executed notebooks of the site stay)
 PYTHON ?= python3
 BIN := .venv/bin
 OUT := figures/out/demo
@@ -45,6 +46,12 @@ lab: .venv/ready
 notebooks: .venv/ready
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py figures/steps/*.py figures/pages/*.py
 
+# Notebooks are executed only where what decides their outputs has changed; NOTEBOOKS= executes none.
+.PHONY: site
+site: PRESET = demo
+site: .venv/site
+	OMP_NUM_THREADS=1 $(BIN)/python site/make.py $(NOTEBOOKS) --preset $(PRESET)
+
 # Trains preset demo from embedded data and replaces the weights that come with the package.
 SHIPPED := sr:ours-tpdm both:ours-tpdm mt:ours-tpdm sr:pix2pix-2d sr:pix2pix-3d sr:make-a-volume
 weights: .venv/ready
@@ -56,8 +63,12 @@ weights: .venv/ready
 	$(BIN)/python -m diffens_core.training.ship $$(ls -d runs/demo/*/ | grep -v -e /samples- -e /prepared-)
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build site/_build/source site/_build/doctrees site/_build/html *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.venv/site: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@touch $@
 
 .venv/ready: pyproject.toml constraints.txt setup.sh
 	PYTHON="$(PYTHON)" bash setup.sh
