@@ -20,7 +20,17 @@
 # features behind them, decides voxel by voxel whom to trust, and adds what neither saw. This happens in every step
 # of the diffusion: that is **Diff-Ensembler**. Averaging the two guesses instead is **TPDM**.
 #
-# **What you need.** Nothing: the data are phantoms, made here from a brain template. No model saw the ones shown.
+# **Goals.** Afterwards you can
+# - translate a scan by one call, and read the table of metrics that compares methods;
+# - say in one sentence each what a 2D diffusion model, an average of two and their fusion do;
+# - tell what of a result comes from another scan, from the method, and from averaging samples.
+#
+# **Before.** Nothing: the data are phantoms, made here from a brain template. No model saw the ones shown. The path
+# through the notebooks goes on with [`01_scores_in_1d`](01_scores_in_1d.ipynb).
+#
+# **Papers.** Diff-Ensembler, later Score-Fusion: [arXiv:2501.07430](https://arxiv.org/abs/2501.07430). TPDM, the
+# average: [arXiv:2303.08440](https://arxiv.org/abs/2303.08440). Palette, the 2D model:
+# [arXiv:2111.05826](https://arxiv.org/abs/2111.05826).
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
@@ -75,9 +85,17 @@ figure = plots.three_planes(shown, at=at, title=f"{first.subject}: target and co
 
 # %% [markdown]
 # ## Translate
-# The methods, from doing nothing to Diff-Ensembler. "Projected" means that the result is corrected so that its
-# block averages are exactly those that were measured; the diffusion methods do this in every step.
-# Samples differ by their starting noise; their mean is closer to the truth in PSNR but smoother.
+# The methods, from doing nothing to Diff-Ensembler. In each of its steps a diffusion model guesses the noise in a noisy
+# volume $x_t$, given the conditions $y$. With $\epsilon_{\text{ax}}$ and $\epsilon_{\text{sag}}$ for the guesses of the
+# two 2D models (`palette-axial`, `palette-sagittal`), average (`tpdm`) and fusion (`ours-tpdm`) are
+#
+# $$\hat\epsilon_{\text{average}} = \tfrac12\, (\epsilon_{\text{ax}} + \epsilon_{\text{sag}}), \qquad
+# \hat\epsilon_{\text{fusion}} = w\, \epsilon_{\text{ax}} + (1 - w)\, \epsilon_{\text{sag}} + \lambda r
+# \qquad \text{(Eq. 6)}$$
+#
+# where $w$ and $r$, one number each a voxel, come from the 3D network. "Projected" means that the result is corrected
+# so that its block averages are exactly those that were measured; the diffusion methods do this in every step. Samples
+# differ by their starting noise; their mean is closer to the truth in PSNR but smoother.
 
 # %%
 methods = {name: ["palette-axial", "palette-sagittal", "tpdm", "ours-tpdm"] for name in tasks}
@@ -89,13 +107,26 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 
 # %% [markdown]
 # ## How good is it?
-# Means over the subjects, PSNR in decibels. `_brain` counts voxels within the brain only.
+# Means over the subjects, PSNR in decibels. `_brain` counts voxels within the brain only. With $R$ for the range of the
+# truth,
+#
+# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x_0 - x_0)^2}, \qquad
+# \text{so 3 dB more is half of the squared error.}$$
+#
+# **Predict first.** What brings more: to have the T1ce as well (`both` against `sr`), or to fuse instead of averaging
+# (`ours-tpdm` against `tpdm`)? And which of the methods gains least when its samples are averaged?
 
 # %%
 tables = {name: results_table(metrics[metrics["task"] == name], methods[name]) for name in tasks}
 for name, table in tables.items():
     caption = f"task {name}, {len(pairs[name])} held-out subjects"
     display(table.style.format("{:.3f}", na_rep="").set_caption(caption))
+
+# %% [markdown]
+# At `demo` the T1ce brings more than six decibels, the fusion 0.7 (`sr`) and 2 (`both`): what is known counts more than
+# how it is used. The fusion gains least from averaging its samples: it was trained on squared error, so each of its
+# samples is nearer to their mean. At `smoke` the 2D models are hardly trained, and worse than doing nothing; what the
+# fusion gains on them there is no measure of it.
 
 # %%
 lines = []
@@ -106,8 +137,9 @@ written = (folder / "table.txt").write_text("\n".join(lines) + "\n")
 
 # %% [markdown]
 # ## And how does it look?
-# One sample each. Rows of images alternate with rows of absolute errors, on one scale. In the coronal rows, a plane
-# that neither 2D model was trained on, averages tend to show stripes.
+# One sample each. Rows of images alternate with rows of absolute errors, on one scale.
+#
+# **Predict first.** Where in the head will the errors be that are left: in flat tissue, at borders, in the tumour?
 
 # %%
 shown = {"truth": first.x0[0].numpy()}
@@ -120,10 +152,18 @@ figure = plots.three_planes(shown, first.x0[0].numpy(), at, f"{first.subject}, p
 figure.savefig(folder / "translation.png")
 
 # %% [markdown]
+# At `demo` the bright lines of the error maps are borders: the rim of the brain, sulci, ventricles. Where within its
+# block a border runs cannot be told from the block's mean. With the T1ce (`both`), which shows where borders are, they
+# fade. The average of `sr` has a faint grid in flat tissue, lines of its two experts' slices
+# ([`05_train_2d`](05_train_2d.ipynb) shows them one by one); its fusion has none.
+#
 # ## Where do the average and its fusion differ?
 # They come from the very same two 2D models. Of the subject with the median lead: the place where, in a cube of a few
-# centimetres, the squared error falls most from the average (`tpdm`) to the fusion (`ours-tpdm`). A rule, so that nobody
-# chooses.
+# centimetres, the squared error falls most from the average (`tpdm`) to the fusion (`ours-tpdm`). A rule, so that
+# nobody chooses.
+#
+# **Predict first.** In the enlarged squares: does the fusion add what the average lacks, or take away what it has too
+# much?
 
 # %%
 for name in tasks:
@@ -138,6 +178,9 @@ for name in tasks:
     figure.savefig(folder / f"zoom_{name}.png")
 
 # %% [markdown]
+# At `demo` it adds. In `both` the bright rim of the tumour is a line again, where the average has a smear. In `sr` the
+# slit of fluid between the halves of the brain is darker and narrower. At `smoke` it takes away: noise.
+#
 # ## Take it with you
 # The volumes as NIfTI, in the unit and with the affine of the data: open them in any viewer.
 
@@ -150,6 +193,30 @@ for name in tasks:
         save_translation(folder / f"{pair.subject}_{name}_flair.nii.gz", mean, pair)
         save_translation(folder / f"{pair.subject}_truth_flair.nii.gz", pair.x0, pair)
 print(*sorted(path.name for path in folder.glob("*.nii.gz")), sep="\n")
+
+# %% [markdown]
+# ## What to take away
+# - Two 2D models, one 3D network that fuses them in every step: that is the method. An average is its special case.
+# - Another scan of the same head is worth more than any method here.
+# - Means of samples have a higher PSNR and are smoother. Compare like with like: single samples, or means.
+# - Numbers on phantoms flatter, and at `smoke` they say nothing but that the code runs.
+#
+# ## Quiz
+# 1. With which $w$ and $r$ is the fusion the average?
+# 2. A method has 3 dB more than another. By what factor does its root-mean-square error differ?
+# 3. Why can a result that agrees with every measured block mean still be wrong?
+# 4. Why is PSNR within the brain lower than that of the whole volume?
+# 5. Why does the mean of many samples have a higher PSNR than each of them, and is it a more plausible scan?
+#
+# <details><summary>Answers</summary>
+#
+# 1. $w = 1/2$ and $r = 0$ at every voxel. There its training starts.
+# 2. By $10^{3/20} = 1.41$: half of the squared error.
+# 3. 63 of 64 numbers in a block were lost; many volumes have the same means.
+# 4. The background is black in truth and result, so it adds voxels without error.
+# 5. Errors of samples differ, and in part cancel in the mean. No: it is blurred where the samples disagree.
+#
+# </details>
 
 # %% [markdown]
 # ## What next

@@ -16,6 +16,20 @@
 # the noise is a formula: for a model that sees the whole volume, for one that sees one slice, and for every way to
 # fuse the two. All errors below are computed, not measured: no data, no training, no luck. Only the last part trains.
 #
+# **Goals.** Afterwards you can
+# - write the best guess of a model that sees a slice as a conditional mean, and say why it is timid;
+# - say what weights can and cannot repair, at high and at low noise, and what is left to a residual;
+# - follow a small error of each step to what is wrong with the samples.
+#
+# **Before.** [`01_scores_in_1d`](01_scores_in_1d.ipynb): scores, DDIM.
+# [`02_rows_and_columns`](02_rows_and_columns.ipynb): the idea in 2D. Gaussian distributions: conditional mean,
+# covariance.
+#
+# **Papers.** TPDM, the average: [arXiv:2303.08440](https://arxiv.org/abs/2303.08440). Diff-Ensembler / Score-Fusion:
+# [arXiv:2501.07430](https://arxiv.org/abs/2501.07430), whose numbers the equations have. DDIM:
+# [arXiv:2010.02502](https://arxiv.org/abs/2010.02502). Frechet's distance of Gaussians, as FID:
+# [arXiv:1706.08500](https://arxiv.org/abs/1706.08500).
+#
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | volumes of 4 x 4 x 4 voxels, ten training steps: shows that it runs | 10 seconds | 1 GB |
@@ -78,15 +92,30 @@ figure = plots.cuts({f"volume {k + 1}": draw[0].numpy() for k, draw in enumerate
 
 # %% [markdown]
 # ## Three who look at the same noise
-# $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$ is Gaussian too, with covariance
-# $C = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I$, and the best guess of the noise is linear:
+# With $x_0 \sim \mathcal N(0, \Sigma)$ the noisy volume (Eq. 1) is Gaussian too, and so are noise and volume together:
 #
-# $$\mathbb{E}[\epsilon \mid x_t] = \sqrt{1 - \bar\alpha_t}\; C^{-1} x_t$$
+# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad
+# C = \operatorname{Cov} x_t = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I, \qquad
+# \operatorname{Cov}(\epsilon, x_t) = \sqrt{1 - \bar\alpha_t}\, I .$$
 #
-# This is the **joint** denoiser: what an ideal 3D model would answer.
+# The conditional mean of a Gaussian is $\operatorname{Cov}(\epsilon, x_t)\, C^{-1} x_t$. It is the best guess of the
+# noise, and it is linear:
 #
-# A perfect 2D model answers the same formula with the covariance of its slice alone. This is the best that *any* 2D
-# model can do, however large, however long trained. Here is what each makes of one noisy volume.
+# $$J_t x_t = \mathbb{E}[\epsilon \mid x_t] = \sqrt{1 - \bar\alpha_t}\; C^{-1} x_t$$
+#
+# This is the **joint** denoiser: what an ideal 3D model would answer. (The score is $-C^{-1} x_t$, and again
+# $-\hat\epsilon / \sqrt{1 - \bar\alpha_t}$.)
+#
+# A perfect 2D model answers the same formula with the covariance of its slice alone. With $S$ for the voxels of the
+# slice that $i$ lies in, and $C_{SS}$ for the rows and columns of $C$ that belong to it,
+#
+# $$\epsilon_p(x_t)_i = \mathbb{E}[\epsilon_i \mid x_{t,S}]
+# = \sqrt{1 - \bar\alpha_t}\; \bigl( C_{SS}^{-1}\, x_{t,S} \bigr)_i .$$
+#
+# This is the best that *any* 2D model can do, however large, however long trained.
+#
+# **Predict first.** The posterior part has fibres along X, the rows of the pictures; the anterior part along Z, the
+# columns. Which of the two guesses will be good where, and what will be wrong with the other?
 
 # %%
 t = torch.tensor([400])
@@ -103,9 +132,15 @@ figure = plots.cuts({name: shown[name] for name in columns}, "coronal", places)
 # misses what the other sees.
 #
 # ## Every plane is too timid
-# The guess of a plane is the mean of the joint guess over all that the plane does not see. So it is the same thing,
-# shrunken: where evidence is missing, the best bet is to stay near 0. The table gives the root-mean-square size of each
-# guess of `x0` (the truth has size 1).
+# The guess of a plane is the mean of the joint guess over all that the plane does not see,
+#
+# $$\mathbb{E}[\epsilon \mid x_{t,S}] = \mathbb{E}\bigl[\, \mathbb{E}[\epsilon \mid x_t] \,\big|\, x_{t,S} \bigr],$$
+#
+# and the same holds for $x_0$. So it is the same thing, shrunken: where evidence is missing, the best bet is to stay
+# near
+# 0. The table gives the root-mean-square size of each guess of `x0` (the truth has size 1).
+#
+# **Predict first.** Is the average of the two guesses as large as each of them, larger, or smaller?
 
 # %%
 size, eye = {}, torch.eye(len(volumes.cov), dtype=torch.float64)
@@ -130,6 +165,11 @@ pd.DataFrame(size).loc[["joint", *names, "average"]].style.format("{:.3f}")
 # - **voxelwise gate**: the best weights for each voxel;
 # - **any gate**: a bound. These weights may read everything, even the joint answer itself;
 # - **sum - overlap**: no gate at all. Add what the planes know, subtract what both know (the lines where they meet).
+#
+# With $d_p = \epsilon_p - J_t x_t$ at voxel $i$, the best weights minimise $w^\top G_i\, w$ where
+# $G_i = \mathbb{E}[d\, d^\top]$, with $w \ge 0$ and $\sum_p w_p = 1$: that is the voxelwise gate.
+#
+# **Predict first.** Where does a gate help more: at high noise, where guesses are poor, or at low noise?
 
 # %%
 levels = range(50, 1000, 100)
@@ -149,6 +189,8 @@ figure = plots.level_curves(panels)
 #
 # ## What the gate finds
 # The best weight of the first plane is high where the fibres lie in its slices and low where they pierce them.
+#
+# **Predict first.** Will the gate be more decided, nearer to 0 and 1, at low or at high noise?
 
 # %%
 grams = {step: analysis.gram(step) for step in (50, 350, 650)}
@@ -156,8 +198,13 @@ gates = {f"t = {step}": theory.best_gate(gram)[:, 0].reshape(shape).numpy() for 
 figure = plots.gate_maps(gates, names[0])
 
 # %% [markdown]
+# At low noise: there a few near voxels decide, and they lie in one of the two planes. With more noise the guess needs a
+# neighbourhood that both planes cut, and the best weights come nearer to 1/2.
+#
 # ## Why a residual is needed
 # How often does the joint answer lie between the planes' answers at all? Only there can weights in [0, 1] reach it.
+#
+# **Predict first.** Two answers and a third that is better than both: how often does it lie between them?
 
 # %%
 for step, gram in grams.items():
@@ -190,10 +237,20 @@ print(f"by the exact formula at t = {levels[-1]} {left['sum - overlap'].iloc[-1]
 # find it: that is the **residual**.
 #
 # ## From one step to a sample
-# Ten per cent a step: does it matter? DDIM makes a sample by a chain of linear maps, so the samples are Gaussian, and
-# their covariance is exact. *Variance* should be 1. *Correlation* is that of voxels two apart in the posterior half,
-# along and across the fibres. *Distance* is Frechet's, per voxel: FID is the same formula, of network features.
-# The last rows use the average for a fifth of the noise levels, and the joint denoiser for all others.
+# Ten per cent a step: does it matter? With a linear denoiser $\hat\epsilon = L_t x_t$ a step of DDIM from $t$ to $s$ is
+# linear, too:
+#
+# $$x_s = \sqrt{\bar\alpha_s}\, \frac{x_t - \sqrt{1 - \bar\alpha_t}\, L_t x_t}{\sqrt{\bar\alpha_t}}
+# + \sqrt{1 - \bar\alpha_s}\, L_t x_t .$$
+#
+# So a sample is $M x_T$ with the product $M$ of these maps, it is Gaussian, and its covariance is exactly $M M^\top$.
+# *Variance* should be 1. *Correlation* is that of voxels two apart in the posterior half, along and across the fibres.
+# *Distance* is Frechet's, per voxel, $\operatorname{tr}\bigl( \Sigma + \Sigma' - 2 (\Sigma^{1/2} \Sigma'
+# \Sigma^{1/2})^{1/2} \bigr) / N$: FID is the same formula, of network features. The last rows use the average for a
+# fifth of the noise levels, and the joint denoiser for all others.
+#
+# **Predict first.** At `demo` the average's error is at most 11 per cent above the least possible, in any step. How
+# much of their variance will its samples lack: a tenth, a third, or nothing?
 
 # %%
 spans = {f"average at {a} to {a + 199}": range(a, a + 200) for a in range(0, 1000, 200)}
@@ -211,9 +268,9 @@ pd.DataFrame(columns).style.format("{:.3f}")
 # %% [markdown]
 # - The **joint** denoiser misses the truth only by its finite number of steps.
 # - A **single plane** has the right variance and no correlation at all across its slices: it draws each on its own.
-# - The **average** links the slices, but its timid steps add up: samples lack a third of their variance, and half of
-#   the correlation along the fibres. Most is lost at middle noise; but at 600 to 799, where a step is off by 1 to 4 per
-#   cent only, it is still a seventh of the variance.
+# - The **average** links the slices, but its timid steps add up: samples lack more than a third of their variance, and
+#   half of the correlation along the fibres. Most is lost at middle noise; but at 600 to 799, where a step is off by 1
+#   to 4 per cent only, it is still a seventh of the variance.
 # - The **gate** restores what runs along the fibres, by giving up what runs across.
 # - The **sum** has nearly the right variance and correlations within planes, though at most noise levels it keeps more
 #   than half of the average's excess: the errors of its steps cancel along the way (exactly, where correlations are a
@@ -231,6 +288,8 @@ figure = plots.cuts(shown, "coronal", places)
 # The package's `Fusion` around the two exact plane denoisers, without feature maps, trained by the package's own loop
 # with Eq. 5 (the squared error of the noise, weighted as `v`); it never sees the joint denoiser. Once with `lam = 0`:
 # gate alone. Once with the residual, in a larger unit than on brains, since here it is large.
+#
+# **Predict first.** The bound *any gate* holds for whatever weights read. Can the trained fusion fall below it?
 
 # %%
 training = TrainConfig((Phase(training_steps, 16, 1e-2),), loss="v", ema=0.99, warmup=10, decay="cosine")
@@ -276,13 +335,14 @@ beyond = found.div(table["average"], axis=0).stack().loc[lambda share: share > 1
 print("beyond the right panel:", *(f"{name} at t = {step}: {share:.1f}" for (step, name), share in beyond.items()))
 
 # %% [markdown]
-# The learned gate lies on the best voxelwise gate: it found it. (It may also vary with `xt` and come nearer to
-# *any gate*; that takes longer to learn: try preset `gpu`.) At middle noise the learned fusion falls below what *any*
-# gate can reach: only the residual can do that. At low noise it has learnt less of it: `v` weighs those levels little.
-# At the highest noise it is worse than the average, but there the whole excess is a thousandth of the variance of
-# `x0`, less than so short a training leaves to chance.
+# At `demo` the learned gate lies on the best voxelwise gate: it found it. (The ten steps of `smoke` find nothing yet.)
+# (It may also vary with `xt` and come nearer to *any gate*; that takes longer to learn: try preset `gpu`.) At middle
+# noise the learned fusion falls below what *any* gate can reach: only the residual can do that. At low noise it has
+# learnt less of it: `v` weighs those levels little. At the highest noise it is worse than the average, but there the
+# whole excess is a thousandth of the variance of `x0`, less than so short a training leaves to chance.
 #
-# The gates agree with the best one, down to the rims; with the residual at hand the gate chooses more sharply.
+# At `demo` the gates agree with the best one, down to the rims; with the residual at hand the gate chooses more
+# sharply.
 
 # %%
 step = torch.full((len(xt),), 350)
@@ -320,5 +380,32 @@ figure = plots.cuts({name: shown[name] for name in rows[1:]}, "coronal", places)
 # - Here nothing was measured. In super-resolution the condition already holds the coarse 3D shape, so that planes
 #   disagree less: expect smaller gains than here.
 #
+# ## What to take away
+# - A perfect 2D model is a conditional mean given less. Such a mean is timid, and an average of timid guesses more so.
+# - Weights choose between answers. At low noise one plane is often right, and choosing helps; at high noise the answer
+#   lies outside of what any weights can reach.
+# - What no plane sees can only come from $x_t$ itself, in 3D: that is what the residual is for.
+# - Ten per cent of excess error in each step becomes a third of the samples' variance and half of their correlation.
+#
+# ## Quiz
+# 1. Why has a single plane's sample the right variance, and the average's not?
+# 2. Both planes guess 0.2 and the joint answer is 0.5. Which weights in [0, 1] give it? Which residual?
+# 3. Two planes are equally good on the whole. What does a constant gate gain, and what a voxelwise one?
+# 4. Why do all errors vanish, in per cent of the least possible, at the highest noise?
+# 5. What would change in the table of samples if the fibres were uncorrelated across X and Z in every part?
+#
+# <details><summary>Answers</summary>
+#
+# 1. It is the exact denoiser of another distribution, in which slices are independent and each is as it should be. The
+#    average's estimates are too small in every step, and that adds up.
+# 2. None. $\lambda r = 0.3$.
+# 3. Nothing; much, where in each part one plane is the better one.
+# 4. The least possible error is nearly the variance of what is to be guessed: even the joint denoiser knows little.
+# 5. All rows would be those of the joint denoiser. What is left to see are lines along Y, and they lie in both planes;
+#    no fusion could gain.
+#
+# </details>
+
+# %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

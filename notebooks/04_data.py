@@ -15,6 +15,19 @@
 # models complain of most. This notebook goes through every step from a file to a training example: the phantoms,
 # the prepared layout, the intensity scale, and the operator `A` that degrades a FLAIR.
 #
+# **Goals.** Afterwards you can
+# - prepare your own files, and say what each file of a prepared set is;
+# - compute the intensity scale, and say why it comes from the degraded image;
+# - write the measurement as a matrix, project onto what was measured, and say what a projection repairs.
+#
+# **Before.** [`00_quickstart`](00_quickstart.ipynb). Matrices: transpose, orthogonal projection.
+#
+# **Papers.** Diff-Ensembler / Score-Fusion, whose numbers the equations have:
+# [arXiv:2501.07430](https://arxiv.org/abs/2501.07430). BraTS and its labels:
+# [arXiv:2107.02314](https://arxiv.org/abs/2107.02314). The template behind the phantoms, ICBM 152:
+# [doi:10.1016/j.neuroimage.2010.07.033](https://doi.org/10.1016/j.neuroimage.2010.07.033). Projection onto a
+# measurement within a sampler: [arXiv:2212.00490](https://arxiv.org/abs/2212.00490).
+#
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | 4 mm phantoms | 10 seconds | 0.5 GB |
@@ -69,6 +82,9 @@ read_participants(root).groupby("split").head(2)
 # %% [markdown]
 # ## One subject
 # Volumes are in RAS order, in a window centred on the brain, background exactly 0. Labels follow BraTS.
+#
+# **Predict first.** Fluid, as in the ventricles, is dark in one of the contrasts T1 and T2, bright in the other. And in
+# a FLAIR, whose letters stand for fluid-attenuated inversion recovery? Where will the oedema be easiest to see?
 
 # %%
 subject = subjects.subjects[0]
@@ -79,10 +95,21 @@ at = plots.middle(labels > 0 if labels.any() else files["brain"].data > 0)
 figure = plots.label_overlay(contrasts, labels, at, f"{subject}, {files['flair'].spacing} mm")
 
 # %% [markdown]
+# In FLAIR and T1 fluid is dark, in T2 bright. Oedema is bright in T2 and FLAIR; in the FLAIR fluid does not compete
+# with it, which is why it is the target here.
+#
 # ## The scale
-# Scanners have no unit: two subjects may differ by a factor of 200. The networks want [-1, 1]. The scale comes from
-# percentiles within the brain, which one hot voxel cannot move, and, for the target, from its *degraded* version:
-# at inference nothing else is there. A scale from the target itself would leak.
+# Scanners have no unit: two subjects may differ by a factor of 200. The networks want [-1, 1]. The scale is linear,
+#
+# $$x = 2\, \frac{I - \ell}{h - \ell} - 1, \qquad \ell = \min(0, q_{0.5}), \qquad
+# h = \ell + \tfrac54\, (q_{99.5} - \ell),$$
+#
+# with the percentiles $q_{0.5}$ and $q_{99.5}$ of the intensity $I$ within the brain, which one hot voxel cannot move.
+# The 99.5th becomes 0.6: what is above it is room for a target that is sharper, and so locally brighter, than what the
+# scale was fitted on. For the target that is its *degraded* version: at inference nothing else is there. A scale from
+# the target itself would leak. (Below, each contrast has its own.)
+#
+# **Predict first.** All contrasts are brought to one scale. Will their curves then have their peaks at one place?
 
 # %%
 brain = files["brain"].data > 0
@@ -96,9 +123,22 @@ axes[1].set(title="as the networks see it", xlabel="intensity", xlim=(-1.05, 1.0
 _ = axes[0].legend(frameon=False)
 
 # %% [markdown]
+# They have not: a linear scale sets two points, 0 and the 99.5th percentile, and keeps the order and the shape between
+# them. What is fluid and what is tissue is still to be learnt for each contrast.
+#
 # ## The measurement
-# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. It is linear, symmetric, and idempotent: applying it twice
-# changes nothing. So the nearest volume to $x$ that would have been measured as $y$ is $x - A x + y$.
+# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. On the grid of the target it is a square matrix (Eq. 8),
+#
+# $$A_{ij} = \begin{cases} 1/64 & i \text{ and } j \text{ lie in the same block} \\ 0 & \text{otherwise} \end{cases}
+# \qquad \text{so} \qquad A = A^\top = A^2 = A^+ .$$
+#
+# It is the orthogonal projection onto volumes that are constant within blocks. So the nearest volume to $x$ that would
+# have been measured as $y = A x_0$ is
+#
+# $$x + A^+ (y - A x) = x - A x + y, \qquad \text{and its error is} \qquad (I - A)(x - x_0) .$$
+#
+# **Predict first.** What share of the numbers is kept? And of noise on every voxel, how much does the projection take
+# away: nearly all, half, or hardly any?
 
 # %%
 pair = experiment.subjects(split, "sr")[0]
@@ -114,17 +154,47 @@ views = {"target": x0, "degraded": y, "target + noise": noisy, "projected": fixe
 figure = plots.three_planes({k: v[0, 0].numpy() for k, v in views.items()}, x0[0, 0].numpy())
 
 # %% [markdown]
-# The projection takes the noise's block means away and keeps the rest: it repairs what was measured and nothing else.
+# A sixty-fourth is kept, but for blocks that the border cuts, and the projected volume looks as noisy as before: of
+# white noise only its block means, a sixty-fourth of its energy, are taken away. The projection repairs what was
+# measured and nothing else.
 #
 # ## From volumes to training examples
 # A 2D model trains on crops one voxel thick, a 3D network on boxes. Each example carries its coordinates, so that a
 # crop knows where in the head it lies.
+#
+# **Predict first.** In the task `both` the conditions are a degraded FLAIR and a T1ce. How many channels has `y`?
 
 # %%
 planes = {"axial": (*experiment.preset.shape[:2], 1), "sagittal": (1, *experiment.preset.shape[1:])}
 for name, size in {**planes, "volume": None}.items():
     crops = subjects.crops(range(4), 0, Cropping(size, seed))
     print(f"{name:9} x0 {tuple(crops.x0.shape)}, y {tuple(crops.y.shape)}, coords {tuple(crops.coords.shape)}")
+
+# %% [markdown]
+# Three at all presets but `paper`: the measurement, a spline through it, and the T1ce.
+#
+# ## What to take away
+# - One layout for all sources; the split is by patient, drawn once and kept in a file.
+# - The scale is linear, robust, and comes from what is there at inference. Anything else leaks the target.
+# - The measurement is an orthogonal projection. What was measured can be restored exactly, at any time, for nothing.
+# - It restores a sixty-fourth of the numbers. The rest is what models are for.
+#
+# ## Quiz
+# 1. Why is the split by patient, and not by scan?
+# 2. Why is the target's scale not fitted on the target, which is there in training?
+# 3. Show that $A^2 = A$.
+# 4. $x$ and $x_0$ differ by a constant within each block. What is left of the error after the projection?
+# 5. A volume agrees with the measurement. Is it a good translation?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Two scans of one head are alike: a model that learnt one by heart would look good on the other.
+# 2. In training it is, at inference not. The network would learn on a scale that it never meets again.
+# 3. The mean of a block whose voxels all are its mean is that mean.
+# 4. Nothing: such an error is within what was measured.
+# 5. Not by that: the degraded FLAIR itself agrees.
+#
+# </details>
 
 # %% [markdown]
 # ## Exercises

@@ -12,7 +12,18 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/10_baselines.ipynb)
 #
 # A method is only as good as what it is compared with. Here are the other ways from the same conditions to the same
-# target, each with a network of the same family and, at the presets `smoke` and `demo`, about the same training time.
+# target, each with a network of the same family and, at the presets `smoke` and `demo`, a short training.
+#
+# **Goals.** Afterwards you can
+# - say what each kind of model minimises, and so what it answers where it is unsure;
+# - compare a regression with a sample fairly, and quality with cost;
+# - tell smooth from right, and sharp from right.
+#
+# **Before.** [`05_train_2d`](05_train_2d.ipynb) to [`08_experts_and_averages`](08_experts_and_averages.ipynb).
+#
+# **Papers.** pix2pix: [arXiv:1611.07004](https://arxiv.org/abs/1611.07004). I2SB:
+# [arXiv:2302.05872](https://arxiv.org/abs/2302.05872). Perception against distortion:
+# [arXiv:1711.06077](https://arxiv.org/abs/1711.06077). Those of the 3D systems are in the table.
 #
 # | name | idea | what it minimises | answer |
 # |---|---|---|---|
@@ -67,8 +78,16 @@ pair = experiment.subjects("test", task)[0]
 
 # %% [markdown]
 # ## Regression: the mean of what is possible
-# One condition fits many targets. Squared error is least for their *mean*, which need not be one of them. Say a voxel
-# is dark (-1) in three of ten plausible targets and bright (+1) in seven:
+# One condition fits many targets. Squared error is least for their *mean*, which need not be one of them:
+#
+# $$\arg\min_f \mathbb E\, \| x_0 - f(y) \|^2 = \mathbb E[x_0 \mid y], \qquad
+# \mathbb E\, \| x_0 - \mathbb E[x_0 \mid y] \|^2 = V, \qquad
+# \mathbb E\, \| x_0 - x_0' \|^2 = 2 V$$
+#
+# for a sample $x_0'$ that is drawn from the same distribution as the truth and independent of it, given $y$.
+#
+# **Predict first.** Say a voxel is dark (-1) in three of ten plausible targets and bright (+1) in seven. Which one
+# answer has the least squared error, and which the least absolute error?
 
 # %%
 guesses = np.linspace(-1, 1, 201)
@@ -83,10 +102,19 @@ print("a sample: -1 three times in ten, +1 seven times")
 # and, where it is unsure, sometimes wrong: even a perfect one has twice the expected squared error of the mean, 3 dB.
 # So compare `unet` with the *mean* of a diffusion model's samples, not with one of them.
 #
+# (Three steps of sampling, as at `demo`, draw samples that lie near their mean: there the mean of three gains 0.1 to
+# 0.2 dB on `sr`, not the 1.8 that it would of perfect ones.)
+#
 # ## pix2pix: two players
 # The discriminator sees a condition with a target and gives each patch a logit: above 0 means true. It is paid for
 # telling true from made, the generator for being taken for true, plus 100 times the absolute error, so that its
-# targets also fit. The signs, for the logit of a *made* patch:
+# targets also fit. With $D$ for the probability that the discriminator gives a patch of being true,
+#
+# $$\mathcal L_G = \mathbb E\bigl[ -\log D(y, G(y)) \bigr] + 100\; \mathbb E\, | x_0 - G(y) |, \qquad
+# \mathcal L_D = \mathbb E\bigl[ -\log D(y, x_0) - \log (1 - D(y, G(y))) \bigr] .$$
+#
+# **Predict first.** A made patch convinces. Whose loss is small, and whose large? The table has both, for the logit of
+# a *made* patch:
 
 # %%
 logit = torch.tensor([-3.0, 0.0, 3.0])
@@ -107,8 +135,17 @@ pd.DataFrame(losses, index=columns).T.style.format("{:.2f}")
 #
 # ## Bridges: from the blurred image instead of from noise
 # Diffusion forgets the target into noise. I2SB walks between the target `x0` and the blurred image `x1`: the state at
-# step t is a mixture of both, plus noise that is zero at either end. The network learns to say `x0` from any state, and
-# sampling walks back from `x1`. `ot-ode` leaves the noise out: a straight path, one answer.
+# step t is a mixture of both, plus noise that is zero at either end. With $\sigma_t^2$ for the variance of all noise
+# between 0 and t, and $\bar\sigma_t^2$ for that between t and the end,
+#
+# $$x_t = \frac{\bar\sigma_t^2\, x_0 + \sigma_t^2\, x_1}{\sigma_t^2 + \bar\sigma_t^2}
+# + \frac{\sigma_t\, \bar\sigma_t}{\sqrt{\sigma_t^2 + \bar\sigma_t^2}}\; \epsilon .$$
+#
+# The network learns to say `x0` from any state, and sampling walks back from `x1`. `ot-ode` leaves the noise out: a
+# straight path, one answer.
+#
+# **Predict first.** The pictures go from t = 0 on the left to the last step on the right. In which rows is there still
+# a brain at the end?
 
 # %%
 from diffens_core.models.i2sb import BridgeSchedule
@@ -138,8 +175,9 @@ shares = {
 figure = plots.step_curves(shares, times, "standard deviation, or share")
 
 # %% [markdown]
-# The bridge needs `x1` to be a rough target: for `sr` and `both` it is the interpolation, for `mt` the T1ce itself,
-# which is a picture of the same head in another contrast.
+# In both rows of the bridges, and it is the blurred one; of the diffusion nothing is left. The bridge needs `x1` to be
+# a rough target: for `sr` and `both` it is the interpolation, for `mt` the T1ce itself, which is a picture of the same
+# head in another contrast.
 #
 # ## Palette-3D: why not 3D from the start?
 # A 3D diffusion model knows what lies between slices. But a volume is one example where it holds a hundred slices,
@@ -196,6 +234,9 @@ figure = plots.loss_panels(logs) if logs else None
 # PSNR in decibels. Training seconds and parameters are those of all networks behind a method; memory is the peak in
 # GiB of the largest training (on a CPU that of the whole process, with Python and the data). Weights that come with the
 # package bring those of their own training along. A discriminator counts as parameters, though only training needs it.
+#
+# **Predict first.** Put `cubic-projected`, `unet-3d`, `pix2pix-3d`, `palette-3d` and `ours-tpdm` in the order of their
+# PSNR, and then in that of their time.
 
 # %%
 from diffens_core import results_table
@@ -211,6 +252,12 @@ formats |= {"training, s": "{:,.0f}", "parameters": "{:,.0f}"}
 table.join(costs).style.format(formats, na_rep="")
 
 # %% [markdown]
+# At `demo`, on `sr` and over six phantoms (figures/results/all_methods.md): `ours-tpdm` 25.3 dB after twelve minutes of
+# training, `unet-3d` 24.9 and `unet-2d` 24.8 after two and one, `tpdm` 24.6 after two, `palette-3d` 23.8, `i2sb` 23.7,
+# and `pix2pix` 22.8 to 22.9 after five or six, level with `cubic-projected`, which takes none. One subject, as here,
+# can differ by half a decibel. The order is not one at equal cost: with twelve minutes `unet-2d` and `unet-3d` are
+# ahead of `ours-tpdm`, by 0.3 and 0.1 dB (figures/results.md). At `smoke` no order means anything.
+#
 # ## In three planes
 # First the methods with one answer, then those that draw samples.
 
@@ -235,6 +282,8 @@ figure = plots.three_planes(shown, truth, at, f"{title}: samples")
 # as a share of the truth's. Below 1 is smoother than the truth; above 1 is rougher: noise, stripes between slices, or
 # invented detail. *Spread*: the standard deviation over samples; a method with one answer has none, and says nothing
 # about how sure it is.
+#
+# **Predict first.** Which methods will have jumps above 1, and on which side of 1 is a regression?
 
 # %%
 from diffens_core import roughness
@@ -247,16 +296,46 @@ columns = {"jumps, one": jumps, "jumps, mean of samples": means, "spread": sprea
 pd.DataFrame(columns).loc[chosen].style.format("{:.3f}", na_rep="")
 
 # %% [markdown]
-# What to look for, whatever the numbers of this run:
+# How to read it, and what of it is seen at which preset:
 #
-# - **Smooth is cheap.** `cubic` and regression are smooth where they are unsure. A high PSNR with jumps far below 1 is
-#   that, not detail.
+# - **Smooth is cheap.** A spline and a regression are smooth where they are unsure: a high PSNR with jumps far below 1
+#   is that, not detail. At `smoke` both have about 0.4. At `demo` samples of `tpdm` and `ours-tpdm` are smooth, too,
+#   with about 0.5: three steps, small networks.
+# - **Rough is not sharp.** At `smoke` samples of `palette-3d` and `tpdm` have more than 3: noise that a short training
+#   leaves.
 # - **Sharp is not right.** A GAN is rewarded for looking true. Compare its error maps with those of the U-Net: detail
 #   in a wrong place costs twice, where it is and where it should be.
-# - **2D methods jump from slice to slice**, whatever their objective: those here slice axially, so look at the coronal
-#   and sagittal cuts.
-# - **A mean of samples** comes near to a regression, in PSNR and in smoothness: the samples agree on what is known.
+# - **2D methods make each slice alone.** Those here slice axially: look for horizontal lines in the coronal and
+#   sagittal cuts. Jumps that are averaged over axes, as here, need not show them ([`05_train_2d`](05_train_2d.ipynb)).
+# - **A mean of samples** is nearer to the truth in PSNR than its samples are on average, and smoother where they
+#   differ.
 # - **Steps cost.** One pass for `unet` and `pix2pix`; one a step, and in ensembles one an expert, for all others.
 #
+# ## What to take away
+# - What a model minimises decides what it answers where it is unsure: the mean, the median, something that looks true,
+#   or a sample.
+# - A sample costs up to 3 dB of PSNR against the mean, and that is no fault of it. Compare single with single, mean
+#   with mean.
+# - Smooth and good in PSNR go together. Look at jumps and error maps before you speak of detail.
+# - Give the cost beside the quality. A plain U-Net with as many minutes is a hard rival on `sr`.
+#
+# ## Quiz
+# 1. Why has a perfect sample twice the squared error of the mean?
+# 2. Which loss makes a regression answer the median?
+# 3. Where is the noise of I2SB's state largest, and how large is it at the ends?
+# 4. Method A has a higher PSNR than B and half of its jumps. Is A better?
+# 5. Why is `latent-3d` bounded, whatever its training, and `wavelet-3d` not?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Truth and sample are two independent draws: their difference has the variance of both.
+# 2. The absolute error, voxel by voxel.
+# 3. Where $\sigma_t = \bar\sigma_t$, at the middle; zero at both ends.
+# 4. It may be a blurred B. PSNR rewards that.
+# 5. What the autoencoder cannot draw is out of reach; eight bands hold every number of the volume.
+#
+# </details>
+
+# %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.

@@ -272,19 +272,59 @@ def latents(image: np.ndarray, channels: np.ndarray, plane: str, at: Sequence[in
 
 
 def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None, brain: np.ndarray | None = None) -> plt.Figure:
-    """Weight of the expert `first` in [0, 1] in three planes (rows), one column per named step.
+    """Weight of the expert `first` of two in three planes (rows), one column per named step.
 
-    With `brain`, bool [X, Y, Z], only within it.
+    With `brain`, bool [X, Y, Z], only within it. The colours are centred on 0.5 and reach as far as the gates do.
     """
+    within = slice(None) if brain is None else brain
+    reach = max(_reach(gate[within] - 0.5) for gate in gates.values())
     at = at or _centre(next(iter(gates.values())))
     figure, axes = _panels(3, len(gates), (1.7 * len(gates) + 0.6, 5))
     for row, plane in zip(axes, VIEWS):
         for axis, gate in zip(row, gates.values()):
             seen = gate if brain is None else np.where(brain, gate, np.nan)
-            shown = show_cut(axis, seen, plane, at, cmap="PuOr_r", vmin=0, vmax=1)
+            shown = show_cut(axis, seen, plane, at, cmap="PuOr_r", vmin=0.5 - reach, vmax=0.5 + reach)
             axis.set(frame_on=False)
     _name(axes, gates, VIEWS, (9, 9))
     figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight of the {first} expert (0.5: plain average)")
+    return figure
+
+
+def _reach(values: np.ndarray) -> float:
+    """How far a symmetric scale must reach to show nearly all of `values`."""
+    return max(1e-3, float(np.percentile(np.abs(values), 99.5)))
+
+
+def signed_maps(
+    maps: Mapping[str, np.ndarray],
+    image: np.ndarray,
+    brain: np.ndarray,
+    at: Sequence[int],
+    centres: Mapping[str, float] | None = None,
+    title: str = "",
+) -> plt.Figure:
+    """The `image` in [-1, 1], and each of `maps` within the `brain`, in three planes through voxel `at`.
+
+    All [X, Y, Z]. Each map has a scale of its own, symmetric around its value in `centres`, or 0: red above it, blue
+    below.
+    """
+    heights = [_height(image, plane, at) for plane in VIEWS]
+    size = (1.9 * (1 + len(maps)), 1.9 * sum(heights) + 1)
+    figure, axes = _panels(3, 1 + len(maps), size, height_ratios=heights)
+    for axis, plane in zip(axes[:, 0], VIEWS):
+        show_cut(axis, image, plane, at)
+    for column, (name, values) in zip(axes[:, 1:].T, maps.items()):
+        centre = (centres or {}).get(name, 0.0)
+        reach = _reach(values[brain] - centre)
+        style = {"cmap": "RdBu_r", "vmin": centre - reach, "vmax": centre + reach}
+        for axis, plane in zip(column, VIEWS):
+            shown = show_cut(axis, np.where(brain, values, np.nan), plane, at, **style)
+            axis.set(frame_on=False)
+        bar = figure.colorbar(shown, ax=column, location="bottom", shrink=0.9, pad=0.02)
+        bar.ax.tick_params(labelsize=7)
+        bar.ax.xaxis.set_major_locator(MaxNLocator(3))
+    _name(axes, ["truth", *maps], VIEWS)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -369,7 +409,7 @@ def expert_maps(
     """
     at = at or middle(brain)
     even = 1 / len(experts)
-    reach = max(1e-3, *(float(np.percentile(np.abs(gate - even)[:, brain], 99.5)) for gate in gates.values()))
+    reach = max(_reach((gate - even)[:, brain]) for gate in gates.values())
     inside = cut(brain, plane, at)
     seen = np.ix_(inside.any(1), inside.any(0))
     high, wide = inside[seen].shape
