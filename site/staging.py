@@ -34,13 +34,14 @@ def stage(source: Path, store: Store) -> list[str]:
     """Write the sources to the folder `source`, anew; return the notebooks that are shown without outputs."""
     shutil.rmtree(source, ignore_errors=True)
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    texts = {path.relative_to(PAGES).as_posix(): path.read_text() for path in sorted(PAGES.glob("*.md"))}
+    pages = {path.name: path.read_text() for path in sorted(PAGES.glob("*.md"))} | exercise_page(notebooks)
+    texts = {name: with_notebooks(text, notebooks) for name, text in pages.items()}
     texts |= {_name(path): path.read_text() for pattern in TEXTS for path in sorted(ROOT.glob(pattern))}
-    texts |= api_pages() | result_pages() | exercise_page(notebooks)
+    texts |= api_pages() | result_pages()
     pictures = [path for pattern in PICTURES for path in sorted(ROOT.glob(pattern))]
     names = {*texts, *map(_name, pictures), *map(_name, notebooks)}
     for name, text in texts.items():
-        write(source / name, with_links(with_notebooks(text, notebooks), name, names))
+        write(source / name, with_links(text, name, names))
     for path in pictures:
         (source / _name(path)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, source / _name(path))
