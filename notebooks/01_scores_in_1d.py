@@ -444,4 +444,4 @@ slide_levels(lambda t: plots.noise_level(exact, t), schedule.steps, 100)
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
 #
-# Next: [`02_rows_and_columns`](02_rows_and_columns.ipynb), where the two models see the rows and the columns of an image.
+# Next: [`02_rows_and_columns`](02_rows_and_columns.ipynb), where two models see the rows and the columns of an image.
