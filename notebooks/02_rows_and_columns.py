@@ -93,7 +93,8 @@ figure = plots.image_rows({"": {f"image {k + 1}": x0[k, 0].numpy() for k in rang
 #
 # ## Two experts
 # Each is a 2D diffusion model of the package, `SliceExpert`, with a small U-Net. It runs over all lines of an image and
-# sees one at a time. It predicts $v$ (notebook 1), and is trained to remove noise from lines (Eqs. 1 to 3):
+# sees one at a time. It predicts $v$, and is trained to remove noise from lines (Eqs. 1 to 3; $v$ in place of $\epsilon$
+# weighs the noise levels more evenly):
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad
 # \min_\theta\; \mathbb{E}\, \lVert v - v_\theta(x_t, t) \rVert^2$$
@@ -109,7 +110,7 @@ for name, plane in {"rows": "coronal", "columns": "sagittal"}.items():
     with TemporaryDirectory() as folder:
         began = perf_counter()
         updates = train(models[name], world, training, Path(folder), **options)
-        losses[name] = [stats.loss for stats in follow(updates, f"training {name}", steps)]
+        losses[name] = pd.DataFrame(list(follow(updates, f"training {name}", steps)))
         seconds[name] = perf_counter() - began
 
 # %% [markdown]
@@ -194,13 +195,19 @@ for name, model in whole.items():
     with TemporaryDirectory() as folder:
         began = perf_counter()
         updates = train(model, world, training, Path(folder), **options)
-        losses[name] = [stats.loss for stats in follow(updates, f"training {name}", length)]
+        losses[name] = pd.DataFrame(list(follow(updates, f"training {name}", length)))
         seconds[name] = perf_counter() - began
 models |= whole
 
+# %%
+figure = plots.training_curves(losses)
+
 # %% [markdown]
+# Gate and fusion begin at the average of the experts, with a loss that `alone` has to learn its way down to. And much of
+# every loss nobody can avoid: at high noise $v$ is nearly $-x_0$, and the image cannot be seen.
+#
 # ## Error by noise level
-# The mean squared error of $v$ on fresh images. $v$ weighs all noise levels alike.
+# So take the noise levels apart: the mean squared error of $v$ on fresh images.
 #
 # **Predict first.** At which noise levels does the fusion gain most over the average: where the noise is low, in the
 # middle, or high?
