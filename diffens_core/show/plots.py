@@ -11,12 +11,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.artist import Artist
 from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, MaxNLocator
 from scipy.ndimage import uniform_filter
 
 from ..data.planes import PLANES
+from ..diffusion.mixture import MixtureDenoiser, on_points
 from ..evaluation.uncertainty import Uncertainty
 
 DPI = 110
@@ -357,7 +359,8 @@ def level_curves(
     names = [name for name in names if name != reference]
     colors = dict(zip(names, sns.color_palette("colorblind", len(names)))) | {reference: "0.4"}
     styles = {name: "--" if place % 2 else "-" for place, name in enumerate(names)} | {reference: ":"}
-    figure, axes = _panels(1, len(panels), (4.4 * len(panels) + 1.6, 3.3))
+    wide = min(4.4, 10.4 / len(panels))
+    figure, axes = _panels(1, len(panels), (wide * len(panels) + 1.6, 0.75 * wide))
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
             options = {"color": colors[name], "label": name, "zorder": 3 if styles[name] == "--" else 2}
@@ -371,6 +374,49 @@ def level_curves(
     named = _labelled(figure)
     figure.legend(named.values(), named.keys(), loc="outside right center", frameon=False, fontsize=8)
     return figure
+
+
+def histograms(samples: Mapping[str, np.ndarray], truth: pd.Series, bins: int = 60) -> plt.Figure:
+    """One panel per named samples [N] of a variable, four in a row, each with the true density over its index."""
+    columns = min(4, len(samples))
+    rows = -(-len(samples) // columns)
+    figure, axes = _panels(rows, columns, (2.4 * columns, 1.8 * rows + 0.2), sharex=True)
+    edges = np.linspace(truth.index.min(), truth.index.max(), bins + 1)
+    for axis, (name, values) in zip(axes.flat, samples.items()):
+        axis.hist(values, edges, density=True, color="#56B4E9")
+        axis.plot(truth.index, truth, color="0.2", linewidth=1)
+        axis.set_ylim(0, 1.6 * truth.max())
+        axis.set_title(name, fontsize=9)
+        axis.set_yticks([])
+    for axis in axes.flat[len(samples) :]:
+        axis.remove()
+    return figure
+
+
+def noise_map(density: pd.DataFrame, paths: pd.DataFrame | None = None) -> plt.Figure:
+    """A variable's density (rows: its values) at each noise level (columns), from noise on the left to data.
+
+    Noise levels are standard deviations of the noise, 0 to 1. Each column is scaled to its own maximum. paths: a line
+    per column, over the noise levels of its index.
+    """
+    figure, [[axis]] = _panels(1, 1, (8, 3.4))
+    shown = density / density.max()
+    axis.pcolormesh(density.columns, density.index, shown, cmap="Blues", shading="nearest", rasterized=True)
+    if paths is not None:
+        axis.plot(paths.index, paths, color="#D55E00", linewidth=0.8)
+    axis.set(xlabel=r"noise level $\sigma_t$", ylabel="$x_t$", xlim=(1, 0))
+    axis.set_ylim(density.index.min(), density.index.max())
+    return figure
+
+
+def noise_level(denoiser: MixtureDenoiser, t: int, reach: float = 1.5) -> plt.Figure:
+    """A mixture at step `t`: its density, and the best guesses of the noise and of `x0`, from -reach to reach."""
+    x = torch.linspace(-reach, reach, 400, dtype=torch.float64)
+    eps = on_points(denoiser, x, t)
+    x0 = denoiser.schedule.x0_from_eps(eps, x, torch.tensor([t]))
+    lines = {"density $p_t$": denoiser.at(t).density(x), "guess of the noise": eps, "guess of $x_0$": x0}
+    panels = {f"{name}, t = {t}": pd.DataFrame({name: values}, index=x.numpy()) for name, values in lines.items()}
+    return level_curves(panels, xlabel="$x_t$")
 
 
 def cuts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -10,6 +10,17 @@ import numpy as np
 
 from ..data.planes import PLANES
 from .plots import show_cut
+
+
+def slide_levels(draw: Callable[[int], plt.Figure], levels: int, start: int) -> ipywidgets.Widget:
+    """A slider over the steps `t` in 0..levels-1, from `start` on, above the figure that `draw(t)` makes."""
+
+    def show(t: int) -> None:
+        draw(t)
+        plt.show()
+
+    slider = ipywidgets.IntSlider(start, min=0, max=levels - 1, description="step t", continuous_update=False)
+    return ipywidgets.VBox([slider, ipywidgets.interactive_output(show, {"t": slider})])
 
 
 def browse(volumes: Mapping[str, np.ndarray]) -> ipywidgets.Widget:
