@@ -6,7 +6,7 @@
 # %% tags=["given"]
 first, second = timesteps(fusion.schedule, steps)[:2]
 alpha_bar, after = (float(fusion.schedule.alpha_bar[t]) for t in (first, second))
-x0_hat = projected[0].x0_hat
+x0_hat = states["fusion"][0].x0_hat
 # %% tags=["solution"]
 eps = (noise - alpha_bar**0.5 * x0_hat) / (1 - alpha_bar) ** 0.5
 x_next = after**0.5 * x0_hat + (1 - after) ** 0.5 * eps
@@ -19,7 +19,7 @@ x_next = alpha_bar**0.5 * x0_hat + (1 - alpha_bar) ** 0.5 * eps
 # %% tags=["check"]
 from course.checks import near
 
-near(x_next, projected[0].xt, "the noise that x0_hat implies, added again to x0_hat, but at the next, lower level")
+near(x_next, states["fusion"][0].xt, "the noise that x0_hat implies, added again to x0_hat, but at the next, lower level")
 
 # %% [markdown]
 # ### Exercise 2. Which times?
