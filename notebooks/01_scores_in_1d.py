@@ -118,15 +118,15 @@ figure = plots.noise_map(density)
 
 # %% [markdown]
 # ## Score and noise
-# The **score** is the slope of the log density, $\mathcal{s}_t(x) = \frac{d}{dx} \log p_t(x)$: it points uphill. For
+# The **score** is the slope of the log density, $\mathcal{S}_t(x) = \frac{d}{dx} \log p_t(x)$: it points uphill. For
 # a mixture it is the bumps' own scores, each weighted by the probability that $x$ comes from this bump:
 #
-# $$\mathcal{s}_t(x) = \sum_k r_k(x) \frac{\sqrt{\bar\alpha_t}\,\mu_k - x}{\bar\alpha_t s_k^2 + \sigma_t^2}, \qquad
+# $$\mathcal{S}_t(x) = \sum_k r_k(x) \frac{\sqrt{\bar\alpha_t}\,\mu_k - x}{\bar\alpha_t s_k^2 + \sigma_t^2}, \qquad
 # r_k(x) = P(k \mid x_t = x)$$
 #
 # And the best guess of the noise is the score, in another unit:
 #
-# $$\hat\epsilon(x_t) = \mathbb{E}[\epsilon \mid x_t] = -\sigma_t\, \mathcal{s}_t(x_t)$$
+# $$\hat\epsilon(x_t) = \mathbb{E}[\epsilon \mid x_t] = -\sigma_t\, \mathcal{S}_t(x_t)$$
 #
 # The reason: $\frac{d}{dx_t} \log \mathcal{N}(x_t; \sqrt{\bar\alpha_t} x_0, \sigma_t^2) = -\epsilon / \sigma_t$, and
 # the slope of $\log p_t$ is the mean of these slopes over all $x_0$ that could lie behind $x_t$. This is why a network
@@ -142,7 +142,8 @@ for t in (50, 100, 400):
     found = pd.Series(eps[kept].numpy()).groupby(bins).agg(["mean", "size"])
     marks[f"t = {t}"] = found.query("size > 300")[["mean"]].rename(columns={"mean": "mean of true noise"})
     inner = x[x.abs() < 1.6]
-    panels[f"t = {t}"] = pd.DataFrame({r"$-\sigma_t s_t(x)$": on_points(exact, inner, t)}, index=inner.numpy())
+    guess = on_points(exact, inner, t)
+    panels[f"t = {t}"] = pd.DataFrame({r"$-\sigma_t \mathcal{S}_t(x)$": guess}, index=inner.numpy())
 figure = plots.level_curves(panels, marks, xlabel="$x_t$", ylabel="guess of the noise")
 
 # %% [markdown]
@@ -152,7 +153,7 @@ figure = plots.level_curves(panels, marks, xlabel="$x_t$", ylabel="guess of the 
 # Who knows the noise knows the signal. Solve Eq. 1 for $x_0$ with the guess in place of the noise:
 #
 # $$\hat x_0 = \mathbb{E}[x_0 \mid x_t] = \frac{x_t - \sigma_t\, \hat\epsilon}{\sqrt{\bar\alpha_t}}
-# = \frac{x_t + \sigma_t^2\, \mathcal{s}_t(x_t)}{\sqrt{\bar\alpha_t}}$$
+# = \frac{x_t + \sigma_t^2\, \mathcal{S}_t(x_t)}{\sqrt{\bar\alpha_t}}$$
 #
 # **Predict first.** At step 900 almost all is noise. What is the best guess of $x_0$ for $x_t = -1$, and for
 # $x_t = 1$?
@@ -311,7 +312,7 @@ pd.DataFrame(rows).T.style.format("{:.2f}", na_rep="")
 
 # %% [markdown]
 # - The **average of scores** goes where both models find some probability: into the gap between them, where there is no
-#   data. Averaging scores multiplies densities: $\tfrac12 (\mathcal{s}_1 + \mathcal{s}_2)$ is the slope of
+#   data. Averaging scores multiplies densities: $\tfrac12 (\mathcal{S}_1 + \mathcal{S}_2)$ is the slope of
 #   $\log \sqrt{p_1 p_2}$. An average of scores is an *and*; what is wanted here is an *or*.
 # - The **average of samples** is something else: it mixes values. By the distance it is nearer to the truth than the
 #   average of scores, but all of it lies in the middle; bumps 1, 2 and 5 get next to nothing.
@@ -325,7 +326,7 @@ pd.DataFrame(rows).T.style.format("{:.2f}", na_rep="")
 # It must be: the whole mixture is $\pi_1 p_1 + \pi_2 p_2$ with the models' shares $\pi_1 = 0.6$, $\pi_2 = 0.4$, and its
 # score is
 #
-# $$\mathcal{s}_t(x) = w(x, t)\, \mathcal{s}_{1,t}(x) + (1 - w(x, t))\, \mathcal{s}_{2,t}(x), \qquad
+# $$\mathcal{S}_t(x) = w(x, t)\, \mathcal{S}_{1,t}(x) + (1 - w(x, t))\, \mathcal{S}_{2,t}(x), \qquad
 # w(x, t) = \frac{\pi_1\, p_{1,t}(x)}{\pi_1\, p_{1,t}(x) + \pi_2\, p_{2,t}(x)}$$
 #
 # The weight is the probability that $x_t$ comes from the part that the first model knows. Lines: this formula. Points:
