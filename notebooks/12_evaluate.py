@@ -22,7 +22,19 @@
 # | do the volumes look like true ones, as a set? | Frechet distances, MMD |
 # | is a difference between methods real? | intervals, paired tests, effect sizes |
 #
-# `13_uncertainty` asks whether a method knows its own errors, `14_segmentation` what its volumes are good for.
+# [`13_uncertainty`](13_uncertainty.ipynb) asks whether a method knows its own errors,
+# [`14_segmentation`](14_segmentation.ipynb) what its volumes are good for.
+#
+# **Goals.** Afterwards you can
+# - write down each metric, and name a change of a volume that it does not see;
+# - test a difference between two methods on the same subjects, and say what the test leaves out;
+# - say why a distance between small sets is large, and what to put beside it.
+#
+# **Before.** [`00_quickstart`](00_quickstart.ipynb): the methods. Mean, variance, what a p value is.
+#
+# **Papers.** SSIM: [doi:10.1109/TIP.2003.819861](https://doi.org/10.1109/TIP.2003.819861). FID:
+# [arXiv:1706.08500](https://arxiv.org/abs/1706.08500). MMD: [JMLR 13:723](https://jmlr.org/papers/v13/gretton12a.html).
+# Perception against distortion: [arXiv:1711.06077](https://arxiv.org/abs/1711.06077).
 #
 # | preset | what it does | time | memory |
 # |---|---|---|---|
@@ -95,9 +107,17 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # does not say which method is better; the subjects are the same for all, so differences are known far better than means
 # (next section).
 #
-# All metrics take the target's own range as their unit, as the paper does. (Targets are scaled to [-1, 1] and clipped, so
-# a few of the brightest voxels of a scan count as 1, and the range ends there.) PSNR in decibels; MAE as a share of the
-# range.
+# All metrics take the target's own range as their unit, as the paper does. (Targets are scaled to [-1, 1] and clipped,
+# so a few of the brightest voxels of a scan count as 1, and the range ends there.) PSNR in decibels; MAE as a share of
+# the range. With $R$ for the range, and $\mu, \sigma$ for mean, deviation and covariance under a Gaussian window around
+# each voxel:
+#
+# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x - x)^2}, \qquad
+# \text{SSIM} = \text{mean}\; \frac{(2 \mu_x \mu_{\hat x} + c_1)(2 \sigma_{x \hat x} + c_2)}
+# {(\mu_x^2 + \mu_{\hat x}^2 + c_1)(\sigma_x^2 + \sigma_{\hat x}^2 + c_2)},
+# \qquad c_1 = (0.01 R)^2,\; c_2 = (0.03 R)^2 .$$
+#
+# **Predict first.** Intervals of two methods overlap by half. Can one of them still be ahead on every subject?
 
 # %%
 from diffens_core import by_subject, with_intervals
@@ -106,13 +126,18 @@ usual = ["psnr", "ssim", "mae", "psnr_brain", "ssim_brain", "mae_brain"]
 pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for metric in usual})
 
 # %% [markdown]
-# ## Is the difference real?
-# Paired over subjects: mean difference with its interval, on how many subjects it is positive, p of Wilcoxon's signed-rank
-# test (adjusted by Holm's method for the tests of one metric), the rank-biserial effect size (1: ahead on every subject),
-# and how many subjects a single paired t test would need to see this difference with 80 % power.
+# They can, and at `demo` they do: subjects differ by decibels, and move all methods alike. So look at differences.
 #
-# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the unit
-# here is the subject: another training of the same method is another story, which takes another `seed`.
+# ## Is the difference real?
+# Paired over subjects: mean difference with its interval, on how many subjects it is positive, p of Wilcoxon's
+# signed-rank test (adjusted by Holm's method for the tests of one metric), the rank-biserial effect size (1: ahead on
+# every subject), and how many subjects a single paired t test would need to see this difference with 80 % power.
+#
+# **Predict first.** The fusion is ahead of the average on all six subjects. What is the smallest p that a signed-rank
+# test of six can give? (Under the null hypothesis each of the signs is a coin.)
+#
+# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the
+# unit here is the subject: another training of the same method is another story, which takes another `seed`.
 
 # %%
 from diffens_core import comparisons
@@ -124,6 +149,8 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 # ## Where is it good?
 # The tumour is a few per cent of the voxels: a method may have a fine PSNR and miss it. Slice by slice, SSIM is in 2D,
 # and a plane in which a 2D model was trained tends to look better than the planes across it.
+#
+# **Predict first.** Will the tumour have a higher or a lower PSNR than the brain?
 
 # %%
 from diffens_core import subject_means
@@ -133,21 +160,32 @@ means = values.groupby("method").mean().reindex(chosen)
 regions = ["psnr", "psnr_brain", "psnr_tumour", "ssim", "ssim_brain", "ssim_tumour"]
 means[regions].style.format("{:.3f}", na_rep="")
 
+# %% [markdown]
+# A lower one: at `smoke` for all methods here, at `demo` for `tpdm` and `ours-tpdm` on each head of
+# [`06_train_fusion`](06_train_fusion.ipynb). A tumour is bright and another one in each head. So a number of the whole
+# volume says little about it.
+
 # %%
 planes = [f"{metric}_{plane}" for metric in ("psnr", "ssim") for plane in ("axial", "coronal", "sagittal")]
 means[planes].style.format("{:.3f}", na_rep="")
 
 # %% [markdown]
 # ## Do slices fit together?
-# The paper speaks of jitter between slices and never measures it. Here: average the error within each slice over a small
-# neighbourhood, which leaves what a slice has in common, and see how much it bends from slice to slice:
-# the root mean square of its second differences, in per cent of the range. If every slice is off by an independent
-# constant of standard deviation $s$, jitter is $s$. The truth has 0, and so has an error that changes steadily.
+# The paper speaks of jitter between slices and never measures it. Here: average the error within each slice over a
+# small neighbourhood, which leaves what a slice has in common, and see how much it bends from slice to slice: the root
+# mean square of its second differences, in per cent of the range. If every slice is off by an independent constant of
+# standard deviation $s$, jitter is $s$. The truth has 0, and so has an error that changes steadily. With $c_k$ for the
+# smoothed error at one place of slice $k$,
 #
-# A 2D model draws each slice alone: it jitters along the axis that it slices. Where it is free to, as on task `both`, by
-# far more than along the others; an average over planes halves the excess, and a 3D network has none. What all share is
-# a floor: detail of the truth that changes from slice to slice and that nobody could know. On `sr` this floor hides most
-# of it, and the degraded FLAIR, which steps from block to block, has more than any model. (At `smoke` it is all noise.)
+# $$\text{jitter} = \frac{1}{\sqrt 6} \sqrt{\text{mean}\, (c_{k+1} - 2 c_k + c_{k-1})^2},$$
+#
+# since second differences of independent constants have variance $(1 + 4 + 1)\, s^2$.
+#
+# A 2D model draws each slice alone: it jitters along the axis that it slices. Where it is free to, as on task `both`,
+# by far more than along the others; an average over planes halves the excess, and a 3D network has none. What all share
+# is a floor: detail of the truth that changes from slice to slice and that nobody could know. On `sr` this floor hides
+# most of it, and the degraded FLAIR, which steps from block to block, has more than any model. (At `smoke` it is all
+# noise.)
 
 # %%
 names = [f"jitter_{plane}" for plane in ("axial", "coronal", "sagittal")]
@@ -159,12 +197,17 @@ figure.savefig(folder / "jitter.png")
 
 # %% [markdown]
 # ## As a set
-# Distances between the set of translations and the set of true volumes; smaller is better.
+# Distances between the set of translations and the set of true volumes; smaller is better. Of features with means
+# $\mu, \mu'$ and covariances $\Sigma, \Sigma'$ the Frechet distance (FID, if the features are right), and of a kernel
+# $k$ the MMD:
+#
+# $$d^2 = \| \mu - \mu' \|^2 + \operatorname{tr}\bigl( \Sigma + \Sigma' - 2 (\Sigma \Sigma')^{1/2} \bigr), \qquad
+# \text{MMD}^2 = \mathbb E\, k(u, u') + \mathbb E\, k(v, v') - 2\, \mathbb E\, k(u, v) .$$
 #
 # - `mmd_linear_voxels` is what the released code calls MMD: the squared distance of the two *mean volumes*. It sees a
 #   common bias, and nothing else.
-# - `frechet_segmenter`, `mmd_rbf_segmenter`: on features of a small segmenter of FLAIR trained here. Not FID: numbers on
-#   features of another network cannot be compared with these.
+# - `frechet_segmenter`, `mmd_rbf_segmenter`: on features of a small segmenter of FLAIR trained here. Not FID: numbers
+#   on features of another network cannot be compared with these.
 # - `fid_medicalnet50`: on MedicalNet's features, with `medicalnet` set. The weights' file is named by its hash.
 
 # %%
@@ -177,12 +220,13 @@ sets.style.format("{:.4g}")
 
 # %% [markdown]
 # ### Few volumes, large distances
-# Draw two sets of true training volumes: the distance between them should be zero. The Frechet distance
-# is not, and it falls with the number of volumes; the unbiased MMD scatters around zero. (Preset `smoke` has volumes for
-# a single number.) A method's distance means
-# something only beside the distance of truth to truth *at the same number of volumes*. (Translations are of
-# the same subjects as the truth they are compared with, which brings the Frechet distance down; the MMD leaves out the
-# pairs of one subject.)
+# Draw two sets of true training volumes: the distance between them should be zero. The Frechet distance is not, and it
+# falls with the number of volumes; the unbiased MMD scatters around zero. (Preset `smoke` has volumes for a single
+# number.) A method's distance means something only beside the distance of truth to truth *at the same number of
+# volumes*. (Translations are of the same subjects as the truth they are compared with, which brings the Frechet
+# distance down; the MMD leaves out the pairs of one subject.)
+#
+# **Predict first.** By what factor does the Frechet distance of truth to truth fall when the sets are twice as large?
 
 # %%
 from diffens_core.evaluation.distributions import frechet_distance, mmd_rbf, small_sample_curve
@@ -199,6 +243,35 @@ for extract in judges.features:
             quantiles, index=["5 %", "truth to truth, median of 20 draws", "95 %"]
         ).T
 figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if panels else None
+
+# %% [markdown]
+# By less than two where there are fewer volumes than features; with many volumes its bias falls as one over their
+# number. The unbiased MMD has none, and scatters the less the more volumes there are.
+#
+# ## What to take away
+# - Every number is blind to something: PSNR to where, SSIM to small shifts of brightness, set distances to which
+#   subject.
+# - Intervals of means are wide, differences on the same subjects are not. Test pairs, and say how many.
+# - A p value of six subjects has a floor. Another training of the method is another source of chance, which it leaves
+#   out.
+# - A distance between small sets needs that of truth to truth, at the same number, beside it.
+#
+# ## Quiz
+# 1. A constant of 1 % of the range is added to a volume. What do PSNR, SSIM and jitter say?
+# 2. What is the smallest two-sided p of Wilcoxon's test with six subjects, and where does it come from?
+# 3. Why does `mmd_linear_voxels` not see that every volume of a set is blurred?
+# 4. Two sets of eight true volumes have a Frechet distance of 5, a method's set has 6. How bad is the method?
+# 5. Four metrics are tested, one has p = 0.03 before adjustment. What does Holm's method make of it, at worst?
+#
+# <details><summary>Answers</summary>
+#
+# 1. PSNR is at most 40 dB; SSIM hardly moves; jitter is 0, as the constant is the same in all slices.
+# 2. $2 / 2^6 = 0.031$: all six signs equal, one of 64 ways, on either side.
+# 3. It compares mean volumes, and those of sharp volumes of different heads are nearly as blurred.
+# 4. It cannot be told from truth by that: 5 of the 6 are what small sets always have.
+# 5. If it is the smallest of the four, 0.12.
+#
+# </details>
 
 # %% [markdown]
 # ## Exercises

@@ -15,6 +15,19 @@
 # something only if it is wrong where it is unsure, and about as much. This notebook draws several samples of the same
 # scan and holds their spread against their error.
 #
+# **Goals.** Afterwards you can
+# - compute a spread from samples, and the interval that a few of them imply;
+# - say what MACE, calibration, coverage, correlation and sparsification each measure, and which can be had for nothing;
+# - say whether, and where, these models know that they are wrong.
+#
+# **Before.** [`07_translate`](07_translate.ipynb): where samples come from. [`12_evaluate`](12_evaluate.ipynb):
+# metrics.
+#
+# **Papers.** Diff-Ensembler / Score-Fusion: [arXiv:2501.07430](https://arxiv.org/abs/2501.07430) (MACE). Calibrated
+# regression: [arXiv:1807.00263](https://arxiv.org/abs/1807.00263). Sparsification:
+# [arXiv:1802.07095](https://arxiv.org/abs/1802.07095). Conformal prediction:
+# [arXiv:2107.07511](https://arxiv.org/abs/2107.07511).
+#
 # | preset | what it does | time | memory |
 # |---|---|---|---|
 # | `smoke` | 4 mm phantoms, trains first: shows that it runs | a minute | 2 GB |
@@ -56,8 +69,8 @@ folder = Path(out) if out else experiment.out / "13_uncertainty"
 
 # %% [markdown]
 # ## Draw the samples
-# Sample $k$ of a subject depends on the seed, the subject and $k$ alone, so two methods start from the same noise, and a
-# sixth sample does not change the first five.
+# Sample $k$ of a subject depends on the seed, the subject and $k$ alone, so two methods start from the same noise, and
+# a sixth sample does not change the first five.
 
 # %%
 options = {"split": split, "subjects": subjects, "samples": samples}
@@ -67,8 +80,16 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 
 # %% [markdown]
 # ## Look
+# Mean and standard deviation of K samples at voxel i,
+#
+# $$m_i = \frac1K \sum_k \hat x^{(k)}_i, \qquad
+# s_i = \sqrt{\frac{1}{K - 1} \sum_k \bigl( \hat x^{(k)}_i - m_i \bigr)^2}, \qquad e_i = | m_i - x_{0,i} | .$$
+#
 # Bright in both maps: unsure and wrong, as it should be. Bright in the error alone: wrong without knowing it. The maps
 # share one scale.
+#
+# **Predict first.** Which of the two maps will be the brighter one: is the model too sure or too unsure? And which
+# method has the larger spread, the average or its fusion?
 
 # %%
 pairs, drawn = experiment.subjects(split, task), {name: Samples(experiment, name, task) for name in chosen}
@@ -79,17 +100,26 @@ figure = plots.uncertainty_planes(found, truth, at, f"{pair.subject}, preset {pr
 figure.savefig(folder / "uncertainty.png")
 
 # %% [markdown]
-# Mean and standard deviation of every subject are there as NIfTI, in the unit of the data, to be opened over the scan in
-# any viewer.
+# At `demo` the error is much brighter than the spread: both models are too sure. The average has the larger spread,
+# 0.019 within the brain against 0.012. At `smoke` the average's spread is 0.26, which is noise, and the fusion's 0.007.
+#
+# Mean and standard deviation of every subject are there as NIfTI, in the unit of the data, to be opened over the scan
+# in any viewer.
 
 # %%
 print(*sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.nii.gz")), sep="\n")
 
 # %% [markdown]
 # ## The paper's table
-# MACE (Eq. 7) is the mean of | std - error |; smaller is better. With it, how much PSNR and SSIM differ from sample to
+# MACE (Eq. 7), with N voxels; smaller is better:
+#
+# $$\text{MACE} = \frac1N \sum_i \bigl| s_i - e_i \bigr|$$
+#
+# With it, how much PSNR and SSIM differ from sample to
 # sample. MACE is no calibration error: a model without any spread has its mean error as MACE, so a better model has a
 # smaller one whether or not its spread means anything. That is why the next section exists.
+#
+# **Predict first.** The fusion has the smaller error and the smaller spread. Whose MACE is smaller?
 
 # %%
 from diffens_core import subject_means
@@ -103,16 +133,28 @@ single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces,
 
 # %% [markdown]
 # ## Calibration
+# The fusion's, at `demo` by a hundredth: it has less error, and less spread to match it with. MACE hardly tells the two
+# apart, though one has two thirds of the other's spread.
+#
 # Take the samples at a voxel as draws from a Gaussian. How often is the truth within the central 50 %, 90 % that they
 # imply? (Student's interval: mean and spread are themselves known from a few samples only.) A calibrated model lies on
-# the diagonal, however few samples it drew. Below it: too sure. No sample knows what the model has not learnt, so expect
-# a trained model to be below. (At `smoke` samples are mostly noise: unsure enough to be above.)
+# the diagonal, however few samples it drew. The interval of confidence $c$, for one more draw from the same Gaussian,
+# is
+#
+# $$m_i \pm t_{K-1}\bigl( \tfrac{1 + c}{2} \bigr)\; s_i\, \sqrt{1 + 1/K}$$
+#
+# with the quantile $t_{K-1}$ of Student's distribution. Below the diagonal: too sure. No sample knows what the model
+# has not learnt, so expect a trained model to be below. (At `smoke` samples of the average are mostly noise: unsure
+# enough to be above.)
 #
 # - `ece`: mean distance from the diagonal (expected calibration error).
 # - `coverage_range`: how often the truth is between the smallest and the largest of the samples; samples of the truth's
 #   own distribution would have `expected_range`.
 # - `correlation`: Spearman's, of spread and error; does it know *where*?
-# - `ause`: remove the most unsure voxels first; how far is the error of the rest from the best possible order? 0 is best.
+# - `ause`: remove the most unsure voxels first; how far is the error of the rest from the best possible order? 0 is
+#   best.
+#
+# **Predict first.** How many of the brain's voxels will lie within intervals that should hold 90 %?
 
 # %%
 names = ["ece_brain", "coverage_90_brain", "coverage_range_brain", "expected_range", "correlation_brain", "ause_brain"]
@@ -140,6 +182,11 @@ curves = pd.DataFrame({name: curve / curve[0] for name, curve in left.items()}, 
 figure = plots.level_curves({"mean error of the rest, as a share": curves}, xlabel="share of voxels removed")
 
 # %% [markdown]
+# At `demo`, of task `sr`, 42 % with the average and 32 % with the fusion: far too few. Spread says something of where
+# the error is, and the average's says more (correlation 0.34 against 0.23). On `both` and `mt` it says next to nothing,
+# for either (figures/results/all_methods.md). At `smoke` the average's intervals, of noise, hold 96 %, and the fusion's
+# 13 %.
+#
 # ## What was measured is certain
 # For `sr` and `both` every sample reproduces the degraded FLAIR: its block means are those that were measured, to
 # rounding. The spread is in what the measurement leaves open, and nowhere else.
@@ -147,6 +194,33 @@ figure = plots.level_curves({"mean error of the rest, as a share": curves}, xlab
 # %%
 if "measurement_error" in together:
     print("largest difference of any block mean of any sample:", f"{together['measurement_error'].max():.1e}")
+
+# %% [markdown]
+# ## What to take away
+# - Samples give a spread for nothing. Whether it means anything has to be measured, against the error.
+# - Spread has two jobs, how much and where: calibration and coverage for the one, correlation and sparsification for
+#   the other. MACE mixes them with the size of the error.
+# - At `demo` all methods are too sure, and a fusion more so than its average: what makes it accurate, that it answers
+#   near the mean, takes its spread away.
+# - What a model has not learnt it does not doubt. Spread of samples is no bound on the error.
+#
+# ## Quiz
+# 1. Why Student's quantile and the factor $\sqrt{1 + 1/K}$?
+# 2. A regression has no spread. What is its MACE?
+# 3. All spreads are multiplied by ten. Which of the numbers change, and which do not?
+# 4. Why should the truth lie within the range of five samples only two times in three, if they are perfect?
+# 5. Every sample reproduces the block means. What does it say about the errors of neighbouring voxels in a block?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Mean and spread are estimated from K samples; both errors widen the interval of the next draw.
+# 2. Its mean absolute error.
+# 3. MACE, calibration and coverage change. Correlation and sparsification know the order alone: they do not.
+# 4. Truth and samples are six draws of one distribution; the truth is the smallest or the largest of them with
+#    probability 2/6.
+# 5. They have sum zero: where one is too bright others are too dark.
+#
+# </details>
 
 # %% [markdown]
 # ## Exercises

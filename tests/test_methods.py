@@ -25,7 +25,7 @@ from diffens_core.support.cost import read_cost
 from diffens_core.support.settings import ConfigError, from_dict, to_dict
 from diffens_core.training.config import RunConfig
 from diffens_core.training.loop import Phase
-from diffens_core.training.runs import SHIPPED, build, find
+from diffens_core.training.runs import SHIPPED, build, find, load
 from diffens_core.training.states import StatesConfig
 
 BASELINES = ["palette-3d", "unet-2d", "unet-3d", "pix2pix-2d", "pix2pix-3d", "i2sb"]
@@ -134,6 +134,7 @@ def test_methods_of_the_demo_find_the_runs_that_come_with_the_package(tmp_path, 
     runs = [run for method, task in wanted for run in experiment.runs_of(method, task)]
     for run in with_experts([*runs, experiment.segmenter_run("seg4")]):
         found.add(find(run, tmp_path).name)
+        load(run, tmp_path)
     assert found == {path.parent.name for path in SHIPPED.glob("*/*/config.json")}
 
 

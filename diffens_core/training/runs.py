@@ -175,8 +175,9 @@ def _load_weights(model: nn.Module, path: Path) -> None:
             f"{path}: corrupt weights ({shown(error)}); delete the file to restore it from last/"
         ) from None
     own = own_tensors(model)
+    # A table of whole numbers, such as the segmenter's, may be stored in float16 (`ship.py`), weights as numbers only.
     alike = set(own) == set(tensors) and all(
-        own[n].shape == tensors[n].shape and own[n].is_floating_point() == tensors[n].is_floating_point() for n in own
+        own[n].shape == tensors[n].shape and tensors[n].is_floating_point() >= own[n].is_floating_point() for n in own
     )
     if not alike:
         raise ConfigError(f"{path}: these weights are not of the network that config.json describes")
