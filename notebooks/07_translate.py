@@ -195,10 +195,10 @@ pd.DataFrame(gains).style.format("{:.2f}").format("{:.0f}", subset="voxels, %")
 
 # %% [markdown]
 # Not alike. In the first steps, at `demo`, it is gained beside edges and in bright tissue, hardly far from edges, and
-# nothing in the tumour. In the last steps it is gained everywhere, and most of what is new lies in flat tissue: there
-# the average's walk grows rough, and the fusion, which has learnt from such states, keeps it smooth. At `smoke` this
-# second gain is nearly all. (The three steps of `demo` in [`06_train_fusion`](06_train_fusion.ipynb) end earlier, at
-# `t = 332`: its table is of the first kind.)
+# nothing in the tumour. In the last steps it is gained everywhere, and the gain in decibels has grown most in flat
+# tissue: there the average's walk grows rough, and the fusion, which has learnt from such states, keeps it smooth. At
+# `smoke` this second gain is nearly all. (The three steps of `demo` in [`06_train_fusion`](06_train_fusion.ipynb) end
+# earlier, at `t = 332`: its table is of the first kind.)
 #
 # ## What the projection does
 # $A$ replaces each block by its mean (Eq. 8 of the paper), so $A = A^\top = A^2$, and $A^+ = A$. The projected estimate

@@ -18,6 +18,18 @@
 # A 2D model is trained once and shared by all methods that use it. What is missing is trained when it is first asked
 # for; `methods` and `ablations` choose what is compared.
 #
+# **Goals.** Afterwards you can
+# - name the rules of TPDM, TOSM and MADM, and build an average and a fusion of any experts;
+# - derive what averaging samples instead of scores does to the noise of a state;
+# - read an ablation, and say what the gain of a fusion comes from here.
+#
+# **Before.** [`05_train_2d`](05_train_2d.ipynb), [`06_train_fusion`](06_train_fusion.ipynb),
+# [`07_translate`](07_translate.ipynb).
+#
+# **Papers.** TPDM: [arXiv:2303.08440](https://arxiv.org/abs/2303.08440). TOSM:
+# [arXiv:2308.08511](https://arxiv.org/abs/2308.08511). MADM: [arXiv:2406.08374](https://arxiv.org/abs/2406.08374).
+# Diff-Ensembler / Score-Fusion: [arXiv:2501.07430](https://arxiv.org/abs/2501.07430).
+#
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
@@ -100,7 +112,9 @@ print(*(f"slice {k} of 6 reads slices {found}" for k, found in enumerate(seen)),
 
 # %% [markdown]
 # ## Rules
-# The simplest fusion gives every expert a weight, the same in all voxels.
+# The simplest fusion gives every expert a weight, the same in all voxels:
+#
+# $$\hat\epsilon = \sum_p w_p(t)\, \epsilon_p(x_t, y, t), \qquad \sum_p w_p(t) = 1 .$$
 #
 # - **TPDM** has two planes. Its released code lets one of them speak in each step: the second in every K-th, the first
 #   in all others (`alternate(K)`), or the second with probability p (`random(p)`). As "weighted averaging" both have
@@ -117,6 +131,9 @@ generator = torch.Generator().manual_seed(seed)  # in sampling: one for each sub
 rules = {"average": average(2), "alternate(2)": alternate(2, times), "random(0.5)": random(0.5, times, generator)}
 pd.DataFrame({f"t = {t}": {name: rule(t) for name, rule in rules.items()} for t in times})
 
+# %% [markdown]
+# **Predict first.** What will a third plane bring, and what slabs: less than a fusion of two planes, or more?
+
 # %%
 averages = [name for name in chosen if not name.startswith("ours")]
 found, more = compare(experiment, averages, task, [pair], samples)
@@ -124,6 +141,10 @@ metrics, volumes = pd.concat([metrics, found]), volumes | more
 results_table(metrics, planes + averages).style.format("{:.3f}")
 
 # %% [markdown]
+# At `demo`, on `sr` over six phantoms (figures/results/all_methods.md): one plane 24.3 to 24.4 dB, two 24.6, three
+# 24.7, three of slabs 24.8; the fusion of two has 25.3. At `smoke` the samples are noise, and `madm-samples` is ahead
+# since it averages noise away.
+#
 # ## Averaging scores, or averaging samples
 # MADM does not average what the experts *predict*. Each expert takes its own ancestral step, with its own fresh noise
 # of standard deviation $\sigma$, and the P resulting *samples* are averaged (`madm-samples`). The average of P
@@ -133,6 +154,9 @@ results_table(metrics, planes + averages).style.format("{:.3f}")
 #
 # and as the next step starts from there, the lack adds up. It depends on the sampling alone, so the three 2D experts of
 # TOSM show it as well as slabs do.
+#
+# **Predict first.** Three samples with independent fresh noise are averaged in every step. Will the noise in the state
+# end at a third of the schedule's standard deviation, above that, or below?
 
 # %%
 from diffens_core import Average, autocast, ddim, noise_for
@@ -149,8 +173,8 @@ with torch.inference_mode(), autocast(device):
     walks = {"scores averaged": list(scores), "samples averaged": list(apart)}
 
 # %% [markdown]
-# The noise in a state is what is left of it without its share of the clean estimate: $x_t - \sqrt{\bar\alpha_t}\, \hat x_0$.
-# The dashed lines are what the schedule says, and what the formula says when it is applied step by step.
+# The noise in a state is what is left of it without its share of the clean estimate: $x_t - \sqrt{\bar\alpha_t}\, \hat
+# x_0$. The dashed lines are what the schedule says, and what the formula says when it is applied step by step.
 
 # %%
 levels = noise_levels(experts[0].schedule, ancestral_steps)
@@ -173,16 +197,19 @@ reached = [*(t for t, _ in levels[1:]), 0]
 figure = plots.step_curves(lines, reached, "standard deviation of the noise", list(lines)[:2])
 
 # %% [markdown]
-# Averaged scores follow the schedule. Averaged samples fall below it: the experts are told one noise level and shown
-# another, cleaner one. (A rough estimate of the clean volume holds some of the noise itself; that much is missing from
-# both measured lines.) And what the samples do not share is averaged away, in every step. Both make the result smooth,
-# nearer to a mean than to a sample: good for PSNR, not for detail. The original starts late, at t = 200, from a noised
-# first guess; here all methods start from pure noise.
+# Above: it falls to $1 / \sqrt 3 = 0.58$ of the schedule's, a third of the *variance*, as soon as nearly all noise in a
+# state is fresh. Averaged scores follow the schedule. Averaged samples fall below it: the experts are told one noise
+# level and shown another, cleaner one. (A rough estimate of the clean volume holds some of the noise itself; that much
+# is missing from both measured lines.) And what the samples do not share is averaged away, in every step. Both make the
+# result smooth, nearer to a mean than to a sample: good for PSNR, not for detail. The original starts late, at t = 200,
+# from a noised first guess; here all methods start from pure noise.
 #
 # ## Diff-Ensembler on top of them
 # The fusion starts as the average of its experts and learns a gate and a residual (`06_train_fusion`). It can be put on
 # any set of experts: `ours-tpdm`, `ours-tosm`, `ours-madm`. `ours-small` has a narrower 3D network that reads no
 # feature maps.
+#
+# **Predict first.** Does a fusion gain more on better averages, and do more experts make a better fusion?
 
 # %%
 fused = [name for name in chosen if name.startswith("ours")]
@@ -197,6 +224,10 @@ shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for 
 figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}: one sample each")
 
 # %% [markdown]
+# At `demo`, on `sr`, the fusions of two planes, three, and three of slabs have 25.3, 25.4 and 25.4 dB: they gain 0.7,
+# 0.7 and 0.6 on their averages, and end alike. `ours-small` has 25.1. More experts cost more and bring hardly anything
+# there.
+#
 # What they cost to train: seconds and parameters of all networks behind a method, shared experts counted in each.
 # Weights that come with the package bring the seconds of their own training along.
 
@@ -318,18 +349,21 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 
 # %% [markdown]
 # - `no-projection`: samples need not agree with what was measured. It acts in sampling alone, so nothing is trained.
-# - `tpdm+all-time`, `unet-2d+all-time`, `unet-3d+all-time`: what others reach in the time that the fusion takes with its
-#   experts. `ours-tpdm+true-states`: ours, learnt from true images with noise; `never-alone`: with experts from the first
-#   step on.
-# - `paper`: the paper's own stage 2 in the same time; `paper+patches-only`, `paper+volumes-only`: one of its two phases,
-#   the second one longer to make up for it.
+# - `tpdm+all-time`, `unet-2d+all-time`, `unet-3d+all-time`: what others reach in the time that the fusion takes with
+#   its experts. `ours-tpdm+true-states`: ours, learnt from true images with noise; `never-alone`: with experts from the
+#   first step on.
+# - `paper`: the paper's own stage 2 in the same time; `paper+patches-only`, `paper+volumes-only`: one of its two
+#   phases, the second one longer to make up for it.
 # - `no-features`: the 3D network sees the experts' predictions, not their feature maps.
 # - `gate-only` (`lam = 0`) and `residual-only` (a uniform gate): either half of Eq. 6.
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
 # - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.
-# - `free-contrast`, of `mt`: brightness and contrast of a head are for the fusion to learn, and not those of its average.
+# - `free-contrast`, of `mt`: brightness and contrast of a head are for the fusion to learn, and not those of its
+#   average.
 #
 # All but `no-projection` train a fusion of their own on the same experts: about 10 minutes of one core each at `demo`.
+#
+# **Predict first.** Which costs more: to take the gate away, the residual, the feature maps, or one of the two planes?
 
 # %%
 wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]
@@ -338,11 +372,41 @@ table = results_table(found, wanted)
 table.style.format("{:.3f}")
 
 # %% [markdown]
-# And as differences from `ours-tpdm`. One subject and one training are no evidence for small ones: repeat it with other
+# At `demo`, on six phantoms (figures/results/all_methods.md): without the residual (gate only) 0.52 dB are lost, nearly
+# all of the gain; without neighbours in the 3D network 0.57; without the projection 0.40; with true images as states
+# 0.16. Without the gate, the feature maps or the second plane nothing is lost that six subjects show. That is not the
+# paper's explanation of its gain, and it is said here because it was measured.
+#
+# As differences from `ours-tpdm`. One subject and one training are no evidence for small ones: repeat it with other
 # seeds and more subjects before you believe a hundredth of a decibel.
 
 # %%
 (table - table.loc["ours-tpdm"]).drop("ours-tpdm").style.format("{:+.3f}")
+
+# %% [markdown]
+# ## What to take away
+# - Anything with `eps = expert(xt, y, t)` is an expert: another plane, a slab, a network of others.
+# - Averaging scores keeps the schedule's noise; averaging samples loses some of it in each step, and smooths.
+# - A third plane and slabs bring a little to an average and hardly anything to a fusion, at `demo`.
+# - What a fusion gains at `demo` comes from its 3D residual. An ablation tells, a gate map does not.
+#
+# ## Quiz
+# 1. Why does an average of scores keep the noise at the schedule's level, and an average of samples not?
+# 2. With `eta = 0`, would averaging samples still differ from averaging scores?
+# 3. Why does a 2.5D expert read its neighbours' conditions, and not their noisy targets?
+# 4. A network has other levels than the 3D network. How can it take part?
+# 5. An ablation changes the result by 0.02 dB on one subject. What do you conclude?
+#
+# <details><summary>Answers</summary>
+#
+# 1. One draw of fresh noise is added to one state; P draws are averaged to 1 / P of their variance.
+# 2. No: a step of DDIM is an affine function of $\hat\epsilon$, so the average of steps is the step of the average.
+#    (But clamping is not affine.)
+# 3. The neighbours' targets are unknown: they would have to be denoised first, or in step with it.
+# 4. Without feature maps: its prediction alone is fused.
+# 5. Nothing. Take more subjects and other seeds of training.
+#
+# </details>
 
 # %% [markdown]
 # ## Exercises

@@ -135,9 +135,6 @@ pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for me
 #
 # **Predict first.** The fusion is ahead of the average on all six subjects. What is the smallest p that a signed-rank
 # test of six can give? (Under the null hypothesis each of the signs is a coin.)
-#
-# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the
-# unit here is the subject: another training of the same method is another story, which takes another `seed`.
 
 # %%
 from diffens_core import comparisons
@@ -146,6 +143,9 @@ tests = {name: comparisons(by_subject(metrics, name, chosen), pairs) for name in
 pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
+# Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the
+# unit here is the subject: another training of the same method is another story, which takes another `seed`.
+#
 # ## Where is it good?
 # The tumour is a few per cent of the voxels: a method may have a fine PSNR and miss it. Slice by slice, SSIM is in 2D,
 # and a plane in which a 2D model was trained tends to look better than the planes across it.
