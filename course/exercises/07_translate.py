@@ -19,7 +19,9 @@ x_next = alpha_bar**0.5 * x0_hat + (1 - alpha_bar) ** 0.5 * eps
 # %% tags=["check"]
 from course.checks import near
 
-near(x_next, states["fusion"][0].xt, "the noise that x0_hat implies, added again to x0_hat, but at the next, lower level")
+near(
+    x_next, states["fusion"][0].xt, "the noise that x0_hat implies, added again to x0_hat, but at the next, lower level"
+)
 
 # %% [markdown]
 # ### Exercise 2. Which times?
