@@ -52,13 +52,14 @@ runs: str = ""  # not used: nothing is trained
 import pandas as pd
 import torch
 
-from diffens_core import Average, Schedule, ddim
+from diffens_core import Average, check_parameters, ddim, Schedule
 from diffens_core.diffusion.gaussians import best_gate
 from diffens_core.diffusion.mixture import NORMAL, BestGate, Mixture, MixtureDenoiser, gram, on_points
 from diffens_core.diffusion.sampler import ddim_step, dpm_solver
 from diffens_core.show import plots
 from diffens_core.show.widgets import slide_levels
 
+check_parameters()
 samples, most_steps = (500, 200) if preset == "smoke" else (4000, 1000)
 generator = torch.Generator().manual_seed(seed)
 

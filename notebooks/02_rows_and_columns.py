@@ -59,7 +59,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from diffens_core import Average, Fusion, Schedule, SliceExpert, UNet, ddim
+from diffens_core import Average, check_parameters, ddim, Fusion, Schedule, SliceExpert, UNet
 from diffens_core.data.bars import Bars, texture
 from diffens_core.data.planes import coordinates
 from diffens_core.diffusion.batch import Batch
@@ -73,6 +73,7 @@ from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.progress import follow
 from diffens_core.training.loop import Phase, TrainConfig, train
 
+check_parameters()
 size, steps, sampling_steps = {"smoke": (16, 100, 10), "demo": (32, 300, 25)}.get(preset, (32, 1500, 25))
 world, schedule, cpu = Bars(size, bars), Schedule(), Accelerator(cpu=True)
 generator = torch.Generator().manual_seed(seed)

@@ -1,6 +1,7 @@
 """Notebooks: generated from their sources, without outputs, short, and ready for papermill."""
 
 import ast
+import re
 from pathlib import Path
 
 import jupytext
@@ -58,6 +59,19 @@ def test_notebook_has_one_flat_typed_parameters_cell(source):
     assert all(type(value).__name__ == kind for value, kind in values.values())
     common = {"notebooks": {"preset", "task", "seed", "data", "runs"}, "pages": {"preset", "data", "runs"}}
     assert common.get(source.parent.name, {"runs"}) <= set(values)
+
+
+@notebook
+def test_parameters_are_checked_before_anything_is_computed(source):
+    cells = code_cells(source)
+    (place,) = [k for k, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
+    first = next(cell.source for cell in cells[place + 1 :] if not is_import(cell))
+    assert re.search(r"^(check_parameters\(\)|page = open_page\()", first, re.MULTILINE)
+
+
+def is_import(cell) -> bool:
+    """Whether a cell does nothing but import."""
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(plain_python(cell)).body)
 
 
 @notebook
