@@ -48,9 +48,13 @@ class Mixture:
         stds = tuple(math.sqrt(alpha_bar * std**2 + 1 - alpha_bar) for std in self.stds)
         return Mixture(means, stds, self.weights)
 
+    def _beside(self, x: torch.Tensor) -> torch.Tensor:
+        """Means, widths and weights, [3, K, 1, ...], to be broadcast over the points `x`."""
+        return torch.tensor([self.means, self.stds, self.weights]).to(x).reshape(3, -1, *[1] * x.ndim)
+
     def _parts(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each component, [K, ...]: the log of what it adds to the density, and the fall of this log with `x`."""
-        mean, std, weight = torch.tensor([self.means, self.stds, self.weights]).to(x).reshape(3, -1, *[1] * x.ndim)
+        mean, std, weight = self._beside(x)
         off = (x - mean) / std
         return (weight / std).log() - off.square() / 2 - math.log(2 * math.pi) / 2, off / std
 
@@ -69,7 +73,7 @@ class Mixture:
 
     def cdf(self, x: torch.Tensor) -> torch.Tensor:
         """The probability of a sample below `x`."""
-        mean, std, weight = torch.tensor([self.means, self.stds, self.weights]).to(x).reshape(3, -1, *[1] * x.ndim)
+        mean, std, weight = self._beside(x)
         return (weight * torch.special.ndtr((x - mean) / std)).sum(0)
 
     def quantiles(self, count: int) -> torch.Tensor:

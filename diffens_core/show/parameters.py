@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from ..data.planes import PLANES
@@ -17,6 +16,7 @@ from ..diffusion.sampler import sampler_named
 from ..evaluation.evaluate import TRUTH
 from ..experiment.methods import method_named
 from ..experiment.presets import preset_named
+from ..support.progress import ipython_shell
 from ..support.settings import ConfigError, at_least, one_of, quoted
 
 INJECTED = "# Parameters"  # the first line of papermill's cell
@@ -30,8 +30,7 @@ def check_parameters() -> None:
     A whole number given for text or for a real number is turned into one. Raises `ConfigError` for a name that the
     notebook does not have, a wrong type, and a value that cannot be. Outside of a kernel nothing is done.
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
+    shell = ipython_shell()
     if shell is not None:
         names = shell.user_ns
         declared, given = read_cells(names.get("In", []))

@@ -85,10 +85,15 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+def ipython_shell():
+    """The running shell of IPython, which a notebook's kernel has too; None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
 def _notebook_handle():
     """A display handle inside a Jupyter kernel, None elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
+    shell = ipython_shell()
     if shell is None or not hasattr(shell, "kernel"):
         return None
     from IPython.display import display
