@@ -68,6 +68,9 @@ generator = torch.Generator().manual_seed(seed)
 # Five bumps between -1 and 1, the range of all images in this package:
 #
 # $$p_0(x) = \sum_{k=1}^{5} \pi_k\, \mathcal{N}(x;\, \mu_k, s_k^2)$$
+#
+# with shares $\pi_k$, means $\mu_k$ and standard deviations $s_k$. `exact` below is the model whose answers are
+# formulas.
 
 # %%
 mixture = Mixture(
@@ -82,10 +85,13 @@ print(f"mean {x0.mean():.3f}, standard deviation {x0.std():.3f}")
 
 # %% [markdown]
 # ## Noise
-# At step $t$ a part of the signal is replaced by noise (Eq. 1):
+# At step $t$ a part of the signal is replaced by noise (Eq. 1; equations have the numbers of the Score-Fusion paper):
 #
 # $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sigma_t\, \epsilon, \qquad \sigma_t = \sqrt{1 - \bar\alpha_t}, \qquad
 # \epsilon \sim \mathcal{N}(0, 1)$$
+#
+# A step adds noise of variance $\beta_t$, and $\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$ is how much of the
+# signal's variance is left: nearly all at step 0, nearly nothing at step 999.
 #
 # Each bump is scaled and widened, so $x_t$ is a mixture again:
 #
@@ -130,8 +136,9 @@ figure = plots.noise_map(density)
 # $$\hat\epsilon(x_t) = \mathbb{E}[\epsilon \mid x_t] = -\sigma_t\, \mathcal{S}_t(x_t)$$
 #
 # The reason: $\frac{d}{dx_t} \log \mathcal{N}(x_t; \sqrt{\bar\alpha_t} x_0, \sigma_t^2) = -\epsilon / \sigma_t$, and
-# the slope of $\log p_t$ is the mean of these slopes over all $x_0$ that could lie behind $x_t$. This is why a network
-# trained by $\lVert \epsilon - \hat\epsilon \rVert^2$ (Eq. 2) learns the score.
+# the slope of $\log p_t$ is the mean of these slopes over all $x_0$ that could lie behind $x_t$. The guess with
+# the least squared error is this mean: so a network trained by $\lVert \epsilon - \hat\epsilon \rVert^2$ (Eq. 2) learns
+# the score.
 #
 # The check needs no formula: sort the draws by $x_t$, and average their true noise within narrow bins.
 
@@ -173,9 +180,9 @@ print(f"t = 900: {low_end:.3f} at -1, {high_end:.3f} at 1; mean of all data: {x0
 # In between it is a compromise, and may be a value that no sample ever has. A clean estimate is a mean, not a sample.
 #
 # ## Three names for one guess
-# Networks may be asked for the noise, for $x_0$, or for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sigma_t\, x_0$. Signal and
-# noise are the cosine and the sine of an angle, $x_t$ the point that it turns, and $v$ the direction of the turn. From
-# each follow the others:
+# Networks may be asked for the noise, for $x_0$, or for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sigma_t\, x_0$. Since
+# $\bar\alpha_t + \sigma_t^2 = 1$, the two factors are the cosine and the sine of an angle. As it grows, $x_t$ turns
+# from $x_0$ to $\epsilon$, and $v$ is its derivative by the angle. From each follow the others:
 #
 # $$\hat\epsilon = \sqrt{\bar\alpha_t}\, \hat v + \sigma_t\, x_t, \qquad
 # \hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sigma_t\, \hat v$$
@@ -198,17 +205,18 @@ for t in (1, 100, 300, 600, 999):
 pd.DataFrame(cost).sort_index().style.format("{:.4f}")
 
 # %% [markdown]
-# A mistake in the noise is multiplied by $\sigma_t / \sqrt{\bar\alpha_t}$ on its way to $x_0$, which is 157 at step 999;
-# a mistake in $x_0$ is multiplied by the inverse on its way to the noise, 67 at step 1. A mistake in $v$ is never
+# A mistake in the noise is multiplied by $\sigma_t / \sqrt{\bar\alpha_t}$ on its way to $x_0$, which is 157 at step
+# 999; a mistake in $x_0$ is multiplied by the inverse on its way to the noise, 67 at step 1. A mistake in $v$ is never
 # multiplied by more than 1. This is one reason why networks here predict $v$.
 #
 # ## One DDIM step
-# Split $x_t$ into the guesses, and put them together again at a lower noise level $s < t$:
+# DDIM, the sampler of this package, splits $x_t$ into the guesses, and puts them together again at a lower noise level
+# $s < t$:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sigma_s\, \hat\epsilon$$
 #
-# No fresh noise is drawn. If the guesses are right, then values that follow $p_t$ become values that follow $p_s$.
-# Check it for one step from 300 to 250, and for one that leaps to 0.
+# No fresh noise is drawn. If the guesses are right and the step is short, then values that follow $p_t$ become values
+# that follow $p_s$. Check it for one step from 300 to 250, and for one that leaps to 0.
 
 # %%
 start = exact.at(300).quantiles(samples)
@@ -216,7 +224,7 @@ xt = start.reshape(1, 1, -1, 1, 1)
 guess = schedule.x0_from_eps(exact(xt, 0 * xt, torch.tensor([300])), xt, torch.tensor([300]))
 for s in (250, 100, 0):
     after = float(schedule.alpha_bar[s])
-    xs = ddim_step(schedule, xt, guess, 300, after, 0.0, None).flatten()
+    xs = ddim_step(schedule, xt, guess, 300, after, 0.0, None).flatten()  # 0.0, None: no fresh noise
     print(f"from 300 to {s}: distance from p_{s} is {exact.at(s).distance(xs):.4f}")
 
 # %% [markdown]
@@ -241,7 +249,8 @@ figure = plots.noise_map(density, paths)
 # sample. For most of the walk they only drift; the choice of a bump falls late, below $\sigma_t = 0.4$, step 130.
 #
 # **Predict first.** With a single step the sampler asks once, at pure noise, and takes the answer as its sample. What
-# do the samples look like? And what happens to the distance when the number of steps is doubled?
+# do the samples look like? And what happens to the distance when the number of steps is doubled? (Blue: samples, cut
+# off where they are too high. Black: the truth. DPM-Solver++ is another sampler, which also uses the step before.)
 
 # %%
 counts = [n for n in (1, 2, 5, 10, 25, 50, 100, 200, 500, 1000) if n <= most_steps]
@@ -264,19 +273,21 @@ table.T.style.format("{:.4f}")
 # %% [markdown]
 # One step gives the mean of the data, for every noise. Few steps are **timid**: samples stay too near the mean, as each
 # leap lands on a mean of what could be. From ten steps on, doubling the steps about halves DDIM's distance.
-# DPM-Solver++, which extrapolates from the step before, is ahead from 5 steps on, but for about 100, where the two are
-# level.
+# DPM-Solver++ is ahead from 5 steps on, but for about 100, where the two are level.
 #
 # ## Two models, both wrong
 # Now the ensemble. Two models saw only a part of the data each, and are exact on it: `low` knows the three bumps on the
 # left, `high` the two on the right. Each is wrong about everything else; together they know all. How to combine them?
 #
-# - **average of scores**: in every step $\tfrac12 \hat\epsilon_1 + \tfrac12 \hat\epsilon_2$ (TPDM's way with planes);
+# - **average of scores**: in every step $\tfrac12 \hat\epsilon_1 + \tfrac12 \hat\epsilon_2$ (so does TPDM with models
+#   of two planes of a volume);
 # - **average of samples**: each model samples on its own from the same noise; take the mean of the two samples;
 # - **one model each**: a sample is made by one model alone, by `low` for three of five samples;
 # - **weights by step**: $w_t\, \hat\epsilon_1 + (1 - w_t)\, \hat\epsilon_2$, with the best $w_t$ for each noise level;
 # - **weights by value**: the best $w(x)$ of step 100, at all steps;
 # - **gate**: the best $w(x_t, t)$, for every value at every step.
+#
+# The best weight is the one with the least squared error from the exact guess, which only a toy like this one knows.
 #
 # **Predict first.** Which of these puts samples on all five bumps? Where do those of the average of scores go?
 
@@ -300,6 +311,9 @@ for name, model in models.items():
 found["average of samples"] = (found["low"] + found["high"]) / 2
 found["one model each"] = torch.where(torch.arange(samples) % 5 < 3, found["low"], found["high"])
 figure = plots.histograms({name: values.numpy() for name, values in found.items()}, truth)
+
+# %% [markdown]
+# In numbers; *at bump* is the share of the samples within two standard deviations of a bump's mean.
 
 # %%
 rows = {}
@@ -364,8 +378,8 @@ print(f"weights by value are worse than the average from step {worse} on")
 # are right at their own noise level and wrong at higher ones.
 #
 # ## What no gate can repair
-# Weights between 0 and 1 choose a guess between those of the two models. Take away a bump from each: `low` knows bumps 1
-# and 2, `high` knows bump 4 alone. Nobody knows bump 3, between them, nor bump 5, to the right of both.
+# Weights between 0 and 1 choose a guess between those of the two models. Take away a bump from each: `low` knows bumps
+# 1 and 2, `high` knows bump 4 alone. Nobody knows bump 3, between them, nor bump 5, to the right of both.
 #
 # **Predict first.** Which of the two lost bumps can the best gate bring back?
 

@@ -94,8 +94,9 @@ figure = plots.image_rows({"": {f"image {k + 1}": x0[k, 0].numpy() for k in rang
 #
 # ## Two experts
 # Each is a 2D diffusion model of the package, `SliceExpert`, with a small U-Net. It runs over all lines of an image and
-# sees one at a time. It predicts $v$, and is trained to remove noise from lines (Eqs. 1 to 3; $v$ in place of $\epsilon$
-# weighs the noise levels more evenly):
+# sees one at a time. It predicts $v$, and is trained to remove noise from lines (Eqs. 1 to 3; $v$ in place of
+# $\epsilon$ weighs the noise levels more evenly). What is used in the end is a running mean of its weights $\theta$
+# (`ema`):
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad
 # \min_\theta\; \mathbb{E}\, \lVert v - v_\theta(x_t, t) \rVert^2$$
@@ -143,10 +144,10 @@ table = pd.DataFrame({name: texture(images) for name, images in samples.items()}
 table.style.format("{:.3f}")
 
 # %% [markdown]
-# Within its rows, that is between columns, the model of rows is somewhat too rough; between its rows it has more than three
-# times the truth's differences, at preset `demo` five times. The model of columns is like it, the other way round. The average is about
-# twice too rough both ways, and its variance is less than that of any other: it is **timid**, as two guesses that
-# disagree cancel.
+# Within its rows, that is between columns, the model of rows is somewhat too rough; between its rows it has more than
+# three times the truth's differences, at preset `demo` five times. The model of columns is like it, the other way
+# round. The average is about twice too rough both ways, and its variance is less than that of any other: it is
+# **timid**, as two guesses that disagree cancel.
 #
 # ## Who knows which bars?
 # Now one step of denoising instead of a whole sample. True images get the noise of step 250; each model says what it
@@ -204,8 +205,8 @@ models |= whole
 figure = plots.training_curves(losses)
 
 # %% [markdown]
-# Gate and fusion begin at the average of the experts, with a loss that `alone` has to learn its way down to. And much of
-# every loss nobody can avoid: at high noise $v$ is nearly $-x_0$, and the image cannot be seen.
+# Gate and fusion begin at the average of the experts, with a loss that `alone` has to learn its way down to. And much
+# of every loss nobody can avoid: at high noise $v$ is nearly $-x_0$, and the image cannot be seen.
 #
 # ## Error by noise level
 # So take the noise levels apart: the mean squared error of $v$ on fresh images.
@@ -237,7 +238,7 @@ summary.loc[list(models)].style.format({"mean squared error of v": "{:.4f}", "tr
 # around step 250, where it is just being decided what the image shows; a part of that is the gate's, the rest the
 # residual's.
 #
-# And the control: `alone`, which took no longer than the fusion with its experts, is ahead of it, most of all at low
+# And the control: `alone`, which took about as long as the fusion with its experts, is ahead of it, most of all at low
 # noise. So small an image any network can see as a whole from the start, and three times the steps are worth more than
 # experts. The fusion pays where the experts exist already, as it needs a third of the steps, or where the whole is too
 # large to learn on. How that is for brains is measured [at equal cost](../figures/results.md#equal-cost).
@@ -274,10 +275,10 @@ pd.DataFrame(rms).style.format("{:.3f}")
 
 # %% [markdown]
 # The gate draws the bars: the rows have more weight on lying bars than on standing ones, and on the background it is
-# even, but for the experts' streaks, from which it turns away. Nobody told it which expert knows what; it learnt this from
-# the loss of Eq. 5 alone. So the gate is better than the average on all three kinds of pixels, and the residual adds to
-# that: it knows what neither a row nor a column can tell. (At preset `smoke` all of this is faint, and the gate of the
-# fusion, which leaves more to its residual, does not show it yet.)
+# even, but for the experts' streaks, from which it turns away. Nobody told it which expert knows what; it learnt this
+# from the loss of Eq. 5 alone. So the gate is better than the average on all three kinds of pixels, and the residual
+# adds to that: it knows what neither a row nor a column can tell. (At preset `smoke` all of this is faint, and the gate
+# of the fusion, which leaves more to its residual, does not show it yet.)
 #
 # ## Samples
 # **Predict first.** The fusion and its average start from the same noise and see the same experts. Will its samples
@@ -297,9 +298,9 @@ table.style.format("{:.3f}")
 
 # %% [markdown]
 # The noise decides where something is bright, the model what becomes of it: what is a scatter of points for the average
-# is joined by the fusion. By all four measures it is nearer to the truth than the average, and the gate without residual
-# lies between the two. At preset `demo` there are bars, though crooked ones; at `smoke` only blobs. `alone`, which had
-# three times the steps, is nearer still in most of the measures.
+# is joined by the fusion. By all four measures it is nearer to the truth than the average, and the gate without
+# residual lies between the two. At preset `demo` there are bars, though crooked ones; at `smoke` only blobs. `alone`,
+# which had three times the steps, is nearer still in most of the measures.
 #
 # ## What carries over to volumes, and what does not
 # | here | in the paper |

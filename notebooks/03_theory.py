@@ -34,7 +34,7 @@
 # |---|---|---|---|
 # | `smoke` | volumes of 4 x 4 x 4 voxels, ten training steps: shows that it runs | 10 seconds | 1 GB |
 # | `demo` | volumes of 10 x 6 x 10 voxels | 1 minute on one CPU core | 1 GB |
-# | `gpu`, `paper` | the same with five times the training; needs no GPU | 3 minutes on one CPU core | 1 GB |
+# | `scan`, `gpu`, `paper` | the same with five times the training; needs no GPU | 3 minutes on one CPU core | 1 GB |
 
 # %%
 import sys
@@ -75,11 +75,12 @@ training_steps = {"smoke": 10, "demo": 300}.get(preset, 1500)
 
 # %% [markdown]
 # ## The volumes
-# "Fibres": at the posterior end of the volume correlation reaches far along X, at the anterior end far along Z, and
-# across the fibres it dies within a voxel or two. An axial slice (one Z) holds fibres along X and cuts those along Z; a
-# sagittal slice (one X) does the opposite. And the fibres lean out of their planes by `tilt` degrees, so that no plane
-# quite holds them. Shown are coronal slices, which **neither** model ever sees: the axial model sees one row of them
-# at a time, the sagittal model one column.
+# X runs from left to right, Y from posterior to anterior, Z from inferior to superior. "Fibres": at the posterior end
+# of the volume correlation reaches far along X, at the anterior end far along Z, and across the fibres it dies within a
+# voxel or two. An axial slice (one Z) holds fibres along X and cuts those along Z; a sagittal slice (one X) does the
+# opposite. And the fibres lean out of their planes by `tilt` degrees, so that no plane quite holds them. Shown are
+# coronal slices, which **neither** model ever sees: the axial model sees one row of them at a time, the sagittal model
+# one column.
 
 # %%
 names = planes.split(",")
@@ -92,7 +93,8 @@ figure = plots.cuts({f"volume {k + 1}": draw[0].numpy() for k, draw in enumerate
 
 # %% [markdown]
 # ## Three who look at the same noise
-# With $x_0 \sim \mathcal N(0, \Sigma)$ the noisy volume (Eq. 1) is Gaussian too, and so are noise and volume together:
+# With $x_0 \sim \mathcal N(0, \Sigma)$, where $\Sigma$ [N, N] has the covariances of the N voxels, the noisy volume
+# (Eq. 1) is Gaussian too, and so are noise and volume together:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad
 # C = \operatorname{Cov} x_t = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I, \qquad
@@ -115,7 +117,8 @@ figure = plots.cuts({f"volume {k + 1}": draw[0].numpy() for k, draw in enumerate
 # This is the best that *any* 2D model can do, however large, however long trained.
 #
 # **Predict first.** The posterior part has fibres along X, the rows of the pictures; the anterior part along Z, the
-# columns. Which of the two guesses will be good where, and what will be wrong with the other?
+# columns. Which of the two guesses will be good where, and what will be wrong with the other? (Shown are clean
+# estimates; *voxelwise gate*, the last column, is explained below.)
 
 # %%
 t = torch.tensor([400])
@@ -137,8 +140,7 @@ figure = plots.cuts({name: shown[name] for name in columns}, "coronal", places)
 # $$\mathbb{E}[\epsilon \mid x_{t,S}] = \mathbb{E}\bigl[\, \mathbb{E}[\epsilon \mid x_t] \,\big|\, x_{t,S} \bigr],$$
 #
 # and the same holds for $x_0$. So it is the same thing, shrunken: where evidence is missing, the best bet is to stay
-# near
-# 0. The table gives the root-mean-square size of each guess of `x0` (the truth has size 1).
+# near 0. The table gives the root-mean-square size of each guess of `x0` (the truth has size 1).
 #
 # **Predict first.** Is the average of the two guesses as large as each of them, larger, or smaller?
 
@@ -156,10 +158,11 @@ pd.DataFrame(size).loc[["joint", *names, "average"]].style.format("{:.3f}")
 # cannot repair this. They can choose the bolder guess; they cannot go beyond both.
 #
 # ## How far off, at each noise level
-# The expected squared error of a linear guess $L x_t$ exceeds that of the joint $J x_t$ by
-# $\operatorname{tr}\,(L - J)\, C\, (L - J)^\top$.
-# Left: by how many per cent the root-mean-square error exceeds the least possible. (It is the same in `eps`, `v`
-# and `x0`: the units differ by a factor that depends on `t` alone.) Right: how much of the average's excess is left.
+# The expected squared error of a linear guess $L x_t$ exceeds that of the joint $J x_t$ by $\operatorname{tr}\,(L -
+# J)\, C\, (L - J)^\top$, the *excess*: the error of a conditional mean is uncorrelated with all that is made of $x_t$,
+# so squares add. Left: by how many per cent the root-mean-square error exceeds the least possible. (It is the same in
+# `eps`, `v` and `x0`: the units differ by a factor that depends on `t` alone.) Right: how much of the average's excess
+# is left.
 #
 # - **constant gate**: the best weights for this noise level, the same for all voxels;
 # - **voxelwise gate**: the best weights for each voxel;
@@ -307,7 +310,7 @@ for name, lam in {"learned gate": 0.0, "learned fusion": 20.0}.items():
 # The loss hardly shows what happens: most of it is the error that nobody can avoid.
 
 # %%
-in_v = table.div([float(analysis.schedule.alpha_bar[step]) for step in levels], axis=0).mean()
+in_v = table.div([float(analysis.schedule.alpha_bar[step]) for step in levels], axis=0).mean()  # eps, as v
 for name in ("average", "voxelwise gate", "any gate"):
     print(f"exact loss of {name}: {in_v['least'] + in_v[name]:.3f}")
 print(f"exact loss of joint: {in_v['least']:.3f}")

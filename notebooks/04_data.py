@@ -81,7 +81,8 @@ read_participants(root).groupby("split").head(2)
 
 # %% [markdown]
 # ## One subject
-# Volumes are in RAS order, in a window centred on the brain, background exactly 0. Labels follow BraTS.
+# Volumes are in RAS order (X grows to the right, Y to anterior, Z to superior), in a window centred on the brain,
+# background exactly 0. Labels follow BraTS. (In all pictures the right of the head is on the right.)
 #
 # **Predict first.** Fluid, as in the ventricles, is dark in one of the contrasts T1 and T2, bright in the other. And in
 # a FLAIR, whose letters stand for fluid-attenuated inversion recovery? Where will the oedema be easiest to see?
@@ -104,7 +105,7 @@ figure = plots.label_overlay(contrasts, labels, at, f"{subject}, {files['flair']
 # $$x = 2\, \frac{I - \ell}{h - \ell} - 1, \qquad \ell = \min(0, q_{0.5}), \qquad
 # h = \ell + \tfrac54\, (q_{99.5} - \ell),$$
 #
-# with the percentiles $q_{0.5}$ and $q_{99.5}$ of the intensity $I$ within the brain, which one hot voxel cannot move.
+# with the percentiles $q_{0.5}$ and $q_{99.5}$ of the intensity $I$ within the brain, which one hot voxel hardly moves.
 # The 99.5th becomes 0.6: what is above it is room for a target that is sharper, and so locally brighter, than what the
 # scale was fitted on. For the target that is its *degraded* version: at inference nothing else is there. A scale from
 # the target itself would leak. (Below, each contrast has its own.)
@@ -127,7 +128,8 @@ _ = axes[0].legend(frameon=False)
 # them. What is fluid and what is tissue is still to be learnt for each contrast.
 #
 # ## The measurement
-# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. On the grid of the target it is a square matrix (Eq. 8),
+# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. On the grid of the target it is a square matrix (Eq. 8), and
+# so is its pseudo-inverse $A^+$,
 #
 # $$A_{ij} = \begin{cases} 1/64 & i \text{ and } j \text{ lie in the same block} \\ 0 & \text{otherwise} \end{cases}
 # \qquad \text{so} \qquad A = A^\top = A^2 = A^+ .$$
@@ -136,6 +138,8 @@ _ = axes[0].legend(frameon=False)
 # have been measured as $y = A x_0$ is
 #
 # $$x + A^+ (y - A x) = x - A x + y, \qquad \text{and its error is} \qquad (I - A)(x - x_0) .$$
+#
+# In code `BLOCKS.degrade` is $A$, `BLOCKS.measure` gives each block mean once, and `BLOCKS.project` is the projection.
 #
 # **Predict first.** What share of the numbers is kept? And of noise on every voxel, how much does the projection take
 # away: nearly all, half, or hardly any?

@@ -112,7 +112,7 @@ pd.DataFrame(columns, index=pd.Index([0, 100, 300, 500, 700, 999], name="t")).st
 #
 # ## The network
 # One U-Net serves 2D and 3D. It reads the noisy slice, the conditions, a brain mask and three coordinates, and it is
-# told the noise level.
+# told the noise level $t$.
 
 # %%
 count = sum(p.numel() for p in model.parameters())
@@ -142,12 +142,13 @@ figure = plots.training_curves({method: experiment.log(run)})
 
 # %% [markdown]
 # ## Sample
-# The lifted model runs over all slices of its plane in each step, and its answers are stacked (Eq. 4):
+# Lifted to volumes, the model runs over all slices of its plane in each step, and its answers are stacked (Eq. 4):
 #
 # $$\epsilon_{\text{axial}}(x_t, y, t)[:, :, k] = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t)
 # \qquad \text{for all } k .$$
 #
-# Beside it the expert of another plane, from the same starting noise.
+# Beside it the expert (a model of one plane) of another plane, from the same starting noise, and the conditions:
+# `flair_lr` is the degraded FLAIR, `flair_up` a spline through it.
 #
 # **Predict first.** In which of the three rows will each of them show lines, and which way do they run?
 
@@ -171,7 +172,8 @@ for name, volume in made.items():
 # sixty steps, both samples are noise.
 #
 # ## Slices that do not know each other
-# The mean absolute jump from one slice to the next, along each axis, as a multiple of the truth's:
+# The mean absolute jump from one slice to the next, along each axis $a$ with its unit vector $e_a$, as a multiple of
+# the truth's:
 #
 # $$\rho_a = \frac{\sum_{i \in \text{brain}} |\hat x_0[i] - \hat x_0[i - e_a]|}
 # {\sum_{i \in \text{brain}} |x_0[i] - x_0[i - e_a]|}$$

@@ -85,9 +85,9 @@ pair, times = subjects[0], experiment.preset.times
 #
 # What goes in: the noisy target, the conditions, brain mask, coordinates, and how each expert's clean estimate differs
 # from their average; the experts' feature maps, brought onto the 3D grid by one strided convolution a level; and the
-# estimate that the sampler makes of the average: clamped, and projected onto what was measured. Whatever the network
-# says that contradicts the measurement is taken back after it, so it need not learn to be right there, and the loss
-# does not ask.
+# estimate that the sampler makes of the average: clamped to [-1, 1], and projected onto what was measured. Whatever the
+# network says that contradicts the measurement is taken back after it, so it need not learn to be right there, and the
+# loss does not ask.
 
 # %%
 fresh = build(run)
@@ -149,8 +149,8 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # gathered along the average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
 # With $\phi_i$ for what is seen at voxel $i$, and $\bar x_0$ for the clean estimate of the average,
 #
-# $$r^{\text{lin}}_i = \beta_t^\top \phi_i, \qquad
-# \beta = \arg\min_\beta \sum_{\text{states},\, i} \bigl( x_{0,i} - \bar x_{0,i} - \beta_t^\top \phi_i \bigr)^2 .$$
+# $$r^{\text{lin}}_i = b_t^\top \phi_i, \qquad
+# b = \arg\min_b \sum_{\text{states},\, i} \bigl( x_{0,i} - \bar x_{0,i} - b_t^\top \phi_i \bigr)^2 .$$
 #
 # The network learns what is not linear. The experts are frozen, so they run once for each state, and patches of what
 # they said are kept; some hundred steps are taken on these (`states.py`). Then all heads are followed once more, with
@@ -159,8 +159,9 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 #
 # A patch is soon known by heart, and a state is dear: running the experts takes longer than the steps that are taken on
 # it. So the network learns alone first, from places that are new in every step, in which the experts seem to know
-# nothing but the interpolated measurement, or the T1ce where there is none (`without_experts`; `ours-tpdm+never-alone`
-# goes without). Where the curve below jumps, it hears them for the first time.
+# nothing but the interpolated measurement, or the T1ce where there is none (`without_experts`).
+# (`ours-tpdm+never-alone` goes without: what follows a `+` is what is changed of a method.) Where the curve below
+# jumps, it hears them for the first time.
 #
 # Where nothing is measured (`mt`), how bright a head's tissues are in the target is mostly chance. A network can only
 # learn it by heart, for training heads, and be wrong in others. So the truths that it learns from are given brightness
@@ -293,9 +294,9 @@ table.style.format("{:.1f}").format("{:.3f}", subset=["tpdm", method]).format("{
 #
 # And it takes minutes that the 2D models could have had. At `demo` an average of experts that are given all of them is
 # as good on `sr` and better on `both`; a 2D regression is better, a 3D one about as good (`tpdm+all-time`,
-# `unet-2d+all-time`, `unet-3d+all-time` in [`08_experts_and_averages`](08_experts_and_averages.ipynb); numbers in
-# figures/results.md). In these twelve minutes, what is gained on these tasks depends on how long is trained and hardly
-# on what.
+# `unet-2d+all-time`, `unet-3d+all-time` in [`08_experts_and_averages`](08_experts_and_averages.ipynb); numbers [at
+# equal cost](../figures/results.md#equal-cost)). In these twelve minutes, what is gained on these tasks depends on how
+# long is trained and hardly on what.
 #
 # ## What to take away
 # - A fusion is an average that may be corrected: $\hat\epsilon = \sum_p w_p \epsilon_p + \lambda r$, and it starts as

@@ -92,7 +92,8 @@ psnr.assign(lead=psnr[method] - psnr["tpdm"]).style.format("{:.2f}")
 # \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}},
 # \qquad z \sim \mathcal N(0, I).$$
 #
-# With $\eta = 0$ nothing is random but the first state. After the last step $\bar\alpha_s = 1$: the sample is
+# Here $\sigma$ is the deviation of fresh noise $z$, and $\eta$ says how much of it is drawn. With $\eta = 0$ nothing is
+# random but the first state. After the last step $\bar\alpha_s = 1$: the sample is
 # $\hat x_0$.
 #
 # ## The trajectory

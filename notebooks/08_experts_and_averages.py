@@ -141,16 +141,17 @@ metrics, volumes = pd.concat([metrics, found]), volumes | more
 results_table(metrics, planes + averages).style.format("{:.3f}")
 
 # %% [markdown]
-# At `demo`, on `sr` over six phantoms (figures/results/all_methods.md): one plane 24.3 to 24.4 dB, two 24.6, three
-# 24.7, three of slabs 24.8; the fusion of two has 25.3. At `smoke` the samples are noise, and `madm-samples` is ahead
-# since it averages noise away.
+# At `demo`, on `sr` over six phantoms ([all methods](../figures/results/all_methods.md#all-methods)): one plane 24.3 to
+# 24.4 dB, two 24.6, three 24.7, three of slabs 24.8; the fusion of two has 25.3. At `smoke` the samples are noise, and
+# `madm-samples` is ahead since it averages noise away.
 #
 # ## Averaging scores, or averaging samples
-# MADM does not average what the experts *predict*. Each expert takes its own ancestral step, with its own fresh noise
-# of standard deviation $\sigma$, and the P resulting *samples* are averaged (`madm-samples`). The average of P
-# independent noises has only 1 / P of their variance. So the next state has less noise than the schedule says:
+# MADM does not average what the experts *predict*. Each expert takes its own ancestral step from $t$ to $s$ ($\eta = 1$
+# in `07_translate`), with its own fresh noise of standard deviation $\sigma$, and the P resulting *samples* are
+# averaged (`madm-samples`). The average of P independent noises has only 1 / P of their variance. So the next state has
+# less noise than the schedule says:
 #
-# $$(1 - \bar\alpha_t - \sigma^2) + \sigma^2 / P \quad\text{instead of}\quad 1 - \bar\alpha_t,$$
+# $$(1 - \bar\alpha_s - \sigma^2) + \sigma^2 / P \quad\text{instead of}\quad 1 - \bar\alpha_s,$$
 #
 # and as the next step starts from there, the lack adds up. It depends on the sampling alone, so the three 2D experts of
 # TOSM show it as well as slabs do.
@@ -224,9 +225,9 @@ shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for 
 figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}: one sample each")
 
 # %% [markdown]
-# At `demo`, on `sr`, the fusions of two planes, three, and three of slabs have 25.3, 25.4 and 25.4 dB: they gain 0.7,
-# 0.7 and 0.6 on their averages, and end alike. `ours-small` has 25.1. More experts cost more and bring hardly anything
-# there.
+# At `demo`, on `sr`, over the same six phantoms, the fusions of two planes, three, and three of slabs have 25.3, 25.4
+# and 25.4 dB: they gain 0.7, 0.7 and 0.6 on their averages, and end alike. `ours-small` has 25.1. More experts cost
+# more and bring hardly anything there.
 #
 # What they cost to train: seconds and parameters of all networks behind a method, shared experts counted in each.
 # Weights that come with the package bring the seconds of their own training along.
@@ -372,10 +373,10 @@ table = results_table(found, wanted)
 table.style.format("{:.3f}")
 
 # %% [markdown]
-# At `demo`, on six phantoms (figures/results/all_methods.md): without the residual (gate only) 0.52 dB are lost, nearly
-# all of the gain; without neighbours in the 3D network 0.57; without the projection 0.40; with true images as states
-# 0.16. Without the gate, the feature maps or the second plane nothing is lost that six subjects show. That is not the
-# paper's explanation of its gain, and it is said here because it was measured.
+# At `demo`, on six phantoms ([ablations](../figures/results/all_methods.md#ablations)): without the residual (gate
+# only) 0.52 dB are lost, nearly all of the gain; without neighbours in the 3D network 0.57; without the projection
+# 0.40; with true images as states 0.16. Without the gate, the feature maps or the second plane nothing is lost that six
+# subjects show. That is not the paper's explanation of its gain, and it is said here because it was measured.
 #
 # As differences from `ours-tpdm`. One subject and one training are no evidence for small ones: repeat it with other
 # seeds and more subjects before you believe a hundredth of a decibel.

@@ -187,8 +187,9 @@ shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for 
 figure = plots.three_planes(shown, truth, at, f"{pair.subject}, preset {preset}: one sample each")
 
 # %% [markdown]
-# At `demo`, over six phantoms (figures/results/all_methods.md): the average of the four has 28.0 dB, that of two
-# experts that read both 30.9; the four fused have 32.8, the two fused 33.0. So the fusion of experts that know one
+# At `demo`, over six phantoms ([experts of one modality
+# each](../figures/results/all_methods.md#experts-of-one-modality-each)): the average of the four has 28.0 dB, that of
+# two experts that read both 30.9; the four fused have 32.8, the two fused 33.0. So the fusion of experts that know one
 # condition each gains 4.8 dB, more than anywhere else, and comes within 0.2 dB of the bar. One head of this run may
 # differ. At `smoke` all averages are noise, and all fusions alike.
 #

@@ -102,8 +102,8 @@ print("a sample: -1 three times in ten, +1 seven times")
 # and, where it is unsure, sometimes wrong: even a perfect one has twice the expected squared error of the mean, 3 dB.
 # So compare `unet` with the *mean* of a diffusion model's samples, not with one of them.
 #
-# (Three steps of sampling, as at `demo`, draw samples that lie near their mean: there the mean of three gains 0.1 to
-# 0.2 dB on `sr`, not the 1.8 that it would of perfect ones.)
+# (Three steps of sampling, as at `demo`, draw samples that lie near their mean: there the mean of three gains
+# [0.1 to 0.2 dB](../figures/results.md#in-detail-seed-0) on `sr`, not the 1.8 that it would of perfect ones.)
 #
 # ## pix2pix: two players
 # The discriminator sees a condition with a target and gives each patch a logit: above 0 means true. It is paid for
@@ -184,12 +184,12 @@ figure = plots.step_curves(shares, times, "standard deviation, or share")
 # its feature maps are a hundred times larger, and it is trained on crops to fit at all. 2D experts avoid this price.
 #
 # Two other systems of the same job make the volume smaller first. `wavelet-3d` sorts its numbers into eight bands of
-# half the size: the mean of every 2x2x2 block, and seven kinds of differences within it. Nothing is lost, so
-# every clean estimate can be turned back into an image, corrected to the measurement, and diffused further. `latent-3d`
-# has an autoencoder find fewer numbers: cheaper where it halves the volume several times, but what its latents cannot
-# hold is gone before the diffusion begins. Neither comes with weights, and at `demo` they take 8 and 6 minutes of one
-# core to train: add their names to `methods`. The bands of this head (0: the means; 1, 2, 4: differences along X, Y,
-# Z; 7: along all):
+# half the size: the mean of every 2x2x2 block, and seven kinds of differences within it. Nothing is lost, so every
+# clean estimate can be turned back into an image, corrected to the measurement, and diffused further. `latent-3d` has
+# an autoencoder find fewer numbers: cheaper where it halves the volume several times, but what its latents cannot hold
+# is gone before the diffusion begins. Neither comes with weights, and at `demo` they take [8 and 6
+# minutes](../figures/results/all_methods.md#wavelets-and-3d-latents) of one core to train: add their names to
+# `methods`. The bands of this head (0: the means; 1, 2, 4: differences along X, Y, Z; 7: along all):
 
 # %%
 from diffens_core.models.wavelet import to_bands, to_volume
@@ -252,11 +252,12 @@ formats |= {"training, s": "{:,.0f}", "parameters": "{:,.0f}"}
 table.join(costs).style.format(formats, na_rep="")
 
 # %% [markdown]
-# At `demo`, on `sr` and over six phantoms (figures/results/all_methods.md): `ours-tpdm` 25.3 dB after twelve minutes of
-# training, `unet-3d` 24.9 and `unet-2d` 24.8 after two and one, `tpdm` 24.6 after two, `palette-3d` 23.8, `i2sb` 23.7,
-# and `pix2pix` 22.8 to 22.9 after five or six, level with `cubic-projected`, which takes none. One subject, as here,
-# can differ by half a decibel. The order is not one at equal cost: with twelve minutes `unet-2d` and `unet-3d` are
-# ahead of `ours-tpdm`, by 0.3 and 0.1 dB (figures/results.md). At `smoke` no order means anything.
+# At `demo`, on `sr` and over six phantoms ([all methods](../figures/results/all_methods.md#all-methods)): `ours-tpdm`
+# 25.3 dB after twelve minutes of training, `unet-3d` 24.9 and `unet-2d` 24.8 after two and one, `tpdm` 24.6 after two,
+# `palette-3d` 23.8, `i2sb` 23.7, and `pix2pix` 22.8 to 22.9 after five or six, level with `cubic-projected`, which
+# takes none. One subject, as here, can differ by half a decibel. The order is not one at equal cost: with twelve
+# minutes `unet-2d` and `unet-3d` are ahead of `ours-tpdm`, by 0.3 and 0.1 dB on twelve others ([equal
+# cost](../figures/results.md#equal-cost)). At `smoke` no order means anything.
 #
 # ## In three planes
 # First the methods with one answer, then those that draw samples.

@@ -190,7 +190,8 @@ figure = plots.three_planes(views, truth, at, f"{pair.subject}, preset {preset}"
 # slice by 1 %: that is what such layers are for. The PSNR gains 0.1 dB. At `smoke` all three fall by less than 1 %.
 #
 # And the bound is far away: at `demo` the autoencoder keeps this head at 36.6 dB, the translation has 24.4. (Over six
-# phantoms it has 23.8 and an axial 2D model of voxels 24.4: figures/results/all_methods.md.)
+# phantoms it has 23.8 and an axial 2D model of voxels 24.4: [all
+# methods](../figures/results/all_methods.md#all-methods).)
 #
 # ## What to take away
 # - What the autoencoder loses is lost before the diffusion begins; measure it first.

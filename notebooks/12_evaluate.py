@@ -103,9 +103,9 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # %% [markdown]
 # ## The usual numbers, with intervals
 # Mean over subjects, and a 95 % bootstrap interval of it (for three subjects or more). It says how far the mean of all
-# subjects may be from that of these, and six are few: their intervals hold it 86 % of the time, those of three 73 %. It
-# does not say which method is better; the subjects are the same for all, so differences are known far better than means
-# (next section).
+# subjects may be from that of these, and six are few: for normal values their intervals hold it 86 % of the time, those
+# of three 73 % (simulated: `evaluation/statistics.py`). It does not say which method is better; the subjects are the
+# same for all, so differences are known far better than means (next section).
 #
 # All metrics take the target's own range as their unit, as the paper does. (Targets are scaled to [-1, 1] and clipped,
 # so a few of the brightest voxels of a scan count as 1, and the range ends there.) PSNR in decibels; MAE as a share of
@@ -181,11 +181,11 @@ means[planes].style.format("{:.3f}", na_rep="")
 #
 # since second differences of independent constants have variance $(1 + 4 + 1)\, s^2$.
 #
-# A 2D model draws each slice alone: it jitters along the axis that it slices. Where it is free to, as on task `both`,
-# by far more than along the others; an average over planes halves the excess, and a 3D network has none. What all share
-# is a floor: detail of the truth that changes from slice to slice and that nobody could know. On `sr` this floor hides
-# most of it, and the degraded FLAIR, which steps from block to block, has more than any model. (At `smoke` it is all
-# noise.)
+# A 2D model draws each slice alone: it jitters along the axis that it slices. Where it is free to, as on task `both`
+# ([numbers](../figures/results/methods.md#jitter)), by far more than along the others; an average over planes halves
+# the excess, and a 3D network has none. What all share is a floor: detail of the truth that changes from slice to slice
+# and that nobody could know. On `sr` this floor hides most of it, and the degraded FLAIR, which steps from block to
+# block, has more than any model. (At `smoke` it is all noise.)
 
 # %%
 names = [f"jitter_{plane}" for plane in ("axial", "coronal", "sagittal")]
@@ -257,7 +257,7 @@ figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if pan
 # - A distance between small sets needs that of truth to truth, at the same number, beside it.
 #
 # ## Quiz
-# 1. A constant of 1 % of the range is added to a volume. What do PSNR, SSIM and jitter say?
+# 1. A constant of 1 % of the range is added to the true volume. What do PSNR, SSIM and jitter say?
 # 2. What is the smallest two-sided p of Wilcoxon's test with six subjects, and where does it come from?
 # 3. Why does `mmd_linear_voxels` not see that every volume of a set is blurred?
 # 4. Two sets of eight true volumes have a Frechet distance of 5, a method's set has 6. How bad is the method?
@@ -265,7 +265,7 @@ figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if pan
 #
 # <details><summary>Answers</summary>
 #
-# 1. PSNR is at most 40 dB; SSIM hardly moves; jitter is 0, as the constant is the same in all slices.
+# 1. PSNR is 40 dB; SSIM hardly moves; jitter is 0, as the constant is the same in all slices.
 # 2. $2 / 2^6 = 0.031$: all six signs equal, one of 64 ways, on either side.
 # 3. It compares mean volumes, and those of sharp volumes of different heads are nearly as blurred.
 # 4. It cannot be told from truth by that: 5 of the 6 are what small sets always have.

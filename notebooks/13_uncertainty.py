@@ -132,10 +132,10 @@ maces = (1e4 * together[["mace", "mace_brain"]]).rename(columns="{}, 1e-4".forma
 single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces, "{:.1f}"), precision=4)
 
 # %% [markdown]
-# ## Calibration
 # The fusion's, at `demo` by a hundredth: it has less error, and less spread to match it with. MACE hardly tells the two
 # apart, though one has two thirds of the other's spread.
 #
+# ## Calibration
 # Take the samples at a voxel as draws from a Gaussian. How often is the truth within the central 50 %, 90 % that they
 # imply? (Student's interval: mean and spread are themselves known from a few samples only.) A calibrated model lies on
 # the diagonal, however few samples it drew. The interval of confidence $c$, for one more draw from the same Gaussian,
@@ -151,8 +151,8 @@ single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces,
 # - `coverage_range`: how often the truth is between the smallest and the largest of the samples; samples of the truth's
 #   own distribution would have `expected_range`.
 # - `correlation`: Spearman's, of spread and error; does it know *where*?
-# - `ause`: remove the most unsure voxels first; how far is the error of the rest from the best possible order? 0 is
-#   best.
+# - `ause` (area under the sparsification error): remove the most unsure voxels first; how far is the error of the rest
+#   from the best possible order? 0 is best.
 #
 # **Predict first.** How many of the brain's voxels will lie within intervals that should hold 90 %?
 
@@ -184,8 +184,8 @@ figure = plots.level_curves({"mean error of the rest, as a share": curves}, xlab
 # %% [markdown]
 # At `demo`, of task `sr`, 42 % with the average and 32 % with the fusion: far too few. Spread says something of where
 # the error is, and the average's says more (correlation 0.34 against 0.23). On `both` and `mt` it says next to nothing,
-# for either (figures/results/all_methods.md). At `smoke` the average's intervals, of noise, hold 96 %, and the fusion's
-# 13 %.
+# for either, over six phantoms ([uncertainty](../figures/results/all_methods.md#uncertainty)). At `smoke` the average's
+# intervals, of noise, hold 96 %, and the fusion's 13 %.
 #
 # ## What was measured is certain
 # For `sr` and `both` every sample reproduces the degraded FLAIR: its block means are those that were measured, to

@@ -111,12 +111,12 @@ figure = plots.segmentation_planes(images, outlines, true, at, f"{shown.subject}
 figure.savefig(folder / "segmentation.png")
 
 # %% [markdown]
+# At `demo`: WT changes most, and TC and ET a little, though their contrast is the true one.
+#
 # ## Dice, distance
 # With $F$ for what is found and $T$ for what is there,
 #
 # $$\text{Dice} = \frac{2\, |F \cap T|}{|F| + |T|} .$$
-#
-# (Of the outlines above, at `demo`: WT changes most, and TC and ET a little, though their contrast is the true one.)
 #
 # Dice with a 95 % bootstrap interval over subjects (for three or more); the mean Hausdorff distance (mm; the larger of
 # the 95th percentiles of both directions, as in MONAI). A region that neither has counts as Dice 1 and 0 mm; one that
@@ -179,9 +179,10 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
 # At `demo` the fusion is ahead of the average on five of six whole tumours by 0.010, behind on one; after adjustment p
-# is 0.19. Forty further phantoms (figures/results/all_methods.md) told the two apart: ahead by 0.005 of Dice on 31 and
-# behind on 9, 6 points of Recovery [3, 9]; of the core ahead on 26 and behind on the others; of the enhancing tumour no
-# difference, -3 points [-19, 8]. A lead of 0.7 dB on every one of them is a lead of 0.005 in what a tumour is found by.
+# is 0.19. Forty further phantoms ([tumours](../figures/results/all_methods.md#tumours)) told the two apart: ahead by
+# 0.005 of Dice on 31 and behind on 9, 6 points of Recovery [3, 9]; of the core ahead on 26 and behind on the others; of
+# the enhancing tumour no difference, -3 points [-19, 8]. A lead of 0.7 dB on every one of them is a lead of 0.005 in
+# what a tumour is found by.
 #
 # ## What to take away
 # - A better image is not yet a better finding: measure the finding.

@@ -80,13 +80,16 @@ spread = [..., ...]  # your code here
 # %% tags=["wrong"]
 spread = [np.subtract(*np.percentile(spoiled[brain], [95, 5])) / spoiled[brain].max()] * 2
 # %% tags=["check"]
-from course.checks import near
+from course.checks import answered, holds, near
 
+answered(spread)
+holds(np.shape(spread) == (2,), "two numbers")
 low_end, high_end = np.percentile(spoiled[brain], [5, 95])
 scale = fit_scale(spoiled, brain)
-widths = np.array([spoiled[brain].max() - spoiled[brain].min(), scale.high - scale.low])
-hint = "a scale by extremes first, by percentiles second; [-1, 1] is two wide"
-near(spread, 2 * (min(high_end, scale.high) - max(low_end, scale.low)) / widths, hint, tolerance=0.01)
+width = spoiled[brain].max() - spoiled[brain].min()
+near(spread[0], 2 * (high_end - low_end) / width, "first the scale by extremes; [-1, 1] is two wide", 0.01)
+kept = min(high_end, scale.high) - max(low_end, scale.low)
+near(spread[1], 2 * kept / (scale.high - scale.low), "then the scale by percentiles: that of `fit_scale`", 0.01)
 
 # %% [markdown]
 # ### Exercise 5. Why not the target's own scale?

@@ -61,6 +61,7 @@ loose = truth + 0.1 * draw.standard_normal((truth.shape[0], 1, 1))
 from course.checks import answered, holds, near
 
 answered(loose)
+holds(np.shape(loose) == truth.shape, "a volume [X, Y, Z]: the truth, and what is added to it")
 near(
     np.ptp(loose - truth, axis=(0, 1)), np.zeros(truth.shape[2]), "within an axial slice (one Z) the change is the same"
 )

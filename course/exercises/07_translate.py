@@ -25,8 +25,8 @@ near(
 
 # %% [markdown]
 # ### Exercise 2. Which times?
-# The sampler takes evenly spaced times from the last one down. Fill `times_4` with the four times of a walk of 4 steps
-# through a schedule of 1000 (0 to 999).
+# The sampler takes evenly spaced times from the last one down, as in the pictures above (`times`, at 8 steps). Fill
+# `times_4` with the four times of a walk of 4 steps through a schedule of 1000 (0 to 999).
 # %% tags=["solution"]
 times_4 = [999, 749, 499, 249]
 # %% tags=["stub"]
@@ -37,9 +37,7 @@ times_4 = [750, 500, 250, 0]
 from course.checks import near
 from diffens_core import Schedule
 
-hint = (
-    "pure noise is where it starts, so the first time is the last of the schedule; the end of the last step is no time"
-)
+hint = "it starts at the last time, 999, and the last step still has as far to go as the others: compare `times`"
 near(times_4, timesteps(Schedule(1000), 4), hint, tolerance=1e-6)
 
 # %% [markdown]

@@ -27,8 +27,8 @@ print("Average(experts, rule) is a denoiser like any other: draw from it with sa
 
 # %% [markdown]
 # ### Exercise 2. The noise that averaging takes away
-# An ancestral step goes from the noise level $1 - \bar\alpha_t$ to $1 - \bar\alpha$ (`level` is this $\bar\alpha$), and
-# its fresh noise has the variance `fresh`, $\sigma^2$. The state before the step has the noise that the schedule says.
+# An ancestral step goes from the noise level $1 - \bar\alpha_t$ to $1 - \bar\alpha_s$ (`level` is $\bar\alpha_s$), and its
+# fresh noise has the variance `fresh`, $\sigma^2$. The state before the step has the noise that the schedule says.
 # Fill `left`: the standard deviation of the noise after the step, if the samples of `P` experts are averaged.
 # %% tags=["given"]
 (t, level), P = levels[len(levels) // 2], len(experts)
@@ -84,8 +84,11 @@ taps = [block.resnets[-1] for block in model.up_blocks]
 from course.checks import answered, holds
 
 answered(taps)
-found = [tap.out_channels for tap in taps]
-holds(found == list(widths), f"finest first, so their channels must be {widths}, and not {found}")
+wanted = [block.resnets[-1] for block in model.up_blocks]
+holds(
+    isinstance(taps, list) and {*map(id, taps)} == {*map(id, wanted)}, "a list: of each block the last of its resnets"
+)
+holds(taps == wanted[::-1], f"finest first, so their channels must be {widths}")
 tapped = Borrowed(model, channels, multiple=2 ** (len(widths) - 1), taps=taps)
 print("a fusion can read feature maps of widths", *tapped.widths)
 

@@ -45,7 +45,8 @@ def rule(t):
 from course.checks import near
 
 at_both = [[0.5 * name.startswith(kind) for name in names] for kind in ("mt", "sr")]
-near([rule(700), rule(300)], at_both, "look at names: which of the four are experts of mt?")
+near([rule(999), rule(0)], at_both, "look at names: which of the four are experts of mt?")
+near([rule(500), rule(499)], at_both, "from 500 on is 500 and above")
 print("with Average(list(model.experts), rule), sample and score it can be compared with multi-tpdm")
 
 # %% [markdown]
