@@ -110,7 +110,7 @@ for t, xt in noisy.items():
     drawn = pd.Series(bins).value_counts().sort_index() / len(x0) / 0.05
     panels[f"t = {t}"] = pd.DataFrame({"density $p_t$": exact.at(t).density(x)}, index=x.numpy())
     marks[f"t = {t}"] = pd.DataFrame({"drawn": drawn.iloc[::2]})
-figure = plots.level_curves(panels, marks, xlabel="$x_t$")
+figure = plots.level_curves(panels, marks, xlabel="$x_t$", ylabel="density")
 
 # %% [markdown]
 # None: noise as wide as the gaps between the bumps makes one hill of them. The points count 200 000 values that were

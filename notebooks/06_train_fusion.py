@@ -161,7 +161,7 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # it. So the network learns alone first, from places that are new in every step, in which the experts seem to know
 # nothing but the interpolated measurement, or the T1ce where there is none (`without_experts`).
 # (`ours-tpdm+never-alone` goes without: what follows a `+` is what is changed of a method.) Where the curve below
-# jumps, it hears them for the first time.
+# jumps, at its dotted line, it hears them for the first time. (The few steps of `smoke` show no jump.)
 #
 # Where nothing is measured (`mt`), how bright a head's tissues are in the target is mostly chance. A network can only
 # learn it by heart, for training heads, and be wrong in others. So the truths that it learns from are given brightness
@@ -265,7 +265,7 @@ figure = plots.signed_maps(maps, truth, pair.brain.numpy(), place, even, f"{subj
 #
 # The eye is drawn to the extremes. So count: squared errors of the samples above, over the brains of all heads shown,
 # by tissue, and by distance, in voxels, from an edge of the truth (the tenth of the brain where the truth is steepest).
-# The last column says how the whole gain is shared out.
+# The columns named by methods are root-mean-square errors; the last one says how the whole gain is shared out.
 #
 # **Predict first.** Which class holds most of the gain? Where is it largest in decibels: in the tumour, in flat tissue,
 # or beside an edge?

@@ -102,6 +102,9 @@ print("channels of a 2D expert:", channels_in(len(conditions)))
 print("channels of a 2.5D expert:", channels_in(len(conditions), SLAB))
 
 # %% [markdown]
+# A 2D expert reads the noisy slice, the conditions, the mask and three coordinates; a slab has the conditions five
+# times.
+#
 # Past the border there is no slice: the last one is repeated, in training as in sampling, so that an expert meets
 # nothing in the one that it did not meet in the other. With slices that are named by their number:
 
@@ -355,7 +358,8 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 #   first step on.
 # - `paper`: the paper's own stage 2 in the same time; `paper+patches-only`, `paper+volumes-only`: one of its two
 #   phases, the second one longer to make up for it.
-# - `no-features`: the 3D network sees the experts' predictions, not their feature maps.
+# - `no-features`: the 3D network sees the experts' predictions, not their feature maps. `no-context`: it sees no
+#   neighbours of a voxel. `no-linear`: it starts without the linear fit.
 # - `gate-only` (`lam = 0`) and `residual-only` (a uniform gate): either half of Eq. 6.
 # - `affine-gate`: weights that may be negative or above 1, as in the authors' code, instead of a softmax.
 # - `no-coordinates`: the 3D network is not told where in the head it is. `one-plane`: the axial expert alone.

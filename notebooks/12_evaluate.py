@@ -185,7 +185,8 @@ means[planes].style.format("{:.3f}", na_rep="")
 # ([numbers](../figures/results/methods.md#jitter)), by far more than along the others; an average over planes halves
 # the excess, and a 3D network has none. What all share is a floor: detail of the truth that changes from slice to slice
 # and that nobody could know. On `sr` this floor hides most of it, and the degraded FLAIR, which steps from block to
-# block, has more than any model. (At `smoke` it is all noise.)
+# block, has more than any model. (At `smoke` it is all noise.) Bars are means over subjects, with
+# their 95 % intervals:
 
 # %%
 names = [f"jitter_{plane}" for plane in ("axial", "coronal", "sagittal")]
@@ -207,7 +208,7 @@ figure.savefig(folder / "jitter.png")
 # - `mmd_linear_voxels` is what the released code calls MMD: the squared distance of the two *mean volumes*. It sees a
 #   common bias, and nothing else.
 # - `frechet_segmenter`, `mmd_rbf_segmenter`: on features of a small segmenter of FLAIR trained here. Not FID: numbers
-#   on features of another network cannot be compared with these.
+#   on features of another network cannot be compared with these. (`mmd_bandwidth_segmenter` is the width of $k$.)
 # - `fid_medicalnet50`: on MedicalNet's features, with `medicalnet` set. The weights' file is named by its hash.
 
 # %%

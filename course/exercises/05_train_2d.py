@@ -36,11 +36,14 @@ off = [..., ...]  # your code here
 # %% tags=["wrong"]
 off = [0.01, 0.01]
 # %% tags=["check"]
-from course.checks import answered, near
+import numpy as np
+
+from course.checks import answered, holds, near
 
 answered(off)
-near(off[0], 0.01 * noise / signal, "x0 = (xt - noise eps) / signal: what does an error of eps become?")
-near(off[1], 0.01 * noise, "x0 = signal xt - noise v: what does an error of v become?")
+holds(np.shape(off) == (2,), "two numbers")
+near(off[0], 0.01 * noise / signal, "x0 = (xt - noise eps) / signal: what does an error of eps become?", 1e-6)
+near(off[1], 0.01 * noise, "x0 = signal xt - noise v: what does an error of v become?", 1e-6)
 
 # %% [markdown]
 # ### Exercise 3. Slices that do not know each other
@@ -65,7 +68,9 @@ holds(np.shape(loose) == truth.shape, "a volume [X, Y, Z]: the truth, and what i
 near(
     np.ptp(loose - truth, axis=(0, 1)), np.zeros(truth.shape[2]), "within an axial slice (one Z) the change is the same"
 )
-holds(0.05 < (loose - truth)[0, 0].std() < 0.2, "each slice has another constant, with standard deviation 0.1")
+shift = (loose - truth)[0, 0]
+holds(0.05 < shift.std() < 0.2, "the constants have the standard deviation 0.1")
+holds(len(np.unique(shift)) == len(shift), "each slice has another constant")
 rougher = np.divide(roughness(loose, brain), roughness(truth, brain))
 print("rougher along X, Y, Z by a factor of", *(f"{ratio:.2f}" for ratio in rougher))
 

@@ -24,10 +24,10 @@ near(eps_hat, parts.eps, "the weighted sum of the planes' predictions, plus lam 
 # %% [markdown]
 # ### Exercise 2. The gate alone
 # How much of the gain is the gate's, and how much the residual's? Take the mean squared error, over all voxels, of the
-# estimate that the sampler makes in the state of Exercise 1, `state.estimate(fusion, ...)`, against `head.x0`. Fill
-# `fall` with two numbers: by how much it falls from the average of the planes to the gate alone ($\lambda = 0$), and
-# from the average to the whole fusion. (The methods `ours-tpdm+gate-only` and `ours-tpdm+residual-only` are trained with
-# one of the two alone.)
+# estimate that the sampler makes of a guess of the noise in the state of Exercise 1, `state.estimate(fusion, eps)`,
+# against `head.x0`. Fill `fall` with two numbers: by how much it falls from the average of the planes to the gate alone
+# ($\lambda = 0$), and from the average to the whole fusion. (The methods `ours-tpdm+gate-only` and
+# `ours-tpdm+residual-only` are trained with one of the two alone.)
 # %% tags=["solution"]
 gated = (w.movedim(1, 0)[:, :, None] * eps_planes).sum(0)
 guesses = [eps_planes.mean(0), gated, parts.eps]
@@ -49,8 +49,8 @@ holds(np.shape(fall) == (2,), "two numbers")
 found = []
 for eps in (eps_planes.mean(0), parts.eps - lam * unit * r, parts.eps):
     found.append(float((state.estimate(fusion, eps) - head.x0).square().mean()))
-near(fall[0], found[0] - found[1], "the gate alone is Eq. 6 without its last term; positive if the error falls", 0.01)
-near(fall[1], found[0] - found[2], "from the average to Eq. 6 as a whole; positive if the error falls", 0.01)
+near(fall[0], found[0] - found[1], "the gate alone is Eq. 6 without its last term; positive if the error falls")
+near(fall[1], found[0] - found[2], "from the average to Eq. 6 as a whole; positive if the error falls")
 print(
     f"of the fall of {found[0] - found[2]:.2e} the gate alone has {(found[0] - found[1]) / (found[0] - found[2]):.0%}"
 )

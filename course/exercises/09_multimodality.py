@@ -64,9 +64,10 @@ swapped = ...  # your code here
 # %% tags=["wrong"]
 swapped = other
 # %% tags=["check"]
-from course.checks import answered, near
+from course.checks import answered, holds, near
 
 answered(swapped)
+holds(getattr(swapped, "shape", None) == y.shape, "a tensor of the shape of y")
 kept = [c for c in range(y.shape[1]) if c != channel]
 near(swapped[:, kept], pair.y[None][:, kept], "all other conditions are those of this head")
 near(swapped[:, channel], other[:, channel], "the T1ce is the other head's")

@@ -52,9 +52,10 @@ kernel = ...  # your code here
 # %% tags=["wrong"]
 kernel = torch.ones(3) / 3
 # %% tags=["check"]
-from course.checks import answered, near
+from course.checks import answered, holds, near
 
 answered(kernel)
+holds(np.shape(kernel) == (3,), "three weights: of the slice before, of the slice itself, of the slice after")
 lines = torch.randn(5, 1, 9, generator=torch.Generator().manual_seed(seed))
 passed = torch.nn.functional.conv1d(lines, torch.as_tensor(kernel).float().reshape(1, 1, 3), padding=1)
 near(passed, lines, "each slice should be itself, and nothing of its neighbours")

@@ -390,6 +390,7 @@ def histograms(samples: Mapping[str, np.ndarray], truth: pd.Series, bins: int = 
         axis.set_yticks([])
     for axis in axes.flat[len(samples) :]:
         axis.remove()
+    figure.supxlabel("$x_0$", fontsize=10)
     return figure
 
 
@@ -428,7 +429,7 @@ def cuts(
         for axis, volume in zip(line, volumes.values()):
             shown = show_cut(axis, volume, plane, at, vmin=-span, vmax=span)
     _name(axes, volumes, places, (9, 9))
-    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01)
+    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, label="value")
     return figure
 
 
