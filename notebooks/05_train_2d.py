@@ -78,7 +78,8 @@ levels = {f"t = {t}": model.schedule.add_noise(pair.x0[None], eps, torch.tensor(
 figure = plots.three_planes({name: xt[0, 0].numpy() for name, xt in levels.items()})
 
 # %% [markdown]
-# At 300 it can be seen, at 500 only guessed, if one knows where to look; at 999 nothing is left of it.
+# At 300 it can be seen (with the coarse voxels of `smoke` hardly), at 500 only guessed, if one knows where to look; at
+# 999 nothing is left of it.
 #
 # ## What the network predicts
 # The paper's network predicts the noise: given noisy slices and conditions it minimises (Eq. 2)

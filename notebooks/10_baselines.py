@@ -144,8 +144,8 @@ pd.DataFrame(losses, index=columns).T.style.format("{:.2f}")
 # The network learns to say `x0` from any state, and sampling walks back from `x1`. `ot-ode` leaves the noise out: a
 # straight path, one answer.
 #
-# **Predict first.** The pictures go from t = 0 on the left to the last step on the right. In which rows is there still
-# a brain at the end?
+# **Predict first.** The pictures go from t = 0 on the left to the last step on the right (the curves below them go back,
+# as sampling does). In which rows is there still a brain at the end?
 
 # %%
 from diffens_core.models.i2sb import BridgeSchedule

@@ -1,7 +1,8 @@
 # %% [markdown]
 # ### Exercise 1. The joint denoiser
 # Write the best guess of the noise at $t = 400$ as a matrix: fill `joint` [N, N], so that $\mathbb{E}[\epsilon \mid
-# x_t]$ is `joint @ xt.flatten()`. `volumes.cov` [N, N] is $\Sigma$, `eye` the unit matrix. %% tags=["given"]
+# x_t]$ is `joint @ xt.flatten()`. `volumes.cov` [N, N] is $\Sigma$, `eye` the unit matrix.
+# %% tags=["given"]
 alpha_bar, eye = analysis.schedule.alpha_bar[400], torch.eye(len(volumes.cov), dtype=torch.float64)
 # %% tags=["solution"]
 joint = (1 - alpha_bar).sqrt() * torch.linalg.inv(alpha_bar * volumes.cov + (1 - alpha_bar) * eye)
@@ -40,8 +41,8 @@ near(error, in_x0 * (excess["least"] + excess[names[0]]) ** 0.5, "variances add:
 # ### Exercise 3. The best gate of two planes
 # `gram` [N, 2, 2] holds $\mathbb{E}[d_p d_q]$ at every voxel at $t = 50$, where $d_p$ is how far plane $p$ is off the
 # joint answer. With the weight $w$ for the first plane and $1 - w$ for the second, the expected squared distance is
-# $w^2 g_{11} + 2 w (1 - w)\, g_{12} + (1 - w)^2 g_{22}$. Fill `w` [N] with the best weights within [0, 1]. %%
-# tags=["given"]
+# $w^2 g_{11} + 2 w (1 - w)\, g_{12} + (1 - w)^2 g_{22}$. Fill `w` [N] with the best weights within [0, 1].
+# %% tags=["given"]
 gram = analysis.gram(50)[:, :2, :2]
 g11, g12, g22 = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
 # %% tags=["solution"]
