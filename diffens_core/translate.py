@@ -82,9 +82,9 @@ def translate_files(
     if std is not None and samples < 2:
         raise VolumeError(f"run '{config.name}' always gives the same answer: there is no standard deviation to write")
     prepared = prepare(inputs, task, config, mask, grid)
-    bar = Progress(f"translating to {out.name}", samples * steps)
     options = {"samples": samples, "steps": steps, "sampler": sampler, "seed": seed, "precision": precision}
-    volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
+    with Progress(f"translating to {out.name}", samples * steps) as bar:
+        volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())
     save_volume(out, to_input_grid(np.where(prepared.brain, mean, 0.0), prepared), prepared.output)
     if std is not None:

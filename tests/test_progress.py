@@ -1,9 +1,12 @@
 """The progress line: what a terminal, a log file and a saved notebook get."""
 
 import io
+import threading
+import time
 
 import pytest
 
+from diffens_core.support import progress
 from diffens_core.support.progress import Progress, _clock, follow
 from diffens_core.training.loop import Stats
 
@@ -44,7 +47,7 @@ def test_times_are_written_as_a_clock(seconds, text):
     assert _clock(seconds) == text
 
 
-def test_a_notebook_has_one_output_and_the_kernels_own_error_a_line_every_half_minute(monkeypatch):
+def test_a_notebook_has_one_output_that_is_rewritten_and_no_line_of_it_in_a_log(monkeypatch):
     shown, logged, now = [], [], [100.0]
     handle = type("Handle", (), {"update": lambda self, data, raw: shown.append(data["text/plain"])})()
     monkeypatch.setattr("diffens_core.support.progress._notebook_handle", lambda: handle)
@@ -54,7 +57,66 @@ def test_a_notebook_has_one_output_and_the_kernels_own_error_a_line_every_half_m
     for done in range(1, 101):
         now[0] += 1
         bar.update(done)
-    assert len(shown) == 100 and [line.split(" · ")[0].split()[-1] for line in logged] == ["30/100", "60/100", "90/100"]
+    assert len(shown) == 100 and logged == []
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Half a minute is a twentieth of a second, and nothing was said yet."""
+    monkeypatch.setattr(progress, "RARELY", 0.05)
+    monkeypatch.setattr(progress, "LOOK", 0.005)
+    monkeypatch.setattr(Progress, "said", 0.0)
+
+
+def wait_for(condition):
+    """At most ten seconds, so that a busy machine fails no test."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert condition()
+
+
+def test_a_step_that_takes_long_is_said_again_until_the_bar_is_closed(monkeypatch, impatient):
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    with Progress("gathering", 10) as bar:
+        wait_for(lambda: log.getvalue().count(" 0/10 · ") >= 2)  # before the first update
+        bar.update(3, "head 3")
+        wait_for(lambda: log.getvalue().count(" 3/10 · ") >= 3)
+    assert not bar.thread.is_alive() and Progress.open == []
+    said = log.getvalue()
+    time.sleep(0.2)
+    assert log.getvalue() == said and said.splitlines()[-1].endswith("head 3")
+
+
+def test_of_bars_within_one_another_the_innermost_is_said_again(monkeypatch, impatient):
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    with Progress("outer", 5) as outer:
+        outer.update(1)
+        with Progress("inner", 7):
+            wait_for(lambda: log.getvalue().count("inner") >= 3)
+        assert log.getvalue().count("outer") == 1
+        wait_for(lambda: log.getvalue().count("outer") >= 2)
+
+
+def test_in_a_kernel_it_is_said_to_the_kernels_own_standard_error(monkeypatch, impatient):
+    logged = []
+    monkeypatch.setattr(progress, "_log", logged.append)
+    monkeypatch.setattr(progress, "ipython_shell", lambda: type("Shell", (), {"kernel": None})())
+    with Progress("sampling", 9):
+        wait_for(lambda: len(logged) >= 2)
+    assert " 0/9 · " in logged[0]
+
+
+def test_a_bar_is_closed_by_an_error_and_by_whoever_stops_early(monkeypatch, impatient):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), Progress("failing", 2):
+        _ = 1 / 0
+    for _ in follow(iter([Stats(1, 9, 0.5, 1e-3, begun=0)] * 9), "stopped", 9):
+        break
+    assert threading.active_count() == before and Progress.open == []
 
 
 def test_a_training_that_was_resumed_says_so(monkeypatch):

@@ -60,21 +60,21 @@ def evaluate(
     tumours = experiment.subjects(split, judges.contrasts) if judges.segmenter and data.labelled else None
     drawn = None if method == TRUTH else Samples(experiment, method, task)
     count = len(data.first(subjects))
-    bar = Progress(f"evaluating {method} ({task})", count)
-    for index in range(count):
-        pair = data[index]
-        labels = data.labels(pair.subject)
-        volumes = drawn.of(pair, samples) if drawn else pair.x0[None]
-        if drawn:
-            tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
-            sets.add(volumes[0], pair.x0)
-        if len(volumes) > 1:
-            save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair, experiment.preset.cut)
-            save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
-        if tumours and labels is not None:
-            _, scores = judges.segment(tumours.pair(pair.subject), volumes[0])
-            tables.append(rows(method, task, pair.subject, {"0": scores}))
-        bar.update(index + 1, pair.subject)
+    with Progress(f"evaluating {method} ({task})", count) as bar:
+        for index in range(count):
+            pair = data[index]
+            labels = data.labels(pair.subject)
+            volumes = drawn.of(pair, samples) if drawn else pair.x0[None]
+            if drawn:
+                tables.append(score(volumes, pair, method, task, None if labels is None else labels > 0))
+                sets.add(volumes[0], pair.x0)
+            if len(volumes) > 1:
+                save_translation(out / f"{pair.subject}_mean.nii.gz", volumes.mean(0), pair, experiment.preset.cut)
+                save_spread(out / f"{pair.subject}_std.nii.gz", volumes.std(0), pair)
+            if tumours and labels is not None:
+                _, scores = judges.segment(tumours.pair(pair.subject), volumes[0])
+                tables.append(rows(method, task, pair.subject, {"0": scores}))
+            bar.update(index + 1, pair.subject)
     if drawn:
         tables.append(rows(method, task, SET, {"0": sets.values()}))
     metrics = pd.concat(tables or [rows(method, task, SET, {})], ignore_index=True)

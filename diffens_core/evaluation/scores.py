@@ -60,13 +60,13 @@ def compare(
     Returns the metrics as a table and the volumes as {(method, subject): [K, 1, X, Y, Z]}.
     """
     tables, volumes = [pd.DataFrame(columns=COLUMNS)], {}
-    bar = Progress(f"translating ({task})", len(names) * len(pairs))
-    for method in names:
-        drawn = Samples(experiment, method, task)
-        for pair in pairs:
-            volumes[method, pair.subject] = drawn.of(pair, samples)
-            tables.append(score(volumes[method, pair.subject], pair, method, task))
-            bar.update(len(volumes), method)
+    with Progress(f"translating ({task})", len(names) * len(pairs)) as bar:
+        for method in names:
+            drawn = Samples(experiment, method, task)
+            for pair in pairs:
+                volumes[method, pair.subject] = drawn.of(pair, samples)
+                tables.append(score(volumes[method, pair.subject], pair, method, task))
+                bar.update(len(volumes), method)
     return pd.concat(tables[1:] or tables, ignore_index=True), volumes
 
 

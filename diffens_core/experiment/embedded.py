@@ -35,5 +35,5 @@ class Phantoms:
     def make(self, splits: Iterable[str]) -> None:
         """Make the missing phantoms of some splits; wait for another process that makes them."""
         options = {"subjects": self.counts, "spacing": self.spacing, "seed": self.seed}
-        options["progress"] = Progress("making phantoms", 0).count
-        preparation("phantom").prepare_phantoms(self.root, only=tuple(splits), **options)
+        with Progress("making phantoms", 0) as bar:
+            preparation("phantom").prepare_phantoms(self.root, only=tuple(splits), progress=bar.count, **options)

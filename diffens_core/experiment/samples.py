@@ -218,11 +218,11 @@ class Samples:
 def draw(drawn: Samples, split: str, subjects: int, samples: int) -> pd.DataFrame:
     """Draw the missing samples of the first `subjects` of a split (0: all); a row per file, with a digest of voxels."""
     data, rows = drawn.experiment.subjects(split, drawn.task), []
-    bar = Progress(f"sampling {drawn.method} ({drawn.task})", len(data.first(subjects)))
-    for index in data.first(subjects):
-        pair = data[index]
-        for number, volume in enumerate(drawn.of(pair, samples)):
-            voxels = hashlib.sha256(volume.numpy().tobytes()).hexdigest()[:16]
-            rows.append((pair.subject, number, drawn.path(pair.subject, number).name, voxels))
-        bar.update(index + 1, pair.subject)
+    with Progress(f"sampling {drawn.method} ({drawn.task})", len(data.first(subjects))) as bar:
+        for index in data.first(subjects):
+            pair = data[index]
+            for number, volume in enumerate(drawn.of(pair, samples)):
+                voxels = hashlib.sha256(volume.numpy().tobytes()).hexdigest()[:16]
+                rows.append((pair.subject, number, drawn.path(pair.subject, number).name, voxels))
+            bar.update(index + 1, pair.subject)
     return pd.DataFrame(rows, columns=["subject", "sample", "file", "voxels"])

@@ -162,19 +162,19 @@ def follow_heads(
     Yields every state, the number of states of its trajectory, and a generator for further draws. Every other
     trajectory has shifted times, so that all noise levels are visited.
     """
-    bar = Progress(note, config.heads)
-    for k in range(config.heads):
-        number = round * config.heads + k
-        draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
-        pair = data.moved(number % len(data), draw)
-        head = Head.of(pair, bool(torch.rand(1, generator=draw) < 0.5), device)
-        noise = noise_for(pair.subject, [0], mix_seed(seed, number), head.x0.shape[2:], device)
-        times = timesteps(fusion.schedule, config.steps)
-        if (number // len(data) + number) % 2:
-            times = shifted(times, fusion.schedule.steps, draw)
-        for visit in (true_states if config.true else own_states)(fusion, head, noise, times, answer):
-            yield visit, len(times), draw
-        bar.update(k + 1, pair.subject)
+    with Progress(note, config.heads) as bar:
+        for k in range(config.heads):
+            number = round * config.heads + k
+            draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
+            pair = data.moved(number % len(data), draw)
+            head = Head.of(pair, bool(torch.rand(1, generator=draw) < 0.5), device)
+            noise = noise_for(pair.subject, [0], mix_seed(seed, number), head.x0.shape[2:], device)
+            times = timesteps(fusion.schedule, config.steps)
+            if (number // len(data) + number) % 2:
+                times = shifted(times, fusion.schedule.steps, draw)
+            for visit in (true_states if config.true else own_states)(fusion, head, noise, times, answer):
+                yield visit, len(times), draw
+            bar.update(k + 1, pair.subject)
 
 
 def shifted(times: list[int], steps: int, draw: torch.Generator) -> list[int]:
