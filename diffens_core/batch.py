@@ -19,7 +19,6 @@ from loky import ProcessPoolExecutor
 from .data.layout import read_table
 from .data.tasks import Task
 from .data.volumes import VolumeError
-from .experiment.presets import preset_named
 from .networks.lifting import SliceNet
 from .support.device import pick_device
 from .support.errors import DiffensError
@@ -114,7 +113,7 @@ def translate_cases(
     """Translate what is not there yet, a line for each; the table of all is `out/summary.tsv` after every one.
 
     jobs: subjects at a time, each in a process of its own. What cannot be translated is left out, with the reason as
-    its status. options: of `translate_files`; steps: None for those of the run's preset.
+    its status. options: of `translate_files`.
     """
     check_writable(out)
     rows = {case.name: {"subject": case.name, "status": "not yet", "file": str(case.out)} for case in cases}
@@ -155,8 +154,7 @@ def _translate(case: Case, run: Path, slices: int, options: dict) -> dict:
             if case.problem:
                 raise VolumeError(case.problem)
             model, config = loaded(run, slices)
-            options = options | {"steps": steps_of(config, options["steps"]), "mask": case.mask}
-            translate_files(model, config, case.inputs, case.out, **options)
+            translate_files(model, config, case.inputs, case.out, mask=case.mask, **options)
             status = "translated"
         except (DiffensError, OSError) as error:
             status = f"failed: {' '.join(str(error).split())}"
@@ -172,8 +170,3 @@ def loaded(run: Path, slices: int) -> tuple[nn.Module, RunConfig]:
         if isinstance(part, SliceNet):
             part.slices = slices
     return model.to(pick_device()), config
-
-
-def steps_of(config: RunConfig, steps: int | None) -> int:
-    """How many steps to sample with: those that are asked for, else those of the run's preset."""
-    return preset_named(config.preset).steps if steps is None else steps

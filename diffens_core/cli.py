@@ -9,12 +9,14 @@ from pathlib import Path
 
 from . import __version__
 from .data.preparation import SOURCES, preparation
-from .data.tasks import Task, task_named, translation_named
+from .data.tasks import Task, translation_named
+from .diffusion.sampler import sampler_named, timesteps
+from .experiment.presets import preset_named
 from .networks.precision import PRECISIONS
 from .support.device import use_device
 from .support.errors import DiffensError
 from .support.files import check_writable
-from .support.settings import ConfigError
+from .support.settings import ConfigError, at_least
 from .training.config import load_config
 from .translate import GRIDS, translate_files
 
@@ -109,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     methods = commands.add_parser("methods", help="list the methods, what they are and which tasks they do")
     methods.set_defaults(run_command=_methods)
     methods.add_argument("--preset", help="list instead every setting in which this preset differs from another")
-    methods.add_argument("--against", default="demo", help="that other preset (default: demo)")
+    methods.add_argument("--against", help="that other preset (default: demo)")
     runs = commands.add_parser("runs", help="list the trained runs, your own and those that come with the package")
     runs.set_defaults(run_command=_runs)
     runs.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
@@ -136,12 +138,17 @@ def _translate(args: argparse.Namespace) -> int:
     """One subject, or many; returns 1 where some of many could not be translated."""
     from .training.runs import load_config, resolve
 
+    _check_sampling(args)
     inputs = {name: path for name, path in (("lr", args.lr), ("t1ce", args.t1ce), *args.input) if path is not None}
     many = args.table or args.bids or any(path.is_dir() for path in inputs.values())
     _check_many(args, inputs) if many else _check_output(args)
     run = resolve(args.run)
     print(f"run {run}")
-    task = task_named(load_config(run / "config.json").task)
+    config = load_config(run / "config.json")
+    task = config.translation
+    if args.steps is None:
+        args.steps = preset_named(config.preset).steps
+    timesteps(config.diffusion.schedule, args.steps)  # raises for a number that the run does not have
     inputs = {task.inputs[0] if name == "lr" and task.degradation else name: path for name, path in inputs.items()}
     unused = set(inputs) - set(task.inputs)
     if unused:
@@ -151,10 +158,10 @@ def _translate(args: argparse.Namespace) -> int:
 
 
 def _translate_one(args: argparse.Namespace, run: Path, inputs: dict[str, Path], options: dict) -> int:
-    from .batch import loaded, steps_of
+    from .batch import loaded
 
     model, config = loaded(run, args.slices)
-    options |= {"steps": steps_of(config, args.steps), "mask": args.mask, "std": args.std}
+    options |= {"mask": args.mask, "std": args.std, "overwrite": args.overwrite}
     translate_files(model, config, inputs, args.out, **options)
     print(f"wrote {args.out}" + (f" and {args.std}" if args.std else ""))
     return 0
@@ -184,24 +191,36 @@ def _check_many(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
         raise ConfigError("--std and --mask are for one subject; a table has a column mask")
     if args.out.name.endswith((".nii", ".nii.gz")) or args.out.is_file():
         raise ConfigError(f"{args.out}: of many subjects, the output is a folder")
-    if args.samples < 1 or args.jobs < 1:
-        raise ConfigError("--samples and --jobs must be at least 1")
+
+
+def _check_sampling(args: argparse.Namespace) -> None:
+    """Refuse numbers and names that no run can be sampled with: raises `ConfigError`."""
+    sampler_named(args.sampler)
+    for name in ("samples", "jobs"):
+        at_least(f"--{name}", getattr(args, name), 1)
+    at_least("--slices", args.slices, 0)
 
 
 def _check_output(args: argparse.Namespace) -> None:
     """Refuse options that cannot work before minutes are spent: raises `ConfigError` or `FileExistsError`."""
-    if args.samples < 1 or (args.std and args.samples < 2):
-        raise ConfigError("--samples must be at least 1, and at least 2 for --std")
+    if args.std:
+        at_least("--samples of --std", args.samples, 2)
     _check_files([path for path in (args.out, args.std) if path], args.overwrite)
 
 
 def _check_files(outputs: list[Path], overwrite: bool) -> None:
-    """Refuse NIfTI files that could not be written in the end: raises `ConfigError` or `DiffensError`."""
+    """Refuse NIfTI files that could not be written in the end: raises `ConfigError` or `DiffensError`.
+
+    Where some of several are there already, a call was stopped between them: they stay, and the others are made.
+    """
     for path in outputs:
         if not path.name.endswith((".nii", ".nii.gz")):
             raise ConfigError(f"{path}: name the output .nii or .nii.gz")
-        if path.exists() and not overwrite:
-            raise DiffensError(f"{path} exists; give --overwrite to replace it")
+    there = [] if overwrite else [path for path in outputs if path.exists()]
+    if there == outputs:
+        raise DiffensError(f"{' and '.join(map(str, there))} exists; give --overwrite to replace it")
+    for path in there:
+        print(f"{path} exists and stays, if it is what this call would write", file=sys.stderr)
     if len(set(outputs)) < len(outputs):
         raise ConfigError(f"{outputs[0]}: two outputs name the same file")
     for path in outputs:
@@ -227,16 +246,17 @@ def _check(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluation.distributions import too_few
     from .evaluation.evaluate import TRUTH, evaluate, evaluation_name
-    from .evaluation.judges import open_judges
+    from .evaluation.judges import check_judges, open_judges
     from .evaluation.scores import summary
     from .experiment.experiment import open_experiment
-    from .experiment.methods import method_named
+    from .experiment.methods import method_named, takes_sampler
 
     args.task = translation_named(args.task).name
     if args.method != TRUTH:
         method_named(args.method, args.task)
     elif not args.segmenter:
         raise ConfigError("truth is measured by segmentation alone: give --segmenter")
+    check_judges(args.task, args.segmenter, args.medicalnet)
     if args.samples < 1 or args.subjects < 0 or args.steps < 0:
         raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
     options = {"second": args.second, "steps": args.steps, "sampler": args.sampler}
@@ -244,11 +264,16 @@ def _evaluate(args: argparse.Namespace) -> None:
     out = args.out or experiment.out / evaluation_name(
         args.method, args.task, args.seed, args.steps, args.split, args.sampler
     )
+    other = args.method != TRUTH and args.sampler not in ("", "ddim")
+    if other and not takes_sampler(args.method, experiment.setting(args.task)):
+        raise ConfigError(f"--sampler {args.sampler}: method {args.method} samples in its own way")
+    check_writable(out)
+    there = len(experiment.subjects(args.split, args.task))
+    if there < args.subjects:
+        print(f"warning: '{args.split}' has {there} subjects, not {args.subjects}", file=sys.stderr)
     options = {"split": args.split, "subjects": args.subjects, "samples": args.samples, "out": out}
     options["judges"] = open_judges(experiment, args.task, args.segmenter, args.medicalnet, sets=args.method != TRUTH)
     metrics, cost = evaluate(experiment, args.method, args.task, **options)
-    if cost["subjects"] < args.subjects:
-        print(f"warning: '{args.split}' has {cost['subjects']} subjects, not {args.subjects}", file=sys.stderr)
     if args.method != TRUTH and (few := too_few(cost["subjects"])):
         print(f"warning: {few}", file=sys.stderr)
     labelled = metrics.loc[metrics["metric"] == "dice_wt", "subject"].nunique()
@@ -282,7 +307,7 @@ def _register(args: argparse.Namespace) -> None:
         raise ConfigError("--mask and --mask-out go together")
     outputs = [path for path in (args.out, args.mask_out) if path]
     _check_files(outputs, args.overwrite)
-    turned, shifted = register_files(args.fixed, args.moving, args.out, args.mask, args.mask_out)
+    turned, shifted = register_files(args.fixed, args.moving, args.out, args.mask, args.mask_out, args.overwrite)
     print(
         f"turned by {turned:.2f} degrees, centre shifted by {shifted:.2f} mm; wrote {' and '.join(map(str, outputs))}"
     )
@@ -291,11 +316,14 @@ def _register(args: argparse.Namespace) -> None:
 def _methods(args: argparse.Namespace) -> None:
     from .experiment.differences import differences
     from .experiment.methods import ABLATIONS, METHODS
-    from .experiment.presets import preset_named
 
+    if args.against and not args.preset:
+        raise ConfigError("--against goes with --preset")
     if args.preset:
-        print(f"{'setting':40} {args.preset}, instead of {args.against}'s")
-        for name, (ours, theirs) in differences(preset_named(args.preset), preset_named(args.against)).items():
+        other = args.against or "demo"
+        found = differences(preset_named(args.preset), preset_named(other))
+        print(f"{'setting':40} {args.preset}, instead of {other}'s")
+        for name, (ours, theirs) in found.items():
             print(f"{name:40} {ours}, instead of {theirs}")
         return
     for name, method in (METHODS | ABLATIONS).items():

@@ -27,9 +27,9 @@ from .data.volumes import (
     bounding_box,
     foreground,
     load_volume,
-    save_volume,
+    save_volumes,
 )
-from .experiment.samples import different_samples, sample
+from .experiment.samples import different_samples, sample, sampler_option
 from .support.progress import Progress
 from .support.settings import ConfigError
 from .training.config import RunConfig
@@ -67,16 +67,19 @@ def translate_files(
     sampler: str = "ddim",
     seed: int = 0,
     precision: str = "auto",
+    overwrite: bool = True,
 ) -> None:
     """Translate the files in `inputs` (such as `flair_lr`, `t1ce`, as the run's task needs) and write `out`.
 
     With several samples `out` is their mean and `std`, if given, their standard deviation, both in the unit of
     the input. mask: a volume that is not 0 where the brain is; without it, all that is not 0 in a condition is.
     grid: whether a measurement is `fine`, with each coarse voxel repeated, or `coarse`, its voxels themselves those;
-    `auto` looks for blocks. Raises `VolumeError` for input that cannot be used, `ConfigError` for a run that cannot.
+    `auto` looks for blocks. overwrite: as of `save_volumes`. Raises `VolumeError` for input that cannot be
+    used, `ConfigError` for a run that cannot.
     """
     if config.data.normalisation == "target":
         raise ConfigError(f"run '{config.name}' was trained on the scale of the target, which no file of yours has")
+    sampler_option(model, sampler)  # before minutes are spent on a sampler that does not go with the model
     task = config.translation
     samples = different_samples(model, samples)
     if std is not None and samples < 2:
@@ -86,10 +89,13 @@ def translate_files(
     with Progress(f"translating to {out.name}", samples * steps) as bar:
         volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())
-    save_volume(out, to_input_grid(np.where(prepared.brain, mean, 0.0), prepared), prepared.output)
+    results = {out: mean}
     if std is not None:
-        spread = prepared.scale.invert_spread(volumes.std(0)[0].numpy())
-        save_volume(std, to_input_grid(np.where(prepared.brain, spread, 0.0), prepared), prepared.output)
+        results[std] = prepared.scale.invert_spread(volumes.std(0)[0].numpy())
+    contents = {
+        path: to_input_grid(np.where(prepared.brain, result, 0.0), prepared) for path, result in results.items()
+    }
+    save_volumes(contents, prepared.output, overwrite)
 
 
 def prepare(

@@ -42,7 +42,7 @@ def test_bad_conditions_are_refused(folders, tmp_path, lr, capsys):
 
 def test_bad_options_are_refused(folders, tmp_path, lr, capsys):
     out, std = tmp_path / "out.nii.gz", tmp_path / "std.nii.gz"
-    refused(capsys, translate(folders["sr"], lr, out, "--std", std), out, "at least 2 for --std")
+    refused(capsys, translate(folders["sr"], lr, out, "--std", std), out, "--samples of --std must be at least 2")
     refused(capsys, translate(folders["sr"], lr, out, "--samples", 0), out, "--samples must be at least 1")
     refused(capsys, translate(folders["sr"], lr, out, "--steps", 2000), out, "between 1 and 1000")
     refused(capsys, translate(folders["sr"], lr, out, "--steps", 0), out, "between 1 and 1000")
@@ -51,6 +51,57 @@ def test_bad_options_are_refused(folders, tmp_path, lr, capsys):
     refused(capsys, translate(tmp_path / "no-such-run", lr, out), out, "neither a run folder nor")
     same = translate(folders["sr"], lr, out, "--samples", 2, "--std", out)
     refused(capsys, same, out, "name the same file")
+
+
+WRONG = {  # an option that no run can have, and what is said of it
+    "--sampler": ("nonsense", "choose from ddim, ancestral, dpm++, or ddim:ETA"),
+    "--samples": (0, "--samples must be at least 1"),
+    "--jobs": (0, "--jobs must be at least 1"),
+    "--slices": (-1, "--slices must be at least 0"),
+    "--steps": (2000, "between 1 and 1000"),
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+@pytest.mark.parametrize("many", [False, True])
+def test_a_wrong_option_is_refused_before_any_file_is_read(folders, tmp_path, capsys, option, many):
+    value, complaint = WRONG[option]
+    lr, out = tmp_path / ("lr" if many else "no-such-file.nii.gz"), tmp_path / ("out" if many else "out.nii.gz")
+    if many:
+        lr.mkdir()  # and empty
+    command = ["translate", "--run", folders["sr"], "--lr", lr, "--out", out, option, value]
+    assert main(list(map(str, command))) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and complaint in error and not out.exists()
+
+
+def test_what_cannot_be_evaluated_is_refused_before_phantoms_are_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
+    wrong = [("unet-3d", "--sampler", "ancestral", "samples in its own way")]
+    wrong += [("tpdm", "--steps", "2000", "between 1 and 1000"), ("tpdm", "--split", "nobody", "not 'nobody'")]
+    wrong += [("tpdm", option, "/no/file", "/no/file: no such file") for option in ("--segmenter", "--medicalnet")]
+    for method, option, value, complaint in wrong:
+        assert main(["evaluate", method, "--preset", "smoke", option, value]) == 2
+        error = capsys.readouterr().err
+        assert complaint in error and error.count("\n") == 1
+    assert not list(tmp_path.rglob("*.nii.gz"))
+    assert main(["methods", "--against", "gpu"]) == 2 and "goes with --preset" in capsys.readouterr().err
+
+
+def test_a_call_that_was_stopped_between_its_two_outputs_is_repeated(folders, tmp_path, lr, capsys):
+    out, std = tmp_path / "out.nii.gz", tmp_path / "std.nii.gz"
+    options = ["--samples", 2, "--std", std]
+    assert translate(folders["sr"], lr, out, *options) == 0
+    mean, spread = out.read_bytes(), nib.load(std).get_fdata()
+    assert translate(folders["sr"], lr, out, *options) == 2 and "give --overwrite" in capsys.readouterr().err
+    std.unlink()
+    assert translate(folders["sr"], lr, out, *options) == 0 and "stays" in capsys.readouterr().err
+    assert out.read_bytes() == mean
+    np.testing.assert_array_equal(nib.load(std).get_fdata(), spread)
+    std.unlink()
+    assert translate(folders["sr"], lr, out, *options, "--seed", 1) == 2  # of other samples
+    assert "is not what this call would write; give --overwrite" in capsys.readouterr().err
+    assert out.read_bytes() == mean and not std.exists()
 
 
 def test_existing_files_are_kept_without_overwrite(folders, tmp_path, lr, capsys):

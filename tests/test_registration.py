@@ -107,6 +107,10 @@ def test_what_cannot_be_registered_is_one_line(tmp_path, capsys, monkeypatch):
     with pytest.raises(VolumeError, match="an empty volume"):
         register(volume, replace(volume, data=np.zeros_like(volume.data)))
     command = ["register", str(fixed), str(moving), "--out", str(tmp_path / "out.nii.gz")]
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "empty.nii.gz")
+    for pair in ([str(fixed), str(tmp_path / "empty.nii.gz")], [str(tmp_path / "empty.nii.gz"), str(moving)]):
+        assert main(["register", *pair, "--out", str(tmp_path / "out.nii.gz")]) == 2
+        assert "empty.nii.gz: every voxel is 0" in capsys.readouterr().err
     assert main([*command, "--mask", str(fixed)]) == 2
     assert "--mask and --mask-out go together" in capsys.readouterr().err
     assert main([*command, "--mask", str(fixed), "--mask-out", str(tmp_path / "m.nii.gz")]) == 2

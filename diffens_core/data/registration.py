@@ -9,7 +9,7 @@ from nibabel.affines import apply_affine
 
 from ..support.errors import MissingError
 from .grids import resample
-from .volumes import Volume, VolumeError, foreground, load_volume, save_volume
+from .volumes import Volume, VolumeError, foreground, load_volume, save_volumes
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK's world, from that of nibabel
 TURN = 0.3  # radians that the coarse search turns the head by, about each axis, before it begins
@@ -30,7 +30,7 @@ def register(fixed: Volume, moving: Volume) -> Volume:
     """
     sitk = _simpleitk()
     if not (fixed.data.any() and moving.data.any()):
-        raise VolumeError("an empty volume cannot be registered")
+        raise VolumeError("an empty volume cannot be registered: every voxel is 0")
     images = _image(sitk, fixed), _image(sitk, moving)
     try:
         coarse = [_descend(sitk, *images, start, COARSE) for start in _starts(sitk, fixed, moving)]
@@ -43,20 +43,25 @@ def register(fixed: Volume, moving: Volume) -> Volume:
     return moving if moved.grid.distance(moving.grid) < STILL else moved
 
 
-def register_files(fixed, moving, out, mask=None, mask_out=None) -> tuple[float, float]:
+def register_files(fixed, moving, out, mask=None, mask_out=None, overwrite: bool = True) -> tuple[float, float]:
     """Write the file `moving` on the grid of the file `fixed` as `out`; a `mask` of `moving` goes the same way.
 
+    overwrite: as of `save_volumes`.
     Returns by how many degrees the head was turned, and by how many millimetres the centre of its volume was shifted.
     Raises `VolumeError` for a file that cannot be used, and for a mask that is not on the grid of `moving`.
     """
     still, mover = load_volume(fixed), load_volume(moving)
+    for path, volume in ((fixed, still), (moving, mover)):
+        if not volume.data.any():
+            raise VolumeError(f"{path}: every voxel is 0, so there is nothing to register")
     follower = load_volume(mask) if mask else None
     if follower and not follower.grid.same_as(mover.grid):
         raise VolumeError(f"{mask}: is not on the grid of {moving}")
     moved = register(still, mover)
-    save_volume(out, onto(still, moved).data, still)
+    contents = {out: onto(still, moved).data}
     if follower:
-        save_volume(mask_out, onto(still, replace(follower, affine=moved.affine), order=0).data, still)
+        contents[mask_out] = onto(still, replace(follower, affine=moved.affine), order=0).data
+    save_volumes(contents, still, overwrite)
     motion = moved.affine @ np.linalg.inv(mover.affine)
     center = apply_affine(mover.affine, np.subtract(mover.data.shape, 1) / 2)
     cosine = (np.trace(motion[:3, :3]) - 1) / 2

@@ -10,6 +10,7 @@ import math
 import os
 import warnings
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +243,22 @@ def save_volume(path: str | os.PathLike, data: np.ndarray, like: Volume) -> None
     image = kind(to_source_grid(np.asarray(data), like), like.source_affine)
     _copy_geometry(like, image)
     save_image(path, image)
+
+
+def save_volumes(contents: Mapping[Path, np.ndarray], like: Volume, overwrite: bool = True) -> None:
+    """`save_volume` for the results of one call, each by the name of its file.
+
+    overwrite: replace files that are there. Else they stay, so that a call that was killed between two files can be
+    repeated; `VolumeError` is raised, and nothing written, where one holds something else than its result.
+    """
+    kept = [path for path in contents if not overwrite and Path(path).exists()]
+    for path in kept:
+        there, wanted = load_volume(path).data, contents[path]
+        if there.shape != wanted.shape or not np.allclose(there, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max()):
+            raise VolumeError(f"{path} exists and is not what this call would write; give --overwrite to replace it")
+    for path in contents:
+        if path not in kept:
+            save_volume(path, contents[path], like)
 
 
 def save_image(path: str | os.PathLike, image: nib.Nifti1Image) -> None:

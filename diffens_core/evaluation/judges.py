@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from nibabel.affines import voxel_sizes
@@ -15,10 +16,11 @@ from ..experiment.experiment import Experiment
 from ..models.segmentation import Segmenter, published_segmenter, regions_of, segmentation_metrics
 from ..networks.precision import autocast
 from ..support.device import pick_device
+from ..support.errors import MissingError
 from ..support.files import digest
 from ..support.settings import ConfigError
 from .distributions import VoxelMeans, frechet_distance, mmd_rbf
-from .features import MedicalNet, SegmenterFeatures
+from .features import DOWNLOAD, MedicalNet, SegmenterFeatures
 
 OWN = "own"
 
@@ -59,8 +61,7 @@ def open_judges(
     that reads the FLAIR alone gives features. Raises `ConfigError` for a file that is not of such a network, and for a
     segmenter where the task's target is no FLAIR: it would judge nothing.
     """
-    if segmenter and not is_judged(task):
-        raise ConfigError(f"tumours are found with a FLAIR, which task '{task}' does not make; leave the segmenter out")
+    check_judges(task, segmenter, medicalnet)
     features, digests = [], {}
     if medicalnet:
         features.append(MedicalNet(medicalnet))
@@ -78,6 +79,15 @@ def open_judges(
     if experiment.data.spacing != 1.0:
         warnings.warn(f"{segmenter} was trained at 1 mm, this preset has {experiment.data.spacing} mm", stacklevel=2)
     return Judges(published, "seg4", tuple(features), digests)
+
+
+def check_judges(task: str, segmenter: str, medicalnet: str) -> None:
+    """Refuse what `open_judges` would refuse, before anything is trained: raises `ConfigError` or `MissingError`."""
+    if segmenter and not is_judged(task):
+        raise ConfigError(f"tumours are found with a FLAIR, which task '{task}' does not make; leave the segmenter out")
+    for file, word in ((segmenter, OWN), (medicalnet, DOWNLOAD)):
+        if file not in ("", word) and not Path(file).is_file():
+            raise MissingError(f"{file}: no such file")
 
 
 def is_judged(task: str) -> bool:

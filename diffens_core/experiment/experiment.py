@@ -12,7 +12,7 @@ import torch.nn as nn
 from ..data.layout import CONTRASTS, DataConfig, data_contrasts, describe_data
 from ..data.prepared import Pair, PreparedData
 from ..data.tasks import Task, task_named
-from ..diffusion.sampler import sampler_named
+from ..diffusion.sampler import sampler_named, timesteps
 from ..models.segmentation import Segmenter
 from ..support.device import pick_device
 from ..support.places import default_runs, home
@@ -138,11 +138,13 @@ def open_experiment(
     runs: where trainings are kept (default: DIFFENS_RUNS or `runs`). steps, sampler: of sampling, in place of the
     preset's.
 
-    Raises `ConfigError` for an unknown preset or sampler and `VolumeError` for data that are not there.
+    Raises `ConfigError` for an unknown preset or sampler, `InputError` for a number of steps that the schedule does not
+    have, and `VolumeError` for data that are not there.
     """
     chosen = preset_named(preset)
     chosen = replace(chosen, steps=steps or chosen.steps, sampler=sampler or chosen.sampler)
     sampler_named(chosen.sampler)
+    timesteps(chosen.diffusion.schedule, chosen.steps)
     sources = [data or Phantoms(f"phantom-{preset}", chosen.phantoms, chosen.spacing), *filter(None, [second])]
     described = [
         source.describe(chosen.shape)

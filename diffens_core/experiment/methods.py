@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import torch.nn as nn
 
 from ..data.planes import PLANES
@@ -20,7 +21,7 @@ from ..models.interpolation import Interpolation
 from ..support.settings import ConfigError
 from ..training.config import RunConfig
 from ..training.loop import Phase
-from ..training.runs import load_or_train, read_own_conditions
+from ..training.runs import build, load_or_train, read_own_conditions
 from .presets import shortened
 from .setting import Setting
 
@@ -339,6 +340,13 @@ def method_named(name: str, task: str) -> Method:
     if not known[name].does(translation_named(task)):
         raise ConfigError(f"method '{name}' does {known[name].wants}, not '{task}'")
     return known[name]
+
+
+def takes_sampler(name: str, setting: Setting) -> bool:
+    """Whether a method can be sampled in another way than its own; nothing is trained to find out."""
+    method = method_named(name, setting.task)
+    with torch.device("meta"):  # shapes alone
+        return method.assemble([build(run) for run in method.runs(setting)], setting).any_sampler
 
 
 def model_of(name: str, setting: Setting, folder: Path, **options) -> nn.Module:
