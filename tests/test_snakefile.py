@@ -97,6 +97,20 @@ def test_a_plan_makes_nothing(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("options", [["-n"], ["-np", "--quiet"], []], ids=["n", "np", "run"])
+def test_memory_of_a_gpu_is_computed_for_a_plan_alone(tmp_path, options):
+    """The run itself is asked for what does not exist, so that it ends after what it says first."""
+    plan = PLAN | {"evaluations": [{"tasks": ["sr"], "methods": ["degraded"]}]}
+    file = tmp_path / "one.yaml"
+    file.write_text(yaml.safe_dump({"gpu": plan}))
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "figures" / "Snakefile", "--cores", "1", *options]
+    command += ["--directory", tmp_path, "--config", "preset=gpu", f"experiments={file}"]
+    environment = os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = list(map(str, [*command, "--", *([] if options else ["no-such-file"])]))
+    said = subprocess.run(command, env=environment, capture_output=True, text=True).stderr
+    assert "of a fusion's memory" in said and ("of a GPU's memory" in said) == bool(options)
+
+
 def test_a_second_call_has_nothing_to_do(undisturbed):
     assert "Nothing to be done" in run(undisturbed, "--dry-run")
 
