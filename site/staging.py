@@ -22,6 +22,7 @@ PICTURES = ("figures/*.png", "figures/out/*/pages/*/*.png")
 REPOSITORY = "https://github.com/diffens/diffens/blob/main/"
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
+BADGES = re.compile(r"^\[!\[.*\n", re.MULTILINE)  # pictures that come over the network, which no page needs
 NUMBER = re.compile(r"\[\[(\d\d)\]\]")  # of a notebook
 EXERCISES = """# Exercises
 
@@ -37,6 +38,7 @@ def stage(source: Path, store: Store) -> list[str]:
     pages = {path.name: path.read_text() for path in sorted(PAGES.glob("*.md"))} | exercise_page(notebooks)
     texts = {name: with_notebooks(text, notebooks) for name, text in pages.items()}
     texts |= {_name(path): path.read_text() for pattern in TEXTS for path in sorted(ROOT.glob(pattern))}
+    texts["README.md"] = BADGES.sub("", texts["README.md"])
     texts |= api_pages() | result_pages()
     pictures = [path for pattern in PICTURES for path in sorted(ROOT.glob(pattern))]
     names = {*texts, *map(_name, pictures), *map(_name, notebooks)}
