@@ -1,4 +1,4 @@
-"""The picture at the top of README: python -m figures.hero (three minutes of one core, most of them for phantoms).
+"""The picture at the top of README: python -m figures.hero
 
 Left, what the weights that come with the package make of one held-out phantom of preset `demo`. Right, how far each
 fusion is ahead of the average of its own experts over the six phantoms, read from the committed Table S1.

@@ -33,7 +33,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; other experts (1 minute each on one CPU core) and fusions (10 each, more with more planes) are trained once | with the defaults an hour and a half of one core once (estimated), then 5 minutes on two | 6 GB (estimated) |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; four experts (1 minute each on one CPU core) are trained once, and so are fusions that are added to `methods` (9 to 12 each) | with the defaults 4 minutes of one core once, then 5 minutes on two (estimated) | 6 GB (estimated) |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 #
 # The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.
@@ -47,7 +47,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "tpdm,tpdm-alternate,tosm,madm,madm-samples,ours-tpdm", "ablations": "tpdm+no-projection", "ancestral_steps": 6, "borrowed_steps": 10}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or a line such as t1->t2
-methods: str = "tpdm,tpdm-alternate,tpdm-random,tosm,madm,madm-samples,ours-tpdm,ours-small,ours-tosm,ours-madm"
+methods: str = "tpdm,tpdm-alternate,tpdm-random,tosm,madm,madm-samples,ours-tpdm"  # more: ours-small, -tosm, -madm
 ablations: str = "tpdm+no-projection,ours-tpdm+no-projection"  # some of methods.ABLATIONS; empty: none
 samples: int = 1  # samples of each method
 ancestral_steps: int = 12  # sampling steps in which the noise is measured
@@ -211,7 +211,8 @@ figure = plots.step_curves(lines, reached, "standard deviation of the noise", li
 # ## Diff-Ensembler on top of them
 # The fusion starts as the average of its experts and learns a gate and a residual (`06_train_fusion`). It can be put on
 # any set of experts: `ours-tpdm`, `ours-tosm`, `ours-madm`. `ours-small` has a narrower 3D network that reads no
-# feature maps.
+# feature maps. By default one of them is shown, which comes with the package; add the others to `methods`, and they are
+# trained once.
 #
 # **Predict first.** Does a fusion gain more on better averages, and do more experts make a better fusion?
 

@@ -37,7 +37,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | a minute | 1.5 GB |
-# | `demo` | the experts come with the package for `seed` 0; two fusions (15 minutes each on one CPU core, estimated) are trained once | 30 minutes of one core once, then 3 minutes on two | 8 GB |
+# | `demo` | the experts come with the package for `seed` 0; a fusion is trained once | 21 minutes of one core once, then 3 minutes on two (estimated) | 11 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 
 # %%
@@ -49,7 +49,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "multi-tpdm,multi-ours,tpdm"}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "both"  # only both: the methods of this notebook need both conditions
-methods: str = "multi-tpdm,multi-ours,multi-small,tpdm,ours-tpdm"
+methods: str = "multi-tpdm,multi-ours,tpdm,ours-tpdm"  # multi-small, too: 11 minutes more
 single: str = "tpdm"  # methods to show with one condition, at tasks sr and mt; empty: none
 gates_of: str = "multi-ours"  # the fusion of four to look into
 samples: int = 1  # samples of each method
