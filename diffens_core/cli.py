@@ -202,7 +202,7 @@ def _check_sampling(args: argparse.Namespace) -> None:
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Refuse options that cannot work before minutes are spent: raises `ConfigError` or `FileExistsError`."""
+    """Refuse options that cannot work before minutes are spent: raises `ConfigError` or `DiffensError`."""
     if args.std:
         at_least("--samples of --std", args.samples, 2)
     _check_files([path for path in (args.out, args.std) if path], args.overwrite)
@@ -218,13 +218,13 @@ def _check_files(outputs: list[Path], overwrite: bool) -> None:
             raise ConfigError(f"{path}: name the output .nii or .nii.gz")
     there = [] if overwrite else [path for path in outputs if path.exists()]
     if there == outputs:
-        raise DiffensError(f"{' and '.join(map(str, there))} exists; give --overwrite to replace it")
-    for path in there:
-        print(f"{path} exists and stays, if it is what this call would write", file=sys.stderr)
+        raise DiffensError(f"{there[0]} exists; give --overwrite to replace it")
     if len(set(outputs)) < len(outputs):
         raise ConfigError(f"{outputs[0]}: two outputs name the same file")
     for path in outputs:
         check_writable(path.parent)
+    for path in there:
+        print(f"{path} exists and stays, if it is what this call would write", file=sys.stderr)
 
 
 def _check(args: argparse.Namespace) -> None:
