@@ -1,6 +1,7 @@
 """Notebooks: generated from their sources, without outputs, short, and ready for papermill."""
 
 import ast
+import math
 import re
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_notebook_opens_and_installs_itself_on_colab(source):
     first, install = jupytext.read(source).cells[0].source, code_cells(source)[0].source
     assert f"blob/main/notebooks/{source.stem}.ipynb" in first.splitlines()[2]
     assert "google.colab" in install and "git+https://github.com/diffens/diffens" in install
+
+
+MEASURED = (ROOT / "site" / "pages" / "instructors.md").read_text()
+
+
+@pytest.mark.parametrize("source", sorted(FOLDERS[0].glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset, column", [("smoke", 1), ("demo", 2)])
+def test_a_notebook_states_the_minutes_that_were_measured(source, preset, column):
+    """Rounded up to half a minute; what is not measured is not compared."""
+    row = re.search(rf"^\| \[\[{source.stem[:2]}\]\] \|.*$", MEASURED, re.MULTILINE)[0]
+    seconds = row.split("|")[1 + column].strip()
+    assert preset == "demo" or seconds.isdigit()
+    stated = re.search(rf"^# \| `{preset}`.*\|(.*)\|.*\|$", source.read_text(), re.MULTILINE)[1].strip()
+    if seconds.isdigit():
+        minutes = math.ceil(int(seconds) / 30) / 2
+        least = {0.5: "half a minute", 1: "a minute"}.get(minutes, f"{minutes:g} minutes")
+        assert stated == f"{least} of one core"
 
 
 @notebook
