@@ -128,8 +128,8 @@ _ = axes[0].legend(frameon=False)
 # them. What is fluid and what is tissue is still to be learnt for each contrast.
 #
 # ## The measurement
-# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. On the grid of the target it is a square matrix (Eq. 8), and
-# so is its pseudo-inverse $A^+$,
+# $A$ replaces each block of 4 x 4 x 4 voxels by its mean. On the grid of the target it is a square matrix (Eq. 8);
+# with $A^+$ for its pseudo-inverse,
 #
 # $$A_{ij} = \begin{cases} 1/64 & i \text{ and } j \text{ lie in the same block} \\ 0 & \text{otherwise} \end{cases}
 # \qquad \text{so} \qquad A = A^\top = A^2 = A^+ .$$
