@@ -24,8 +24,8 @@
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
-# | `smoke` | 500 samples of each sampler, up to 200 steps | 15 seconds | 1 GB |
-# | `demo`, `scan`, `gpu`, `paper` | 4000 samples, up to 1000 steps; needs no GPU | 15 seconds on one CPU core | 1 GB |
+# | `smoke` | 500 samples of each sampler, up to 200 steps | half a minute of one core | 1 GB |
+# | `demo`, `scan`, `gpu`, `paper` | 4000 samples, up to 1000 steps; needs no GPU | half a minute of one core | 1 GB |
 #
 # **Papers.** Diffusion [Ho et al. 2020](https://doi.org/10.48550/arXiv.2006.11239); scores
 # [Song et al. 2021](https://doi.org/10.48550/arXiv.2011.13456), [Vincent 2011](https://doi.org/10.1162/NECO_a_00142);

@@ -32,8 +32,8 @@
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
-# | `smoke` | volumes of 4 x 4 x 4 voxels, ten training steps: shows that it runs | 10 seconds | 1 GB |
-# | `demo` | volumes of 10 x 6 x 10 voxels | 1 minute on one CPU core | 1 GB |
+# | `smoke` | volumes of 4 x 4 x 4 voxels, ten training steps: shows that it runs | half a minute of one core | 1 GB |
+# | `demo` | volumes of 10 x 6 x 10 voxels | 1.5 minutes of one core | 1 GB |
 # | `scan`, `gpu`, `paper` | the same with five times the training; needs no GPU | 3 minutes on one CPU core | 1 GB |
 
 # %%

@@ -30,8 +30,8 @@
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
-# | `smoke` | 4 mm phantoms | 10 seconds | 0.5 GB |
-# | `demo` | 2 mm phantoms | 20 seconds on 2 CPU cores | 1 GB |
+# | `smoke` | 4 mm phantoms | half a minute of one core | 0.5 GB |
+# | `demo` | 2 mm phantoms | half a minute of one core, once the phantoms are there | 1 GB |
 # | `gpu`, `paper` | 1 mm phantoms | a minute; the train split takes a few seconds a subject | 2 GB |
 
 # %%

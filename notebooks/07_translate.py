@@ -29,8 +29,8 @@
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
-# | `smoke` | 4 mm phantoms, trains first | 30 seconds | 1 GB |
-# | `demo` | trained weights come with the package | 3 minutes on 2 CPU cores | 2 GB |
+# | `smoke` | 4 mm phantoms, trains first | a minute of one core | 1 GB |
+# | `demo` | trained weights come with the package | 1.5 minutes of one core, once the phantoms are there | 2 GB |
 # | `gpu`, `paper` | 1 mm, after training | a minute on a data-centre GPU (estimated) | 12 GB (estimated) |
 
 # %%

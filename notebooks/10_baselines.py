@@ -40,7 +40,7 @@
 #
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
-# | `smoke` | everything, on 4 mm phantoms: shows that it runs, not which method is better | a minute | 1.5 GB |
+# | `smoke` | everything, on 4 mm phantoms: shows that it runs, not which method is better | 1.5 minutes of one core | 1.5 GB |
 # | `demo` | `unet-2d`, `unet-3d`, `palette-3d`, `i2sb` and `i2sb-ode` are trained, 1 to 2 minutes each on one CPU core; the others come with the package for `seed` 0 and task `sr` | 10 minutes of one core once, then 3 minutes on two | 4 GB (estimated) |
 # | `gpu` | all of it, 1 mm | hours on a data-centre GPU | 24 GB and more |
 # | `paper` | the settings of each method's own paper where it has some | weeks | 40 GB and more |

@@ -31,8 +31,8 @@
 #
 # | preset | what runs | time | memory |
 # |---|---|---|---|
-# | `smoke` | three short trainings on 4 mm phantoms: shows that it runs, not that it is good | half a minute | 1 GB |
-# | `demo` | nothing with the defaults: the networks come with the package for `seed` 0 and task `sr`. Else three trainings, 15 minutes on one CPU core | a minute | 2 GB |
+# | `smoke` | three short trainings on 4 mm phantoms: shows that it runs, not that it is good | a minute of one core | 1 GB |
+# | `demo` | nothing with the defaults: the networks come with the package for `seed` 0 and task `sr`. Else three trainings, 15 minutes on one CPU core | half a minute of one core, once the phantoms are there | 2 GB |
 # | `gpu` | 1 mm, latents 4 times smaller | half an hour on a data-centre GPU (estimated) | 16 GB (estimated) |
 # | `paper` | latents 8 times smaller, the network of GEM-3D | days | 40 GB (estimated) |
 

@@ -38,7 +38,7 @@
 #
 # | preset | what it does | time | memory |
 # |---|---|---|---|
-# | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 2 minutes | 2 GB |
+# | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 1.5 minutes of one core | 2 GB |
 # | `demo` | six held-out phantoms; a small segmenter of FLAIR is trained first, for its features | 25 minutes on one core once, then 5 | 4 GB |
 # | `gpu`, `paper` | 1 mm, after training | a minute per method and subject (estimated) | 24 GB |
 #
