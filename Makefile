@@ -4,6 +4,7 @@
 # make tables  every table and figure of preset smoke, or PRESET=demo, gpu, paper: figures/out/<preset>/index.html
 # make lab     JupyterLab
 # make site    notebooks, library and results as a site: site/_build/html/index.html; NOTEBOOKS= says which to execute
+# make pictures the pictures of README and results anew, by 00_quickstart at preset demo (minutes)
 # make weights train the methods of preset demo anew and ship them (about an hour and a half on one CPU core, estimated)
 # make clean   remove what was generated (.venv, runs/, data/, figures/out/ and executed notebooks of the site stay)
 PYTHON ?= python3
@@ -14,7 +15,7 @@ TESTS ?= tests
 NOTEBOOKS ?= notebooks
 CORES ?= 2
 
-.PHONY: demo test course tables lab notebooks weights clean
+.PHONY: demo test course tables lab notebooks pictures weights clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -45,6 +46,9 @@ lab: .venv/ready
 
 notebooks: .venv/ready
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py figures/steps/*.py figures/pages/*.py
+
+pictures: .venv/ready
+	$(BIN)/python -m figures.pictures
 
 # Notebooks are executed only where what decides their outputs has changed; NOTEBOOKS= executes none.
 .PHONY: site

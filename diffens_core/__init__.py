@@ -12,6 +12,7 @@ from .diffusion.schedule import Schedule
 from .evaluation.evaluate import cost_of, evaluate
 from .evaluation.judges import open_judges
 from .evaluation.metrics import image_metrics, roughness
+from .evaluation.names import heading
 from .evaluation.scores import METRICS, by_subject, compare, results_table, score, subject_means
 from .evaluation.statistics import comparisons, with_intervals
 from .experiment.experiment import open_experiment
@@ -45,6 +46,7 @@ __all__ = [
     "DiffensError",
     "evaluate",
     "Fusion",
+    "heading",
     "image_metrics",
     "load_volume",
     "METHODS",

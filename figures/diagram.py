@@ -12,7 +12,12 @@ BOXES = {  # name: (text, column, row, kind)
     "s": ("sagittal 2D model\non every sagittal slice", 1.45, 0.35, "2d"),
     "f": ("3D network reads\n$x_t$, $y$, predictions\nand feature maps", 2.9, 1.0, "3d"),
     "e": (r"$\hat\epsilon = \sum_p w_p\,\epsilon_p + \lambda r$", 4.35, 1.65, "3d"),
-    "c": (r"clean estimate $\hat x_0$," + "\n" + r"projected: $A\hat x_0 = A x_0$", 4.35, 0.35, "step"),
+    "c": (
+        r"clean estimate $\hat x_0$," + "\n" + r"projected: $A\hat x_0 = y$" + "\n($A$: block means)",
+        4.35,
+        0.35,
+        "step",
+    ),
     "n": (r"DDIM: next $x_s$", 5.65, 1.0, "step"),
 }
 ARROWS = [  # from, to, label

@@ -1,7 +1,7 @@
 """The tables of the report, from the metrics and costs of evaluations: numbers, and how they are shown.
 
-A `Table` is two of the same rows: numbers for the CSV file, and text for Markdown and LaTeX. Brackets
-hold a 95 % bootstrap interval over subjects; a column that ends in "paper" is what the paper has.
+A `Table` is two of the same rows: numbers for the CSV file, and text for Markdown and LaTeX, whose heads have units and
+arrows too. Brackets hold a 95 % bootstrap interval over subjects; a column that ends in "paper" is what the paper has.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import pandas as pd
 
 from diffens_core.data.tasks import task_named
 from diffens_core.evaluation.evaluate import TRUTH
+from diffens_core.evaluation.names import heading, name_of
 from diffens_core.evaluation.scores import by_subject
 from diffens_core.evaluation.statistics import comparisons, interval, interval_text, recovery_interval, recovery_lead
 from diffens_core.experiment.methods import ABLATIONS, METHODS, UNPROJECTED
-from diffens_core.models.segmentation import REGIONS
+from diffens_core.models.segmentation import REGION_NAMES
 
 from .published import published
 
@@ -29,40 +30,51 @@ TASKS = {"sr": "super-resolution", "mt": "translation", "both": "both conditions
 class Column:
     """One metric. factor: of what is shown; kind: as in `subject_means`; paper: its name in published.csv.
 
-    A factor of 0 is for a metric without a unit of its own: it is shown in per cent of the largest of the methods.
+    unit: of what is shown, where the factor makes it another than the metric's. A factor of 0 is for a metric without a
+    unit of its own: it is shown in per cent of the largest of the methods.
     """
 
-    title: str
     metric: str
     digits: int = 2
     factor: float = 1.0
+    unit: str = ""
     kind: str = "single sample"
     paper: str = ""
 
+    @property
+    def title(self) -> str:
+        """In CSV files: name and unit."""
+        return name_of(self.metric).measure(self.unit)
+
+    @property
+    def heading(self) -> str:
+        """Where people read it."""
+        return name_of(self.metric).heading(self.unit)
+
 
 IMAGE = (
-    Column("PSNR", "psnr", 2, paper="psnr"),
-    Column("SSIM", "ssim", 3),
-    Column("PSNR brain", "psnr_brain", 2),
-    Column("SSIM brain", "ssim_brain", 3),
+    Column("psnr", 2, paper="psnr"),
+    Column("ssim", 3),
+    Column("psnr_brain", 2),
+    Column("ssim_brain", 3),
 )
-SSIM_PAPER = Column("SSIM, uniform window", "ssim_paper", 3, paper="ssim")  # as the paper computes it
+SSIM_PAPER = Column("ssim_paper", 3, paper="ssim")  # as the paper computes it
 SETS = (
-    Column("MMD, linear, voxels", "mmd_linear_voxels", 1, paper="mmd"),
-    Column("MMD, RBF, segmenter", "mmd_rbf_segmenter", 3),
-    Column("Frechet, segmenter, % of largest", "frechet_segmenter", 0, 0),
-    Column("FID, 1e-4", "fid_medicalnet50", 2, 1e4, paper="fid"),
+    Column("mmd_linear_voxels", 1, paper="mmd"),
+    Column("mmd_rbf_segmenter", 3),
+    Column("frechet_segmenter", 0, 0, "% of largest"),
+    Column("fid_medicalnet50", 2, 1e4, "1e-4", paper="fid"),
 )
-DICE = tuple(Column(f"Dice {r.upper()}", f"dice_{r}", 2, 100, paper=f"dice_{r}") for r in REGIONS)
+DICE = tuple(Column(f"dice_{r}", 2, 100, "%", paper=f"dice_{r}") for r in REGION_NAMES)
 PRICE = {"training, core min": 0, "parameters, M": 2, "memory, GiB": 1, "a sample, core s": 1}  # digits
 UNCERTAINTY = (
-    Column("std of PSNR", "std_of_psnr", 4, kind="all samples", paper="std_of_psnr"),
-    Column("std of SSIM, uniform window", "std_of_ssim_paper", 5, kind="all samples", paper="std_of_ssim"),
-    Column("MACE, 1e-4", "mace", 2, 1e4, "all samples", "mace"),
-    Column("calibration error", "ece_brain", 3, kind="all samples"),
-    Column("coverage of 90 %", "coverage_90_brain", 3, kind="all samples"),
-    Column("AUSE", "ause_brain", 3, kind="all samples"),
-    Column("correlation", "correlation_brain", 3, kind="all samples"),
+    Column("std_of_psnr", 4, kind="all samples", paper="std_of_psnr"),
+    Column("std_of_ssim_paper", 5, kind="all samples", paper="std_of_ssim"),
+    Column("mace", 2, 1e4, "1e-4 of the window", "all samples", "mace"),
+    Column("ece_brain", 3, kind="all samples"),
+    Column("coverage_90_brain", 3, kind="all samples"),
+    Column("ause_brain", 3, kind="all samples"),
+    Column("correlation_brain", 3, kind="all samples"),
 )
 
 
@@ -98,11 +110,11 @@ def measured(metrics: pd.DataFrame, task: str, columns: Iterable[Column], paper:
             low, high = interval(found)
             numbers.loc[method, column.title] = found.mean()
             numbers.loc[method, [f"{column.title} low", f"{column.title} high"]] = low, high
-            shown.loc[method, column.title] = interval_text(found.mean(), low, high, column.digits)
+            shown.loc[method, column.heading] = interval_text(found.mean(), low, high, column.digits)
         if column.paper in theirs and len(values):
-            name = f"{column.title}, paper"
-            numbers[name] = theirs[column.paper].reindex([_published_row(m, task) for m in numbers.index]).to_numpy()
-            shown[name] = [_text(value, column.digits) for value in numbers[name]]
+            values = theirs[column.paper].reindex([_published_row(m, task) for m in numbers.index]).to_numpy()
+            numbers[f"{column.title}, paper"] = values
+            shown[f"{column.heading}, paper"] = [_text(value, column.digits) for value in values]
     order = [m for m in ORDER if m in numbers.index]
     return _named(numbers.loc[order]), _named(shown.loc[order].fillna(""))
 
@@ -128,30 +140,31 @@ def _published_row(method: str, task: str) -> str:
 
 def segmentation(metrics: pd.DataFrame, task: str, paper: int = 0) -> Table:
     """Dice of each region in per cent, HD95 in mm and, where there is a degraded FLAIR, Recovery, by method."""
-    gaps = [Column(f"HD95 {r.upper()}", f"hd95_{r}", 1) for r in REGIONS]
+    gaps = [Column(f"hd95_{r}", 1) for r in REGION_NAMES]
     numbers, shown = measured(metrics, task, (*DICE, *gaps), paper)
     theirs = published(paper, task) if paper else pd.DataFrame()
     of_task = metrics[metrics["task"] == task]
-    for region in REGIONS:
-        title, scores = f"Recovery {region.upper()}", by_subject(of_task, f"dice_{region}", ORDER)
+    for region in REGION_NAMES:
+        recovery, scores = name_of(f"recovery_{region}"), by_subject(of_task, f"dice_{region}", ORDER)
+        title = recovery.measure()
         if not {TRUTH, "degraded"} <= set(scores):
             continue
         for method in set(scores) - {TRUTH, "degraded"}:
             line = scores[[method, "degraded", TRUTH]].dropna().to_numpy().T
             share, low, high = recovery_interval(*line)
             numbers.loc[method, [title, f"{title} low", f"{title} high"]] = share, low, high
-            shown.loc[method, title] = interval_text(share, low, high, 0)
+            shown.loc[method, recovery.heading()] = interval_text(share, low, high, 0)
         if f"recovery_{region}" in theirs:
             rows = [_published_row(m, task) for m in numbers.index]
             numbers[f"{title}, paper"] = theirs[f"recovery_{region}"].reindex(rows).to_numpy()
-            shown[f"{title}, paper"] = [_text(value, 1) for value in numbers[f"{title}, paper"]]
+            shown[f"{recovery.heading()}, paper"] = [_text(value, 1) for value in numbers[f"{title}, paper"]]
     return numbers, shown.fillna("")
 
 
 def recovery_leads(metrics: pd.DataFrame, rivals: Mapping[str, str], task: str) -> Table:
     """Recovery of each method and of its rival, per cent, and by how many points it is ahead: a row per region."""
     lines, of_task = [], metrics[metrics["task"] == task]
-    for region in REGIONS:
+    for region in REGION_NAMES:
         scores = by_subject(of_task, f"dice_{region}", ORDER)
         for method, rival in rivals.items():
             if {method, rival, "degraded", TRUTH} <= set(scores):
@@ -161,8 +174,10 @@ def recovery_leads(metrics: pd.DataFrame, rivals: Mapping[str, str], task: str) 
                 lines.append((method, rival, region.upper(), *found))
     columns = ["method", "rival", "region", "Recovery", "of the rival", "lead", "low", "high", "subjects"]
     numbers = pd.DataFrame(lines, columns=columns).set_index(columns[:3])
-    shown = pd.DataFrame({name: [_text(value, 1) for value in numbers[name]] for name in columns[3:5]}, numbers.index)
-    shown["lead"] = [interval_text(*line, digits=1) for line in numbers[["lead", "low", "high"]].to_numpy()]
+    heads = {"Recovery": heading("recovery"), "of the rival": "of the rival, %"}
+    texts = {head: [_text(value, 1) for value in numbers[name]] for name, head in heads.items()}
+    shown = pd.DataFrame(texts, numbers.index)
+    shown["lead, points"] = [interval_text(*line, digits=1) for line in numbers[["lead", "low", "high"]].to_numpy()]
     return numbers, shown.assign(subjects=numbers["subjects"])
 
 
@@ -186,7 +201,7 @@ def _lead_table(metrics: pd.DataFrame, rivals: Mapping[str, str], column: Column
     numbers = (pd.concat(lines) if lines else pd.DataFrame(columns=columns)).set_index(keys)
     numbers = numbers.sort_index(key=lambda level: level.map(lambda value: places.get(value, value)))
     shown = pd.DataFrame(index=numbers.index)
-    shown[column.title] = [_text(value, column.digits) for value in numbers["mean"]]
+    shown[column.heading] = [_text(value, column.digits) for value in numbers["mean"]]
     shown["of the rival"] = [_text(value, column.digits) for value in numbers["rival_mean"]]
     shown["lead"] = [_lead(line, column.digits + 1) for line in numbers.itertuples()]
     shown["ahead on"] = [f"{line.ahead} of {line.subjects}" for line in numbers.itertuples()]
@@ -217,17 +232,18 @@ def overview(metrics: pd.DataFrame, found: pd.DataFrame, task: str) -> Table:
     quality, _ = measured(metrics, task, IMAGE)
     numbers = quality[[c.title for c in IMAGE]].join(cost_table(found, task)[0][list(PRICE)])
     digits = {c.title: c.digits for c in IMAGE} | PRICE
-    return numbers, pd.DataFrame({c: [_text(v, digits[c]) for v in numbers[c]] for c in numbers}, index=numbers.index)
+    shown = pd.DataFrame({c: [_text(v, digits[c]) for v in numbers[c]] for c in numbers}, index=numbers.index)
+    return numbers, shown.rename(columns={c.title: c.heading for c in IMAGE})
 
 
 def region_panels(numbers: pd.DataFrame, name: str) -> tuple[dict[str, pd.DataFrame], dict[str, list[float]]]:
-    """For `plots.bounded`: `Dice` or `Recovery` of `segmentation` by region, and their bounds."""
+    """For `plots.bounded`: `dice` or `recovery` of `segmentation` by region, and their bounds."""
     panels, bounds = {}, {}
-    for region in (f"{name} {region.upper()}" for region in REGIONS):
+    for region in (name_of(f"{name}_{region}").measure("%") for region in REGION_NAMES):
         if region in numbers and numbers[region].notna().any():
             table = numbers[[region, f"{region} low", f"{region} high"]].set_axis(["value", "low", "high"], axis=1)
             limits = [m for m in ("degraded", TRUTH) if m in table.index]
-            bounds[region] = list(table.loc[limits, "value"]) if name == "Dice" else [0.0, 100.0]
+            bounds[region] = list(table.loc[limits, "value"]) if name == "dice" else [0.0, 100.0]
             panels[region] = table.drop(index=limits).dropna(subset="value")
     return panels, bounds
 
@@ -240,7 +256,7 @@ def step_panels(metrics: pd.DataFrame, task: str, preset_steps: int) -> dict[str
     swept = set(chosen[chosen["steps"] > 0]["curve"])
     chosen = chosen[chosen["curve"].isin(swept)].assign(steps=chosen["steps"].replace(0, preset_steps))
     means = chosen.groupby(["metric", "steps", "curve"])["value"].mean().unstack("curve")
-    return {"PSNR, dB": means.loc["psnr"], "SSIM": means.loc["ssim"]}
+    return {heading(metric): means.loc[metric] for metric in ("psnr", "ssim")}
 
 
 def with_fusion_cost(table: Table, found: pd.DataFrame) -> Table:

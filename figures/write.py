@@ -10,6 +10,7 @@ import pandas as pd
 from diffens_core.support.files import replacing, write_atomically
 
 DPI = 200  # of PNG: print at 15 cm
+ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$"}  # which LaTeX's own fonts lack
 METADATA = {"CreationDate": None}  # the same figure is the same file
 
 
@@ -31,7 +32,10 @@ def latex(shown: pd.DataFrame) -> str:
     """A LaTeX table of text cells, with the index in front; needs the package booktabs."""
     table = shown.reset_index()
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    return style.to_latex(hrules=True, column_format="l" * len(table.columns))
+    text = style.to_latex(hrules=True, column_format="l" * len(table.columns))
+    for arrow, command in ARROWS.items():
+        text = text.replace(arrow, command)
+    return text
 
 
 def write_figure(figure: plt.Figure, path: Path) -> None:

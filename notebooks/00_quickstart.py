@@ -60,8 +60,8 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from diffens_core import by_subject, check_parameters, compare, open_experiment, results_table
-from diffens_core.show import plots
+from diffens_core import by_subject, check_parameters, compare, heading, open_experiment, results_table
+from diffens_core.show import plots, zooms
 
 check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
@@ -118,6 +118,7 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 
 # %%
 tables = {name: results_table(metrics[metrics["task"] == name], methods[name]) for name in tasks}
+tables = {name: table.rename(columns=heading) for name, table in tables.items()}
 for name, table in tables.items():
     caption = f"task {name}, {len(pairs[name])} held-out subjects"
     display(table.style.format("{:.3f}", na_rep="").set_caption(caption))
@@ -169,12 +170,12 @@ figure.savefig(folder / "translation.png")
 for name in tasks:
     psnr = by_subject(metrics[metrics["task"] == name], "psnr", ["tpdm", "ours-tpdm"])
     subject = plots.median_subject(psnr["ours-tpdm"] - psnr["tpdm"])
-    truth = next(pair.x0[0].numpy() for pair in pairs[name] if pair.subject == subject)
+    pair = next(pair for pair in pairs[name] if pair.subject == subject)
+    truth = pair.x0[0].numpy()
     shown = {m: results[name][1][m, subject][0, 0].numpy() for m in ("tpdm", "ours-tpdm")}
-    place = plots.largest_gain(shown["tpdm"], shown["ours-tpdm"], truth)
     lead = (psnr["ours-tpdm"] - psnr["tpdm"])[subject]
-    title = f"task {name}, {subject}: ours-tpdm {lead:+.2f} dB"
-    figure = plots.zoomed({"truth": truth, **shown}, place, title)
+    title = f"task {name}, {subject}: PSNR of ours-tpdm {lead:+.2f} dB"
+    figure = zooms.zoomed(shown, truth, zooms.cortex(truth, pair.brain.numpy()), title)
     figure.savefig(folder / f"zoom_{name}.png")
 
 # %% [markdown]

@@ -223,8 +223,10 @@ for step, gram in grams.items():
 # The error left is the sum of the squared correlations, each times its missing share squared.
 
 # %%
+from diffens_core.data.planes import PLANES
+
 place = torch.cartesian_prod(*map(torch.arange, shape))
-dims = [plots.PLANES[name] - 2 for name in names]
+dims = [PLANES[name] - 2 for name in names]
 seen = sum((place[:, None, dim] == place[:, dim]).int() for dim in dims)
 weight = volumes.cov.square() * (1 - eye)
 share = [float(weight[seen == k].sum() / weight.sum()) for k in range(len(names) + 1)]

@@ -59,6 +59,7 @@ from diffens_core.data.layout import read_dataset, read_participants
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.volumes import fit_scale
 from diffens_core.show import plots
+from diffens_core.show.panels import DPI
 
 check_parameters()
 experiment = open_experiment(preset, seed, data, runs)
@@ -114,7 +115,7 @@ figure = plots.label_overlay(contrasts, labels, at, f"{subject}, {files['flair']
 
 # %%
 brain = files["brain"].data > 0
-figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", dpi=plots.DPI)
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", dpi=DPI)
 for name, volume in contrasts.items():
     scaled = fit_scale(volume, brain).apply(volume, brain)
     sns.kdeplot(volume[brain][::7], ax=axes[0], label=name)

@@ -51,9 +51,10 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import build, by_subject, check_parameters, compare, noise_for, open_experiment, results_table
+from diffens_core import build, by_subject, check_parameters, compare, heading, noise_for, open_experiment
+from diffens_core import results_table
 from diffens_core.evaluation.gains import gain_table, squared_errors
-from diffens_core.show import plots
+from diffens_core.show import plots, zooms
 from diffens_core.training.config import pool_gib
 from diffens_core.training.states import Head, own_states, true_states
 
@@ -215,7 +216,7 @@ pd.DataFrame(rows).T.rename_axis("t").style.format("{:.4f}")
 names = [f"palette-{plane}" for plane in experiment.preset.planes] + ["tpdm", method]
 pairs = [subjects[i] for i in range(min(3, len(subjects)))]
 metrics, volumes = compare(experiment, names, task, pairs, experiment.preset.samples)
-results_table(metrics, names).style.format("{:.3f}")
+results_table(metrics, names).rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # ## Where it gains
@@ -225,10 +226,11 @@ results_table(metrics, names).style.format("{:.3f}")
 # %%
 psnr = by_subject(metrics, "psnr", ["tpdm", method])
 subject = plots.median_subject(psnr[method] - psnr["tpdm"])
-truth = subjects.pair(subject).x0[0].numpy()
+pair = subjects.pair(subject)
+truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 shown = {name: volumes[name, subject][0, 0].numpy() for name in names}
-place = plots.largest_gain(shown["tpdm"], shown[method], truth)
-figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[method] - psnr['tpdm'])[subject]:+.2f} dB")
+place = zooms.cortex(truth, brain)
+figure = zooms.zoomed(shown, truth, place, f"{subject}: PSNR {(psnr[method] - psnr['tpdm'])[subject]:+.2f} dB")
 
 # %% [markdown]
 # The same place inside the fusion, in the last state of its own trajectory through this head: the gate, what the
@@ -239,18 +241,18 @@ figure = plots.zoomed({"truth": truth, **shown}, place, f"{subject}: {(psnr[meth
 # its borders?
 
 # %%
-pair = subjects.pair(subject)
 head, noise = Head.of(pair, False, device), noise_for(subject, [0], seed, pair.x0.shape[1:], device)
 with torch.inference_mode():
     *_, last = own_states(fusion, head, noise, times, lambda visit: visit.fused(fusion).eps)
     fused = last.fused(fusion)
 units = [fusion.schedule.eps_per_output(kind, last.xt, last.t) for kind in (fusion.prediction, "x0")]
-added, gate = fusion.config.lam * fused.resid * units[0] / units[1], f"weight of {experiment.preset.planes[0]}"
+added = fusion.config.lam * fused.resid * units[0] / units[1]
+gate = f"weight of the {experiment.preset.planes[0]} expert"
 maps = {gate: fused.gate[0, 0], r"$\lambda r$": added[0, 0]}
 maps = {name: volume.float().cpu().numpy() for name, volume in maps.items()}
 maps["|error| of average - fusion"] = abs(shown["tpdm"] - truth) - abs(shown[method] - truth)
 even = {gate: 1 / len(fusion.experts)}
-figure = plots.signed_maps(maps, truth, pair.brain.numpy(), place, even, f"{subject}, t = {int(last.t)}")
+figure = plots.signed_maps(maps, truth, brain, place, even, f"{subject}, t = {int(last.t)}")
 
 # %% [markdown]
 # **How to read it.** White is no opinion: an even gate, nothing added, no difference. In the second column red trusts

@@ -58,7 +58,7 @@ from diffens_core import autocast, by_subject, check_parameters, compare, image_
 from diffens_core import METRICS, noise_for, open_experiment
 from diffens_core.diffusion.sampler import timesteps
 from diffens_core.evaluation.gains import gain_table, squared_errors
-from diffens_core.show import plots
+from diffens_core.show import plots, zooms
 from diffens_core.show.widgets import browse_steps
 
 check_parameters()
@@ -145,7 +145,7 @@ browse_steps({f"t = {t}": {"sample": x, "estimate": x0} for t, x, x0 in zip(time
 # **Predict first.** Where does the gate leave 1/2 most: at high noise, where the experts know little, or at low noise?
 
 # %%
-place = plots.largest_gain(estimates["average"][-1], estimates["fusion"][-1], truth)
+place = zooms.cortex(truth, brain)
 gates, added = {}, {}
 with torch.inference_mode(), autocast(device):
     for i in picked:
@@ -173,7 +173,7 @@ pd.DataFrame({"mean |w - 1/P|": opinion, "rms of lambda r": residual}).style.for
 # each scale and blue below; in the last column red is gained, blue is lost.
 
 # %%
-last, gate = f"t = {times[-1]}", f"weight of {experiment.preset.planes[0]}"
+last, gate = f"t = {times[-1]}", f"weight of the {experiment.preset.planes[0]} expert"
 gain = abs(estimates["average"][-1] - truth) - abs(estimates["fusion"][-1] - truth)
 maps = {gate: gates[last], r"$\lambda r$": added[last], "|error| of average - fusion": gain}
 figure = plots.signed_maps(maps, truth, brain, place, {gate: 1 / len(fusion.experts)}, f"{pair.subject}, {last}")

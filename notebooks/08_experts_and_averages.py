@@ -60,7 +60,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import check_parameters, compare, open_experiment, results_table
+from diffens_core import check_parameters, compare, heading, open_experiment, results_table
 from diffens_core.experiment.methods import SLAB, THREE_PLANES
 from diffens_core.show import plots
 
@@ -79,7 +79,7 @@ print("DDIM steps:", experiment.preset.steps, " conditions:", *conditions)
 # %%
 planes = [f"palette-{plane}" for plane in THREE_PLANES]
 metrics, volumes = compare(experiment, planes, task, [pair], samples)
-results_table(metrics, planes).style.format("{:.3f}")
+results_table(metrics, planes).rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # ## Slabs: 2.5D
@@ -141,7 +141,7 @@ pd.DataFrame({f"t = {t}": {name: rule(t) for name, rule in rules.items()} for t 
 averages = [name for name in chosen if not name.startswith("ours")]
 found, more = compare(experiment, averages, task, [pair], samples)
 metrics, volumes = pd.concat([metrics, found]), volumes | more
-results_table(metrics, planes + averages).style.format("{:.3f}")
+results_table(metrics, planes + averages).rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # At `demo`, on `sr` over six phantoms ([all methods](../figures/results/all_methods.md#all-methods)): one plane 24.3 to
@@ -220,7 +220,7 @@ figure = plots.step_curves(lines, reached, "standard deviation of the noise", li
 fused = [name for name in chosen if name.startswith("ours")]
 found, more = compare(experiment, fused, task, [pair], samples)
 metrics, volumes = pd.concat([metrics, found]), volumes | more
-results_table(metrics, planes + chosen).style.format("{:.3f}")
+results_table(metrics, planes + chosen).rename(columns=heading).style.format("{:.3f}")
 
 # %%
 truth = pair.x0[0].numpy()
@@ -337,7 +337,7 @@ models |= {"average of two": Average(both), "average of three": Average(three), 
 options = {"subject": pair.subject, "samples": samples, "steps": experiment.preset.steps, "seed": seed}
 drawn = {name: sample(model, pair.y, experiment.task(task), **options) for name, model in models.items()}
 found = pd.concat([score(volume, pair, name, task) for name, volume in drawn.items()])
-results_table(found, list(models)).style.format("{:.3f}")
+results_table(found, list(models)).rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # How good the borrowed experts are after so few steps matters little here. What matters: average and fusion never asked
@@ -374,7 +374,7 @@ print(*(name for name in ABLATIONS if name.split("+")[0] in ("tpdm", "ours-tpdm"
 # %%
 wanted = ["tpdm", "ours-tpdm", *(name for name in ablations.split(",") if name)]
 found, _ = compare(experiment, wanted, task, [pair], samples)
-table = results_table(found, wanted)
+table = results_table(found, wanted).rename(columns=heading)
 table.style.format("{:.3f}")
 
 # %% [markdown]

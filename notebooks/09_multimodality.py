@@ -61,7 +61,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import check_parameters, compare, open_experiment, results_table
+from diffens_core import check_parameters, compare, heading, open_experiment, results_table
 from diffens_core.show import plots
 
 check_parameters()
@@ -180,7 +180,7 @@ for other in ("sr", "mt"):
     metrics = pd.concat([metrics, found.assign(method=found["method"].map(labels))])
     volumes |= {(labels[name], subject): volume for (name, subject), volume in more.items()}
 rows = [f"{name} ({other})" for name in alone for other in ("sr", "mt")] + chosen
-results_table(metrics, rows).style.format("{:.3f}")
+results_table(metrics, rows).rename(columns=heading).style.format("{:.3f}")
 
 # %%
 shown = {"truth": truth, **{name: volumes[name, pair.subject][0, 0].numpy() for name in rows[:7]}}

@@ -239,14 +239,14 @@ figure = plots.loss_panels(logs) if logs else None
 # PSNR, and then in that of their time.
 
 # %%
-from diffens_core import results_table
+from diffens_core import heading, results_table
 
 metrics = pd.concat([found for found, _ in reports.values()])
 table = results_table(metrics, chosen).drop(columns=["ssim_brain"], level=1)
 costs = pd.DataFrame({name: cost for name, (_, cost) in reports.items()}).T
 costs = costs.reindex(columns=["seconds", "parameters", "memory", "sampling"])
 costs.columns = ["training, s", "parameters", "memory, GiB", "a sample, s"]
-table.columns = [metric if kind == "single sample" else f"{metric}, {kind}" for kind, metric in table.columns]
+table.columns = [f"{heading(m)}{'' if kind == 'single sample' else f', {kind}'}" for kind, m in table.columns]
 formats = dict.fromkeys(table, "{:.3f}") | dict.fromkeys(costs, "{:.2f}")
 formats |= {"training, s": "{:,.0f}", "parameters": "{:,.0f}"}
 table.join(costs).style.format(formats, na_rep="")

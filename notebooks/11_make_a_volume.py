@@ -54,7 +54,8 @@ split: str = "test"  # which subjects to translate
 import pandas as pd
 import torch
 
-from diffens_core import check_parameters, compare, image_metrics, METRICS, open_experiment, results_table, roughness
+from diffens_core import check_parameters, compare, heading, image_metrics, METRICS, open_experiment
+from diffens_core import results_table, roughness
 from diffens_core.models.make_a_volume import OVERLAP, WINDOW, VolumetricDiffusion, window_starts
 from diffens_core.show import plots
 
@@ -166,7 +167,7 @@ depth = latents.shape[autoencoder.dim]
 print(f"{depth} slices: windows start at {window_starts(depth, WINDOW, OVERLAP)}")
 names = ["make-a-volume+slice-wise", "make-a-volume"]
 metrics, volumes = compare(experiment, names, task, [pair], 1)
-results_table(metrics, names).style.format("{:.3f}")
+results_table(metrics, names).rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # ## What do the volumetric layers add?

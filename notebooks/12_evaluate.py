@@ -120,10 +120,10 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # **Predict first.** Intervals of two methods overlap by half. Can one of them still be ahead on every subject?
 
 # %%
-from diffens_core import by_subject, with_intervals
+from diffens_core import by_subject, heading, with_intervals
 
 usual = ["psnr", "ssim", "mae", "psnr_brain", "ssim_brain", "mae_brain"]
-pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for metric in usual})
+pd.DataFrame({heading(metric): with_intervals(by_subject(metrics, metric, chosen)) for metric in usual})
 
 # %% [markdown]
 # They can, and at `demo` they do: subjects differ by decibels, and move all methods alike. So look at differences.
@@ -139,7 +139,7 @@ pd.DataFrame({metric: with_intervals(by_subject(metrics, metric, chosen)) for me
 # %%
 from diffens_core import comparisons
 
-tests = {name: comparisons(by_subject(metrics, name, chosen), pairs) for name in ("psnr", "ssim", "psnr_brain")}
+tests = {heading(m): comparisons(by_subject(metrics, m, chosen), pairs) for m in ("psnr", "ssim", "psnr_brain")}
 pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
@@ -158,7 +158,7 @@ from diffens_core import subject_means
 values = subject_means(metrics).xs("single sample", level="kind").droplevel("task").unstack("metric")
 means = values.groupby("method").mean().reindex(chosen)
 regions = ["psnr", "psnr_brain", "psnr_tumour", "ssim", "ssim_brain", "ssim_tumour"]
-means[regions].style.format("{:.3f}", na_rep="")
+means[regions].rename(columns=heading).style.format("{:.3f}", na_rep="")
 
 # %% [markdown]
 # A lower one: at `smoke` for all methods here, at `demo` for `tpdm` and `ours-tpdm` on each head of
@@ -167,7 +167,7 @@ means[regions].style.format("{:.3f}", na_rep="")
 
 # %%
 planes = [f"{metric}_{plane}" for metric in ("psnr", "ssim") for plane in ("axial", "coronal", "sagittal")]
-means[planes].style.format("{:.3f}", na_rep="")
+means[planes].rename(columns=heading).style.format("{:.3f}", na_rep="")
 
 # %% [markdown]
 # ## Do slices fit together?
@@ -193,7 +193,7 @@ names = [f"jitter_{plane}" for plane in ("axial", "coronal", "sagittal")]
 jitter = values[names].stack().rename("value").reset_index()
 jitter["along the axis of"] = jitter["metric"].str.removeprefix("jitter_") + " slices"
 jitter["method"] = pd.Categorical(jitter["method"], chosen)
-figure = plots.bars(jitter, "method", "along the axis of", "jitter, % of the target's range")
+figure = plots.bars(jitter, "method", "along the axis of", heading("jitter"))
 figure.savefig(folder / "jitter.png")
 
 # %% [markdown]
@@ -217,7 +217,7 @@ from diffens_core.evaluation.distributions import too_few
 sets = metrics[metrics["subject"] == "all"].pivot(index="method", columns="metric", values="value").reindex(chosen)
 print(too_few(len(by_subject(metrics, "psnr", chosen))))
 print("judges:", ", ".join(f"{name} {digest[:12]}" for name, digest in judges.digests.items()))
-sets.style.format("{:.4g}")
+sets.rename(columns=heading).style.format("{:.4g}")
 
 # %% [markdown]
 # ### Few volumes, large distances

@@ -85,11 +85,11 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # $$m_i = \frac1K \sum_k \hat x^{(k)}_i, \qquad
 # s_i = \sqrt{\frac{1}{K - 1} \sum_k \bigl( \hat x^{(k)}_i - m_i \bigr)^2}, \qquad e_i = | m_i - x_{0,i} | .$$
 #
-# Bright in both maps: unsure and wrong, as it should be. Bright in the error alone: wrong without knowing it. The maps
-# share one scale.
+# Bright in both maps: unsure and wrong, as it should be. Bright in the error alone: wrong without knowing it. Spread and
+# error have a scale each, the same for both methods: the maps say *where*, the numbers on the bars *how much*.
 #
-# **Predict first.** Which of the two maps will be the brighter one: is the model too sure or too unsure? And which
-# method has the larger spread, the average or its fusion?
+# **Predict first.** Which of the two bars will reach further: is the model too sure or too unsure? And which method has
+# the larger spread, the average or its fusion?
 
 # %%
 pairs, drawn = experiment.subjects(split, task), {name: Samples(experiment, name, task) for name in chosen}
@@ -100,7 +100,7 @@ figure = plots.uncertainty_planes(found, truth, at, f"{pair.subject}, preset {pr
 figure.savefig(folder / "uncertainty.png")
 
 # %% [markdown]
-# At `demo` the error is much brighter than the spread: both models are too sure. The average has the larger spread,
+# At `demo` the bar of the error reaches much further than that of the spread: both models are too sure. The average has the larger spread,
 # 0.019 within the brain against 0.012. At `smoke` the average's spread is 0.26, which is noise, and the fusion's 0.007.
 #
 # Mean and standard deviation of every subject are there as NIfTI, in the unit of the data, to be opened over the scan
@@ -122,14 +122,17 @@ print(*sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.n
 # **Predict first.** The fusion has the smaller error and the smaller spread. Whose MACE is smaller?
 
 # %%
-from diffens_core import subject_means
+from diffens_core import heading, subject_means
+from diffens_core.evaluation.names import name_of
 
 values = subject_means(metrics).droplevel("task").unstack("metric")
 together = values.xs("all samples", level="kind").groupby("method").mean().reindex(chosen)
 single = values.xs("single sample", level="kind").groupby("method").mean().reindex(chosen)
 spread = together[["std_of_psnr", "std_of_ssim"]]
-maces = (1e4 * together[["mace", "mace_brain"]]).rename(columns="{}, 1e-4".format)
-single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces, "{:.1f}"), precision=4)
+maces = (1e4 * together[["mace", "mace_brain"]]).rename(columns=lambda m: name_of(m).heading("1e-4 of the window"))
+single[["psnr", "ssim"]].join([spread, maces]).rename(columns=heading).style.format(
+    dict.fromkeys(maces, "{:.1f}"), precision=4
+)
 
 # %% [markdown]
 # The fusion's, at `demo` by a hundredth: it has less error, and less spread to match it with. MACE hardly tells the two
@@ -158,7 +161,7 @@ single[["psnr", "ssim"]].join([spread, maces]).style.format(dict.fromkeys(maces,
 
 # %%
 names = ["ece_brain", "coverage_90_brain", "coverage_range_brain", "expected_range", "correlation_brain", "ause_brain"]
-together[names + ["std_brain"]].style.format("{:.3f}")
+together[names + ["std_brain"]].rename(columns=heading).style.format("{:.3f}")
 
 # %%
 from diffens_core.evaluation.uncertainty import FRACTIONS, LEVELS, calibration_curve, sparsification

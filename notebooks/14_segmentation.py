@@ -126,12 +126,12 @@ figure.savefig(folder / "segmentation.png")
 # of it, half, or a tenth?
 
 # %%
-from diffens_core import by_subject, with_intervals
+from diffens_core import by_subject, heading, with_intervals
 
 scores = {metric: by_subject(metrics, metric, chosen) for metric in ("dice_wt", "dice_tc", "dice_et")}
 table = pd.DataFrame({metric: with_intervals(columns) for metric, columns in scores.items()})
 distances = {metric: by_subject(metrics, metric, chosen).mean() for metric in ("hd95_wt", "hd95_tc", "hd95_et")}
-table.join(pd.DataFrame(distances).round(1))
+table.join(pd.DataFrame(distances).round(1)).rename(columns=heading)
 
 # %% [markdown]
 # At `demo`, on `sr`, a tenth: 0.884 with the true FLAIR, 0.789 with the degraded one. Core and enhancing tumour lose
@@ -157,7 +157,8 @@ rows = {}
 for name in chosen[2:] if measured else []:
     for metric, columns in scores.items():
         value, low, high = recovery_interval(columns[name], columns["degraded"], columns[TRUTH])
-        rows.setdefault(name, {})[metric] = interval_text(value, low, high, digits=0)
+        region = metric.removeprefix("dice")
+        rows.setdefault(name, {})[heading(f"recovery{region}")] = interval_text(value, low, high, digits=0)
 pd.DataFrame(rows).T
 
 # %% [markdown]
@@ -175,7 +176,7 @@ from diffens_core import comparisons
 
 rivals = {method: chosen[k] for k, method in enumerate(chosen[2:], 1)}  # each against the one before it
 tests = {metric: comparisons(columns, rivals) for metric, columns in scores.items()}
-pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
+pd.concat(tests).rename(index=heading).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
 # At `demo` the fusion is ahead of the average on five of six whole tumours by 0.010, behind on one; after adjustment p

@@ -333,20 +333,20 @@ def test_table_of_means_has_intervals_and_the_papers_number():
     metrics = metrics_of({"ours-tpdm": [30.0, 31.0, 32.0, 33.0], "tpdm": [29.0, 30.0, 31.0, 32.0]})
     numbers, shown = measured(metrics, "sr", IMAGE, paper=1)
     assert list(numbers.index) == ["tpdm", "ours-tpdm"]  # the order of the registry
-    assert numbers.loc["ours-tpdm", "PSNR"] == 31.5 and numbers.loc["ours-tpdm", "PSNR, paper"] == 33.24
-    low, high = numbers.loc["tpdm", ["PSNR low", "PSNR high"]]
+    assert numbers.loc["ours-tpdm", "PSNR, dB"] == 31.5 and numbers.loc["ours-tpdm", "PSNR, dB, paper"] == 33.24
+    low, high = numbers.loc["tpdm", ["PSNR, dB low", "PSNR, dB high"]]
     assert 29 < low < 30.5 < high < 32
-    assert shown.loc["tpdm", "PSNR"] == f"30.50 [{low:.2f}, {high:.2f}]" and "SSIM" not in shown
+    assert shown.loc["tpdm", "PSNR, dB ↑"] == f"30.50 [{low:.2f}, {high:.2f}]" and "SSIM ↑" not in shown
 
 
 def test_two_subjects_have_no_interval_and_no_made_up_one():
     numbers, shown = measured(metrics_of({"tpdm": [29.0, 31.0]}), "sr", IMAGE)
-    assert np.isnan(numbers.loc["tpdm", "PSNR low"]) and shown.loc["tpdm", "PSNR"] == "30.00"
+    assert np.isnan(numbers.loc["tpdm", "PSNR, dB low"]) and shown.loc["tpdm", "PSNR, dB ↑"] == "30.00"
 
 
 def test_seeds_are_averaged_within_subjects():
     metrics = pd.concat([metrics_of({"tpdm": [20.0, 30.0]}), metrics_of({"tpdm": [24.0, 30.0]}, seed=1)])
-    assert measured(metrics, "sr", IMAGE)[0].loc["tpdm", "PSNR"] == 26.0
+    assert measured(metrics, "sr", IMAGE)[0].loc["tpdm", "PSNR, dB"] == 26.0
 
 
 def test_metrics_over_all_samples_are_told_from_those_of_single_ones():
@@ -354,19 +354,19 @@ def test_metrics_over_all_samples_are_told_from_those_of_single_ones():
         [metrics_of({"ours-tpdm": [1e-3, 3e-3]}, "mace").assign(sample="all"), metrics_of({"ours-tpdm": [20.0] * 2})]
     )
     numbers, _ = measured(rows, "sr", (*IMAGE, *UNCERTAINTY), paper=5)
-    assert numbers.loc["ours-tpdm", "MACE, 1e-4"] == pytest.approx(20.0)
-    assert numbers.loc["ours-tpdm", "MACE, 1e-4, paper"] == 44.63
+    assert numbers.loc["ours-tpdm", "MACE, 1e-4 of the window"] == pytest.approx(20.0)
+    assert numbers.loc["ours-tpdm", "MACE, 1e-4 of the window, paper"] == 44.63
 
 
 def test_the_papers_baselines_stand_beside_those_that_are_not_projected():
     names = ["tpdm", "tpdm+no-projection", "palette-axial", "palette-axial+no-projection", "ours-tpdm"]
-    theirs = measured(metrics_of(dict.fromkeys(names, [30.0, 31.0])), "sr", IMAGE, paper=1)[0]["PSNR, paper"]
+    theirs = measured(metrics_of(dict.fromkeys(names, [30.0, 31.0])), "sr", IMAGE, paper=1)[0]["PSNR, dB, paper"]
     assert theirs[["tpdm", "palette-axial"]].isna().all() and theirs["ours-tpdm"] == 33.24
     assert theirs["tpdm+no-projection"] == 32.23 and theirs["palette-axial+no-projection"] == 29.26
     unmeasured = metrics_of({"tpdm": [25.0, 26.0]}, task="mt")  # where nothing is ever projected
-    assert measured(unmeasured, "mt", IMAGE, paper=1)[0].loc["tpdm", "PSNR, paper"] == 25.35
+    assert measured(unmeasured, "mt", IMAGE, paper=1)[0].loc["tpdm", "PSNR, dB, paper"] == 25.35
     shares = dice(truth=[0.9, 0.8], degraded=[0.5, 0.6], tpdm=[0.7, 0.7], **{"tpdm+no-projection": [0.7, 0.7]})
-    recovered = segmentation(shares, "sr", paper=2)[0]["Recovery WT, paper"]
+    recovered = segmentation(shares, "sr", paper=2)[0]["Recovery WT, %, paper"]
     assert np.isnan(recovered["tpdm"]) and recovered["tpdm+no-projection"] == 40.46
 
 
@@ -392,10 +392,10 @@ def dice(**values):
 def test_recovery_is_the_share_of_what_was_lost():
     metrics = dice(truth=[0.9, 0.8, 0.85], degraded=[0.5, 0.6, 0.55], tpdm=[0.7, 0.7, 0.7])
     numbers, shown = segmentation(metrics, "sr", paper=2)
-    assert numbers.loc["tpdm", "Recovery WT"] == pytest.approx(50.0)
-    assert shown.loc["truth", "Recovery WT"] == ""
-    panels, bounds = region_panels(numbers, "Dice")
-    assert list(panels["Dice WT"].index) == ["tpdm"] and bounds["Dice WT"] == pytest.approx([55.0, 85.0])
+    assert numbers.loc["tpdm", "Recovery WT, %"] == pytest.approx(50.0)
+    assert shown.loc["truth", "Recovery WT, % ↑"] == ""
+    panels, bounds = region_panels(numbers, "dice")
+    assert list(panels["Dice WT, %"].index) == ["tpdm"] and bounds["Dice WT, %"] == pytest.approx([55.0, 85.0])
 
 
 def test_no_recovery_without_a_degraded_flair():
@@ -412,7 +412,7 @@ def test_a_lead_in_recovery_is_paired_and_the_difference_of_both():
     assert line["lead"] == pytest.approx(line["Recovery"] - line["of the rival"]) == pytest.approx(100 * 0.02 / 0.2)
     # ahead by the same on each subject: only the loss varies, and far less than Recovery itself does
     assert 100 * 0.02 / 0.3 <= line["low"] < line["lead"] < line["high"] <= 100 * 0.02 / 0.1
-    assert shown.loc[("ours-tpdm", "tpdm", "WT"), "lead"] == f"10.0 [{line['low']:.1f}, {line['high']:.1f}]"
+    assert shown.loc[("ours-tpdm", "tpdm", "WT"), "lead, points"] == f"10.0 [{line['low']:.1f}, {line['high']:.1f}]"
     assert recovery_leads(metrics, {"ours-tpdm": "tosm"}, "sr")[0].empty
 
 
@@ -421,7 +421,7 @@ def test_leads_are_of_pairs_by_task_and_seed():
     metrics = pd.concat([metrics_of(lead), metrics_of(lead, seed=1), metrics_of({"ours-tosm": [1.0, 2.0]})])
     numbers, shown = leads(metrics, {"ours-tpdm": "tpdm", "ours-tosm": "tosm"}, IMAGE)["psnr"]
     assert list(numbers.index) == [("sr", "ours-tpdm", "tpdm", seed) for seed in (0, 1)]
-    assert shown["PSNR"].tolist() == ["25.13"] * 2 and shown["of the rival"].tolist() == ["25.00"] * 2
+    assert shown["PSNR, dB ↑"].tolist() == ["25.13"] * 2 and shown["of the rival"].tolist() == ["25.00"] * 2
     assert (
         numbers["difference"].tolist() == pytest.approx([2 / 15] * 2) and shown["ahead on"].tolist() == ["3 of 3"] * 2
     )
@@ -430,7 +430,7 @@ def test_leads_are_of_pairs_by_task_and_seed():
 def test_a_metric_without_a_unit_is_shown_in_per_cent_of_the_largest():
     metrics = metrics_of({"degraded": [4e-11], "tpdm": [1e-11]}, "frechet_segmenter")
     numbers, shown = measured(metrics.assign(subject="all"), "sr", [c for c in SETS if c.metric == "frechet_segmenter"])
-    assert numbers["Frechet, segmenter, % of largest"].tolist() == pytest.approx([100, 25])
+    assert numbers["Frechet distance on segmenter, % of largest"].tolist() == pytest.approx([100, 25])
     assert shown.iloc[:, 0].tolist() == ["100", "25"]
 
 
@@ -444,7 +444,7 @@ def test_steps_have_the_presets_number_where_none_is_named():
         metrics_of({"tpdm": [30.0 + n]}, name, steps=n, sampler="dpm++") for n in (0, 8) for name in ("psnr", "ssim")
     ]
     panels = panels_of_steps(pd.concat([*swept, *other, metrics_of({"tosm": [1.0]})], ignore_index=True), "sr", 4)
-    psnr = panels["PSNR, dB"]
+    psnr = panels["PSNR, dB ↑"]
     assert psnr.index.tolist() == [1, 4, 8] and psnr["tpdm"].tolist() == [21.0, 20.0, 28.0]
     assert set(psnr) == {"tpdm", "tpdm, dpm++"} and psnr["tpdm, dpm++"].dropna().tolist() == [30.0, 38.0]
 
@@ -462,7 +462,7 @@ def test_quality_and_cost_stand_in_one_row():
     found = pd.DataFrame({"core_seconds": [600.0, np.nan], "core_sampling": [4.04, 0.0]}, index=index)
     metrics = pd.concat([metrics_of({"tpdm": [20.0, 22.0], "degraded": [18.0, 19.0]}, c.metric) for c in IMAGE])
     _, shown = overview(metrics, found, "sr")
-    assert list(shown.index) == ["degraded", "tpdm"] and shown.loc["tpdm", "PSNR"] == "21.00"
+    assert list(shown.index) == ["degraded", "tpdm"] and shown.loc["tpdm", "PSNR, dB ↑"] == "21.00"
     assert shown.loc["tpdm", "training, core min"] == "10" and shown.loc["tpdm", "a sample, core s"] == "4.0"
     assert shown.loc["degraded", "training, core min"] == ""
 

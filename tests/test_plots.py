@@ -4,25 +4,80 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from matplotlib.colors import same_color
 
 from diffens_core.diffusion.mixture import Mixture, MixtureDenoiser
+from diffens_core.evaluation.uncertainty import uncertainty
+from diffens_core.models.segmentation import REGIONS
 from diffens_core.show import plots
-from diffens_core.show.plots import histograms, largest_gain, median_subject, noise_level, noise_map
+from diffens_core.show.plots import histograms, median_subject, noise_level, noise_map
 from diffens_core.show.widgets import slide_levels
+from diffens_core.show.zooms import cortex, reach_in, zoomed
 
 
-@pytest.mark.parametrize("place", [(12, 20, 9), (5, 8, 6)])
-def test_the_largest_gain_is_where_one_is_wrong_and_the_other_is_not(place):
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=(24, 30, 18))
-    better, worse = (truth + 0.1 * rng.normal(size=truth.shape) for _ in range(2))
-    box = tuple(slice(p - 2, p + 3) for p in place)
-    worse[box] += 1.0
-    found = largest_gain(worse, better, truth)
-    assert max(abs(a - b) for a, b in zip(found, place)) <= 1
-    assert all(3 <= p < n - 3 for p, n in zip(found, truth.shape)), "the square around it lies within the volume"
-    better[box] += 2.0  # now it loses there
-    assert largest_gain(worse, better, truth) != found
+def ball(shape=(40, 44, 36), radius=15):
+    """A round brain, bool, as deep as its distance from the surface."""
+    distance = np.linalg.norm(np.indices(shape) - np.array(shape).reshape(3, 1, 1, 1) / 2, axis=0)
+    return distance < radius, radius - distance
+
+
+@pytest.mark.parametrize("place", [(20, 10, 18), (31, 22, 18), (12, 22, 26)])
+def test_a_zoom_looks_at_edges_of_the_cortex_and_at_no_method(place):
+    brain, depth = ball()
+    truth = np.where(brain, 0.0, -1.0)
+    folded = np.linalg.norm(np.indices(brain.shape) - np.array(place).reshape(3, 1, 1, 1), axis=0) < 4
+    truth[folded & brain] += 0.5 * (np.indices(brain.shape).sum(0) % 4 < 2)[folded & brain]
+    truth[brain & (depth > 10)] += (np.indices(brain.shape).sum(0) % 4 < 2)[brain & (depth > 10)]  # stronger, but deep
+    found = cortex(truth, brain)
+    assert max(abs(a - b) for a, b in zip(found, place)) <= reach_in(truth)
+    assert brain[found] and depth[found] <= reach_in(truth) / 2 + 1, "near the surface, not where most edges are"
+
+
+def test_a_zoom_shows_what_is_wrong_on_a_scale_of_its_own():
+    truth = np.random.default_rng(0).uniform(-0.5, 0.5, (24, 24, 24))
+    figure = zoomed({"a": truth + 0.1, "b": truth - 0.3}, truth, (12, 12, 12))
+    panels = [axis for axis in figure.axes if axis.images]
+    signed = [axis.images[0] for axis in panels if axis.images[0].get_cmap().name == "RdBu_r"]
+    assert [round(float(image.get_array().mean()), 6) for image in signed] == [0.1, -0.3] * 3
+    assert all(image.get_clim() == pytest.approx((-0.3, 0.3)) for image in signed)
+    grey = {axis.images[0].get_clim() for axis in panels if axis.get_xlim() == (9, 15) and axis.images[0] not in signed}
+    assert len(grey) == 1 and max(map(abs, *grey)) < 0.5, "one window for all squares, that of the truth within them"
+    assert all("-1 to 1" in axis.get_ylabel() for axis in figure.axes if axis.get_label() == "<colorbar>")
+
+
+def test_gates_reach_from_0_to_1_and_name_their_expert():
+    gate = np.full((2, 8, 8, 8), 0.5) + np.array([0.1, -0.1]).reshape(2, 1, 1, 1)
+    maps = plots.expert_maps({"t = 1": gate}, ["axial", "sagittal"], np.ones((8, 8, 8), bool))
+    cuts = plots.gate_maps({"t = 1": gate[0]}, "axial")
+    for figure in (maps, cuts):
+        assert {axis.images[0].get_clim() for axis in figure.axes if axis.images} == {(0, 1)}
+    assert [axis.get_ylabel() for axis in maps.axes if axis.images] == ["axial expert", "sagittal expert"]
+    assert [axis.get_ylabel() for axis in cuts.axes if axis.images] == ["axial cut", "coronal cut", "sagittal cut"]
+    assert "weight of the axial expert" in [axis.get_ylabel() for axis in cuts.axes]
+    assert "between 0.40 and 0.60" in maps.get_supxlabel() and "between 0.60 and 0.60" in cuts.get_supxlabel()
+
+
+def test_spread_and_error_have_a_scale_each():
+    target = torch.rand(12, 12, 12) * 2 - 1
+    samples = target + 0.5 + 0.01 * torch.randn(3, 12, 12, 12)
+    figure = plots.uncertainty_planes({"tpdm": uncertainty(samples, target)}, target.numpy(), (6, 6, 6))
+    bars = {axis.get_ylabel(): axis.get_ylim() for axis in figure.axes if axis.get_label() == "<colorbar>"}
+    assert list(bars) == ["std (volumes span -1 to 1)", "|mean - truth| (volumes span -1 to 1)"]
+    (_, spread), (_, error) = bars.values()
+    assert 0.01 < spread < 0.05 and 0.4 < error < 0.6
+
+
+def test_regions_are_outlined_in_the_colour_of_their_name():
+    true = torch.zeros(3, 16, 16, 16, dtype=torch.bool)
+    true[list(REGIONS).index("et"), 6:10, 6:10, 6:10] = True
+    figure = plots.segmentation_planes(
+        {"truth": np.zeros((16, 16, 16))}, {"truth": true.numpy()}, true.numpy(), (8, 8, 8)
+    )
+    drawn = [line.get_edgecolor() for line in figure.axes[0].collections]
+    assert drawn and all(same_color(color[0], plots.REGION_COLORS["et"]) for color in drawn)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["WT: whole tumour", "TC: tumour core", "ET: enhancing tumour", "true"]
 
 
 def test_the_median_subject_is_neither_the_best_nor_the_worst():

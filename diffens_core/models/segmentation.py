@@ -1,6 +1,6 @@
 """Tumour segmentation, to judge a generated FLAIR: MONAI's SwinUNETR, Dice, Hausdorff distance, Recovery.
 
-Regions as in BraTS: TC (tumour core: necrotic and enhancing), WT (whole tumour), ET (enhancing tumour); labels 1
+Regions as in BraTS: WT (whole tumour), TC (tumour core: necrotic and enhancing), ET (enhancing tumour); labels 1
 necrotic, 2 oedema, 4 enhancing.
 """
 
@@ -22,7 +22,8 @@ from ..networks.published import published_weights
 from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least
 
-REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}
+REGIONS = {"tc": (1, 4), "wt": (1, 2, 4), "et": (4,)}  # labels of each, in the order of published weights' outputs
+REGION_NAMES = {"wt": "whole tumour", "tc": "tumour core", "et": "enhancing tumour"}  # from large to small, as shown
 STRIDE = 32  # the network halves its input five times, and must normalise more than one voxel then
 SMALL_PARTS = ("encoder4", "encoder10", "decoder5")  # work on maps 16 and 32 times smaller than the input
 WINDOWS = {"overlap": 0.5, "mode": "gaussian", "padding_mode": "replicate"}

@@ -5,7 +5,7 @@ Every function returns a matplotlib figure and takes numpy volumes [X, Y, Z] in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,18 +13,15 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.artist import Artist
+from matplotlib.colors import TwoSlopeNorm
 from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, MaxNLocator
-from scipy.ndimage import uniform_filter
 
-from ..data.planes import PLANES
 from ..diffusion.mixture import MixtureDenoiser, on_points
 from ..evaluation.uncertainty import Uncertainty
-
-DPI = 110
-WIDEST = 10.0  # inches: what a notebook shows without shrinking it
-VIEWS = ("axial", "coronal", "sagittal")
-GREY = {"cmap": "gray", "vmin": -1, "vmax": 0.8}  # of volumes in [-1, 1]: few voxels are brighter
+from ..models.segmentation import REGION_NAMES, REGIONS
+from .palette import colors_of, method_of
+from .panels import GREY, VIEWS, WIDEST, WINDOW, centre, cut, enlarge, grid, height, name_axes, reach_of, show_cut
 
 
 def middle(mask: np.ndarray) -> tuple[int, int, int]:
@@ -32,46 +29,9 @@ def middle(mask: np.ndarray) -> tuple[int, int, int]:
     return tuple(int(np.median(line)) for line in np.nonzero(mask))
 
 
-def largest_gain(worse: np.ndarray, better: np.ndarray, truth: np.ndarray, reach: int = 0) -> tuple[int, int, int]:
-    """The voxel around which, in a cube, squared error falls most from `worse` to `better`: a rule for where to look.
-
-    All [X, Y, Z]. reach: half the edge of the cube, which lies within the volume; 0: an eighth of the first axis.
-    """
-    reach = reach or truth.shape[0] // 8
-    gain = uniform_filter((worse - truth) ** 2 - (better - truth) ** 2, 2 * reach + 1, mode="constant")
-    inner = tuple(slice(min(reach, n // 2), max(n - reach, n // 2 + 1)) for n in truth.shape)
-    place = np.unravel_index(gain[inner].argmax(), gain[inner].shape)
-    return tuple(int(p) + s.start for p, s in zip(place, inner))
-
-
 def median_subject(leads: pd.Series) -> str:
     """The subject, the index of `leads`, whose value is in the middle: neither the best nor the worst example."""
     return leads.sort_values(kind="stable").index[(len(leads) - 1) // 2]
-
-
-def cut(volume: np.ndarray, plane: str, at: Sequence[int]) -> np.ndarray:
-    """The slice of `plane` through voxel `at`, ready for `imshow(..., origin="lower")`."""
-    axis = PLANES[plane] - 2
-    return np.take(volume, at[axis], axis=axis).T
-
-
-def show_cut(axis: plt.Axes, volume: np.ndarray, plane: str, at: Sequence[int], **style) -> AxesImage:
-    """Draw a cut without ticks: in grey, of a volume in [-1, 1], or in another `style` of `imshow`."""
-    axis.set(xticks=[], yticks=[])
-    return axis.imshow(cut(volume, plane, at), origin="lower", **GREY | style)
-
-
-def _panels(rows: int, columns: int, size: tuple[float, float], **more) -> tuple[plt.Figure, np.ndarray]:
-    """A figure of `size` in inches, and its axes [rows, columns]."""
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=DPI, **more)
-
-
-def _name(axes: np.ndarray, columns: Iterable[str] = (), rows: Iterable[str] = (), sizes=(9, 8)) -> None:
-    """Names above the columns and on the left of the rows of a grid; sizes: of both, in points."""
-    for axis, name in zip(axes[0], columns):
-        axis.set_title(name, fontsize=sizes[0])
-    for axis, name in zip(axes[:, 0], rows):
-        axis.set_ylabel(name, fontsize=sizes[1])
 
 
 def _labelled(figure: plt.Figure) -> dict[str, Artist]:
@@ -85,28 +45,6 @@ def _finish_curves(axis: plt.Axes, **options) -> None:
     axis.legend(frameon=False, fontsize=8, **options)
 
 
-def _centre(volume: np.ndarray) -> tuple[int, int, int]:
-    return tuple(n // 2 for n in volume.shape)
-
-
-def _height(volume: np.ndarray, plane: str, at: Sequence[int]) -> float:
-    """Of a cut that is one wide."""
-    high, wide = cut(volume, plane, at).shape
-    return high / wide
-
-
-def _position(plane: str, at: Sequence[int]) -> tuple[int, int]:
-    """Column and row of voxel `at` in a cut."""
-    column, row = (at[axis] for axis in range(3) if axis != PLANES[plane] - 2)
-    return column, row
-
-
-def _zoom(axis: plt.Axes, plane: str, at: Sequence[int], reach: int) -> None:
-    """Show of a cut the square around voxel `at`, black where the volume ends."""
-    column, row = _position(plane, at)
-    axis.set(xlim=(column - reach, column + reach), ylim=(row - reach, row + reach), facecolor="black")
-
-
 def three_planes(
     volumes: Mapping[str, np.ndarray], truth: np.ndarray | None = None, at=None, title: str = ""
 ) -> plt.Figure:
@@ -115,12 +53,12 @@ def three_planes(
     Errors are absolute, on one scale for all columns, printed on the colour bar; the truth itself has none.
     """
     first = next(iter(volumes.values()))
-    at, kinds = at or _centre(first), ("image",) if truth is None else ("image", "error")
+    at, kinds = at or centre(first), ("image",) if truth is None else ("image", "error")
     rows = [(plane, kind) for plane in VIEWS for kind in kinds]
-    heights = [_height(first, plane, at) for plane, _ in rows]
+    heights = [height(first, plane, at) for plane, _ in rows]
     wide = min(1.75, WIDEST / len(volumes))
     size = (wide * len(volumes) + 0.6, wide * sum(heights) + 0.5)
-    figure, axes = _panels(len(rows), len(volumes), size, height_ratios=heights)
+    figure, axes = grid(len(rows), len(volumes), size, height_ratios=heights)
     errors = None
     for line, (plane, kind) in zip(axes, rows):
         for axis, volume in zip(line, volumes.values()):
@@ -131,32 +69,9 @@ def three_planes(
             else:
                 errors = show_cut(axis, np.abs(volume - truth), plane, at, cmap="magma", vmin=0, vmax=0.5)
     names = [plane if kind == "image" else "|error|" for plane, kind in rows]
-    _name(axes, volumes, names, sizes=(9 if wide > 1.4 else 7.5, 8))
+    name_axes(axes, volumes, names, sizes=(9 if wide > 1.4 else 7.5, 8))
     if errors is not None:
-        figure.colorbar(errors, ax=axes, shrink=0.35, pad=0.01, label="absolute error (volumes span -1 to 1)")
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
-def zoomed(volumes: Mapping[str, np.ndarray], at: Sequence[int], title: str = "", reach: int = 0) -> plt.Figure:
-    """Each of `volumes` in [-1, 1] as a column of three planes through voxel `at`, each with an enlarged square below.
-
-    reach: half the side of the square in voxels; 0: an eighth of the first axis. The first column marks the square.
-    """
-    first = next(iter(volumes.values()))
-    reach = reach or first.shape[0] // 8
-    heights = [height for plane in VIEWS for height in (_height(first, plane, at), 1)]
-    size = (1.6 * len(volumes) + 0.3, 1.6 * sum(heights) + 0.5)
-    figure, axes = _panels(6, len(volumes), size, height_ratios=heights)
-    for whole, enlarged, plane in zip(axes[::2], axes[1::2], VIEWS):
-        for place, volume in enumerate(volumes.values()):
-            show_cut(whole[place], volume, plane, at)
-            show_cut(enlarged[place], volume, plane, at)
-            _zoom(enlarged[place], plane, at, reach)
-        corner = [place - reach for place in _position(plane, at)]
-        whole[0].add_patch(plt.Rectangle(corner, 2 * reach, 2 * reach, fill=False, color="#E69F00", linewidth=1))
-    _name(axes, volumes)
-    _name(axes[::2], rows=VIEWS)
+        figure.colorbar(errors, ax=axes, shrink=0.35, pad=0.01, label=f"absolute error ({WINDOW})")
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -166,10 +81,10 @@ def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, tit
     colors = {1: "#0072B2", 2: "#009E73", 4: "#E69F00"}
     names = {1: "necrotic core", 2: "oedema", 4: "enhancing"}
     shown = {**volumes, "labels": next(iter(volumes.values()))}
-    figure, axes = _panels(1, len(shown), (2.1 * len(shown), 2.9))
+    figure, axes = grid(1, len(shown), (2.1 * len(shown), 2.9))
     for axis, volume in zip(axes[0], shown.values()):
         show_cut(axis, volume, "axial", at, vmin=0, vmax=0.9)
-    _name(axes, shown)
+    name_axes(axes, shown)
     overlay = axes[0, -1]
     for label, color in colors.items():
         mask = cut(labels, "axial", at) == label
@@ -203,11 +118,11 @@ def loss_panels(losses: Mapping[str, Mapping[str, pd.DataFrame]]) -> plt.Figure:
     columns = min(count, 2)
     rows = -(-count // columns)
     size = (6 if columns == 1 else 4.4 * columns, 3 if columns == 1 else 2.6 * rows)
-    figure, axes = _panels(rows, columns, size)
+    figure, axes = grid(rows, columns, size)
     for axis in axes.flat[count:]:
         axis.remove()
     for axis, (label, logs) in zip(axes.flat, losses.items()):
-        for (name, log), color in zip(logs.items(), sns.color_palette("colorblind", len(logs))):
+        for (name, log), color in zip(logs.items(), colors_of(logs).values()):
             phase = log["step"].isin(later_phases(log)).cumsum()
             around = log["loss"].groupby(phase).rolling(max(3, len(log) // 10), center=True, min_periods=1)
             smooth = around.mean().droplevel(0)
@@ -234,26 +149,26 @@ def later_phases(log: pd.DataFrame) -> list[int]:
 def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str = "sagittal", at=None) -> plt.Figure:
     """One cut of `plane` through voxel `at` of each volume in [-1, 1]; every row is a named line of named volumes."""
     first = next(iter(next(iter(rows.values())).values()))
-    at, columns = at or _centre(first), max(len(line) for line in rows.values())
-    size = (1.6 * columns + 0.4, (1.6 * _height(first, plane, at) + 0.25) * len(rows))
-    figure, axes = _panels(len(rows), columns, size)
+    at, columns = at or centre(first), max(len(line) for line in rows.values())
+    size = (1.6 * columns + 0.4, (1.6 * height(first, plane, at) + 0.25) * len(rows))
+    figure, axes = grid(len(rows), columns, size)
     for line, volumes in zip(axes, rows.values()):
         for axis, (name, volume) in zip(line, volumes.items()):
             show_cut(axis, volume, plane, at)
             axis.set_title(name, fontsize=8)
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
-    _name(axes, rows=rows)
+    name_axes(axes, rows=rows)
     return figure
 
 
 def trajectory(states: Mapping[str, tuple[np.ndarray, np.ndarray]], plane: str = "sagittal") -> plt.Figure:
     """Columns of (`xt`, `x0_hat`), volumes in [-1, 1], one per named step of a sampling run."""
-    figure, axes = _panels(2, len(states), (1.7 * len(states), 3.4))
+    figure, axes = grid(2, len(states), (1.7 * len(states), 3.4))
     for column, pair in zip(axes.T, states.values()):
         for axis, volume in zip(column, pair):
-            show_cut(axis, volume, plane, _centre(volume))
-    _name(axes, states, ("$x_t$ (sample)", r"$\hat{x}_0$ (estimate)"), (9, 9))
+            show_cut(axis, volume, plane, centre(volume))
+    name_axes(axes, states, ("$x_t$ (sample)", r"$\hat{x}_0$ (estimate)"), (9, 9))
     return figure
 
 
@@ -263,38 +178,77 @@ def latents(image: np.ndarray, channels: np.ndarray, plane: str, at: Sequence[in
     plane: what was encoded, so latents have all its slices; at: a voxel of the image.
     """
     columns = 1 + len(channels)
-    figure, axes = _panels(1, columns, (2 * columns, 2.6))
+    figure, axes = grid(1, columns, (2 * columns, 2.6))
     show_cut(axes[0, 0], image, plane, at)
     for axis, channel in zip(axes[0, 1:], channels):
         show_cut(axis, channel, plane, at, vmin=-3, vmax=3)
-    _name(axes, ["slice", *(f"latent channel {number}" for number in range(len(channels)))])
+    name_axes(axes, ["slice", *(f"latent channel {number}" for number in range(len(channels)))])
     for axis in axes[0]:
         axis.set_xlabel(" x ".join(str(n) for n in axis.images[0].get_array().T.shape))
     return figure
 
 
 def gate_maps(gates: Mapping[str, np.ndarray], first: str, at=None, brain: np.ndarray | None = None) -> plt.Figure:
-    """Weight of the expert `first` of two in three planes (rows), one column per named step.
+    """Weight of the expert `first` of two, from 0 to 1, cut along three planes (rows), one column per named step.
 
-    With `brain`, bool [X, Y, Z], only within it. The colours are centred on 0.5 and reach as far as the gates do.
+    With `brain`, bool [X, Y, Z], only within it. White is 1/2, the plain average.
     """
-    within = slice(None) if brain is None else brain
-    reach = max(_reach(gate[within] - 0.5) for gate in gates.values())
-    at = at or _centre(next(iter(gates.values())))
-    figure, axes = _panels(3, len(gates), (1.7 * len(gates) + 0.6, 5))
+    within = np.ones_like(next(iter(gates.values())), bool) if brain is None else brain
+    at = at or centre(within)
+    figure, axes = grid(3, len(gates), (1.7 * len(gates) + 0.6, 5))
     for row, plane in zip(axes, VIEWS):
         for axis, gate in zip(row, gates.values()):
-            seen = gate if brain is None else np.where(brain, gate, np.nan)
-            shown = show_cut(axis, seen, plane, at, cmap="PuOr_r", vmin=0.5 - reach, vmax=0.5 + reach)
+            shown = show_cut(axis, np.where(within, gate, np.nan), plane, at, cmap=GATES, vmin=0, vmax=1)
             axis.set(frame_on=False)
-    _name(axes, gates, VIEWS, (9, 9))
-    figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight of the {first} expert (0.5: plain average)")
+    name_axes(axes, gates, [f"{plane} cut" for plane in VIEWS], (9, 9))
+    _weight_bar(figure, shown, axes, f"weight of the {first} expert", 2)
+    figure.supxlabel(_read_weights([gate[within] for gate in gates.values()]), fontsize=8)
     return figure
 
 
-def _reach(values: np.ndarray) -> float:
-    """How far a symmetric scale must reach to show nearly all of `values`."""
-    return max(1e-3, float(np.percentile(np.abs(values), 99.5)))
+def expert_maps(
+    gates: Mapping[str, np.ndarray], experts: Sequence[str], brain: np.ndarray, at=None, plane: str = "coronal"
+) -> plt.Figure:
+    """One cut of the gate of P experts (rows), from 0 to 1, at named noise levels (columns).
+
+    gates: [P, X, Y, Z], summing to 1; cut to `brain` [X, Y, Z]. White is 1 / P, the plain average.
+    """
+    at = at or middle(brain)
+    inside = cut(brain, plane, at)
+    seen = np.ix_(inside.any(1), inside.any(0))
+    high, wide = inside[seen].shape
+    size = (1.4 * len(gates) + 1.4, (1.4 * high / wide + 0.1) * len(experts) + 0.6)
+    figure, axes = grid(len(experts), len(gates), size)
+    for row, line in enumerate(axes):
+        for axis, gate in zip(line, gates.values()):
+            weights = np.where(inside, cut(gate[row], plane, at), np.nan)[seen]
+            shown = axis.imshow(weights, origin="lower", cmap=GATES, norm=_weights(len(experts)))
+            axis.set(xticks=[], yticks=[], frame_on=False)
+    name_axes(axes, gates, [f"{name} expert" for name in experts])
+    _weight_bar(figure, shown, axes, "weight of the expert", len(experts))
+    figure.supxlabel(_read_weights([gate[:, brain] for gate in gates.values()]), fontsize=8)
+    return figure
+
+
+GATES = "PuOr_r"
+
+
+def _weights(experts: int) -> TwoSlopeNorm:
+    """The scale of a gate: 0 to 1, with the plain average in its middle."""
+    return TwoSlopeNorm(1 / experts, 0, 1)
+
+
+def _weight_bar(figure: plt.Figure, shown: AxesImage, axes: np.ndarray, label: str, experts: int) -> None:
+    """A colour bar that marks the plain average."""
+    even = f"{1 / experts:.2f}".rstrip("0")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, ticks=[0, 1 / experts, 1], label=label)
+    bar.ax.set_yticklabels(["0", f"{even}, plain\naverage", "1"], fontsize=8)
+
+
+def _read_weights(weights: Sequence[np.ndarray]) -> str:
+    """What to read from a gate before its colours: where nearly all of its weights lie."""
+    low, high = np.percentile(np.concatenate([one.ravel() for one in weights]), (1, 99))
+    return f"98 % of all weights shown lie between {low:.2f} and {high:.2f}."
 
 
 def signed_maps(
@@ -308,16 +262,16 @@ def signed_maps(
     """The `image` in [-1, 1], and each of `maps` within the `brain`, in three planes through voxel `at`.
 
     All [X, Y, Z]. Each map has a scale of its own, symmetric around its value in `centres`, or 0: red above it, blue
-    below.
+    below. Names of maps say their unit, where they have one.
     """
-    heights = [_height(image, plane, at) for plane in VIEWS]
+    heights = [height(image, plane, at) for plane in VIEWS]
     size = (1.9 * (1 + len(maps)), 1.9 * sum(heights) + 1)
-    figure, axes = _panels(3, 1 + len(maps), size, height_ratios=heights)
+    figure, axes = grid(3, 1 + len(maps), size, height_ratios=heights)
     for axis, plane in zip(axes[:, 0], VIEWS):
         show_cut(axis, image, plane, at)
     for column, (name, values) in zip(axes[:, 1:].T, maps.items()):
         centre = (centres or {}).get(name, 0.0)
-        reach = _reach(values[brain] - centre)
+        reach = reach_of(values[brain] - centre)
         style = {"cmap": "RdBu_r", "vmin": centre - reach, "vmax": centre + reach}
         for axis, plane in zip(column, VIEWS):
             shown = show_cut(axis, np.where(brain, values, np.nan), plane, at, **style)
@@ -325,14 +279,14 @@ def signed_maps(
         bar = figure.colorbar(shown, ax=column, location="bottom", shrink=0.9, pad=0.02)
         bar.ax.tick_params(labelsize=7)
         bar.ax.xaxis.set_major_locator(MaxNLocator(3))
-    _name(axes, ["truth", *maps], VIEWS)
+    name_axes(axes, ["truth", *maps], VIEWS)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
 def error_curves(errors: Mapping[str, Sequence[float]], steps: Sequence[int]) -> plt.Figure:
     """Root-mean-square distance between `A x0_hat` and the measurement over the steps of sampling."""
-    figure, [[axis]] = _panels(1, 1, (6, 3))
+    figure, [[axis]] = grid(1, 1, (6, 3))
     for name, values in errors.items():
         axis.plot(steps, values, marker="o", markersize=3, label=name)
     axis.set(xlabel="step t", ylabel=r"rms of $A\hat{x}_0 - y$", yscale="symlog")
@@ -351,16 +305,17 @@ def level_curves(
 ) -> plt.Figure:
     """One panel per named table: a line per column over the index; `marks` adds points. A name keeps its colour.
 
-    Every other line is dashed and above the others: where two coincide, both show. reference: a column to hold the
-    others against, dotted and grey.
+    Every other line is dashed and above the others: where two coincide, both show; so is what a method was changed in,
+    which has its colour. reference: a column to hold the others against, dotted and grey.
     """
     marks = marks or {}
     names = list(dict.fromkeys(name for table in [*panels.values(), *marks.values()] for name in table))
     names = [name for name in names if name != reference]
-    colors = dict(zip(names, sns.color_palette("colorblind", len(names)))) | {reference: "0.4"}
-    styles = {name: "--" if place % 2 else "-" for place, name in enumerate(names)} | {reference: ":"}
+    colors = colors_of(names) | {reference: "0.4"}
+    dashed = {name: name != method_of(name) if method_of(name) else place % 2 for place, name in enumerate(names)}
+    styles = {name: "--" if dash else "-" for name, dash in dashed.items()} | {reference: ":"}
     wide = min(4.4, 10.4 / len(panels))
-    figure, axes = _panels(1, len(panels), (wide * len(panels) + 1.6, 0.75 * wide))
+    figure, axes = grid(1, len(panels), (wide * len(panels) + 1.6, 0.75 * wide))
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
             options = {"color": colors[name], "label": name, "zorder": 3 if styles[name] == "--" else 2}
@@ -370,7 +325,7 @@ def level_curves(
         axis.set(xlabel=xlabel)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel(ylabel)
-    _name(axes, panels)
+    name_axes(axes, panels)
     named = _labelled(figure)
     figure.legend(named.values(), named.keys(), loc="outside right center", frameon=False, fontsize=8)
     return figure
@@ -380,7 +335,7 @@ def histograms(samples: Mapping[str, np.ndarray], truth: pd.Series, bins: int = 
     """One panel per named samples [N] of a variable, four in a row, each with the true density over its index."""
     columns = min(4, len(samples))
     rows = -(-len(samples) // columns)
-    figure, axes = _panels(rows, columns, (2.4 * columns, 1.8 * rows + 0.2), sharex=True)
+    figure, axes = grid(rows, columns, (2.4 * columns, 1.8 * rows + 0.2), sharex=True)
     edges = np.linspace(truth.index.min(), truth.index.max(), bins + 1)
     for axis, (name, values) in zip(axes.flat, samples.items()):
         axis.hist(values, edges, density=True, color="#56B4E9")
@@ -400,7 +355,7 @@ def noise_map(density: pd.DataFrame, paths: pd.DataFrame | None = None) -> plt.F
     Noise levels are standard deviations of the noise, 0 to 1. Each column is scaled to its own maximum. paths: a line
     per column, over the noise levels of its index.
     """
-    figure, [[axis]] = _panels(1, 1, (8, 3.4))
+    figure, [[axis]] = grid(1, 1, (8, 3.4))
     shown = density / density.max()
     axis.pcolormesh(density.columns, density.index, shown, cmap="Blues", shading="nearest", rasterized=True)
     if paths is not None:
@@ -424,11 +379,11 @@ def cuts(
     volumes: Mapping[str, np.ndarray], plane: str, places: Mapping[str, Sequence[int]], span: float = 2.5
 ) -> plt.Figure:
     """Slices of `plane` through each of the named places (rows) of each volume (columns), values in [-span, span]."""
-    figure, axes = _panels(len(places), len(volumes), (1.35 * len(volumes) + 1.1, 1.35 * len(places) + 0.4))
+    figure, axes = grid(len(places), len(volumes), (1.35 * len(volumes) + 1.1, 1.35 * len(places) + 0.4))
     for line, at in zip(axes, places.values()):
         for axis, volume in zip(line, volumes.values()):
             shown = show_cut(axis, volume, plane, at, vmin=-span, vmax=span)
-    _name(axes, volumes, places, (9, 9))
+    name_axes(axes, volumes, places, (9, 9))
     figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, label="value")
     return figure
 
@@ -437,38 +392,13 @@ def step_curves(
     curves: Mapping[str, Sequence[float]], steps: Sequence[int], label: str, dashed: Sequence[str] = ()
 ) -> plt.Figure:
     """Named lines over the steps `t`, from the noise on the left to the sample on the right; some of them `dashed`."""
-    figure, [[axis]] = _panels(1, 1, (7, 3))
-    for name, values in curves.items():
+    figure, [[axis]] = grid(1, 1, (7, 3))
+    for (name, values), color in zip(curves.items(), colors_of(curves).values()):
         style = {"linestyle": "--"} if name in dashed else {"marker": "o", "markersize": 3}
-        axis.plot(steps, values, label=name, **style)
+        axis.plot(steps, values, label=name, color=color, **style)
     axis.set(xlabel="step t", ylabel=label)
     axis.invert_xaxis()
     _finish_curves(axis, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
-def expert_maps(
-    gates: Mapping[str, np.ndarray], experts: Sequence[str], brain: np.ndarray, at=None, plane: str = "coronal"
-) -> plt.Figure:
-    """One cut of the gate of P experts (rows) at named noise levels (columns); gates: [P, X, Y, Z], summing to 1.
-
-    Cut to `brain` [X, Y, Z]. The colours are centred on 1 / P, the plain average, and reach as far as the gates do.
-    """
-    at = at or middle(brain)
-    even = 1 / len(experts)
-    reach = max(_reach((gate - even)[:, brain]) for gate in gates.values())
-    inside = cut(brain, plane, at)
-    seen = np.ix_(inside.any(1), inside.any(0))
-    high, wide = inside[seen].shape
-    size = (1.4 * len(gates) + 1.2, (1.4 * high / wide + 0.1) * len(experts) + 0.3)
-    figure, axes = _panels(len(experts), len(gates), size)
-    for row, line in enumerate(axes):
-        for axis, gate in zip(line, gates.values()):
-            weights = np.where(inside, cut(gate[row], plane, at), np.nan)[seen]
-            shown = axis.imshow(weights, origin="lower", cmap="PuOr_r", vmin=even - reach, vmax=even + reach)
-            axis.set(xticks=[], yticks=[], frame_on=False)
-    _name(axes, gates, experts)
-    figure.colorbar(shown, ax=axes, shrink=0.6, label=f"weight ({even:.2f}: plain average)")
     return figure
 
 
@@ -477,21 +407,26 @@ def uncertainty_planes(
 ) -> plt.Figure:
     """The truth, and of each method the mean of its samples, their std and the error of the mean, in three planes.
 
-    std and error are on one scale for all: where a model knows its error, they look alike.
+    std and error have a scale each, the same for all methods: compare where they are bright, and read how much.
     """
-    reach = max(float(np.percentile(f.error.numpy(), 99.8)) for f in found.values())
-    columns, error = {"truth": (truth, GREY)}, {"cmap": "magma", "vmin": 0, "vmax": reach}
+    columns = [("truth", "", truth)]
     for name, f in found.items():
-        columns |= {f"{name}\nmean of {f.samples}": (f.mean.numpy(), GREY)}
-        columns |= {f"{name}\nstd": (f.std.numpy(), error), f"{name}\n|mean - truth|": (f.error.numpy(), error)}
-    heights = [_height(truth, plane, at) for plane in VIEWS]
-    size = (1.6 * len(columns) + 0.6, 1.6 * sum(heights) + 0.6)
-    figure, axes = _panels(3, len(columns), size, height_ratios=heights)
+        volumes = {f"mean of {f.samples}": f.mean, "std": f.std, "|mean - truth|": f.error}
+        columns += [(name, what, volume.numpy()) for what, volume in volumes.items()]
+    scales, brain = {}, truth > truth.min()
+    for kind in ("std", "|mean - truth|"):
+        values = np.concatenate([volume[brain] for _, what, volume in columns if what == kind])
+        scales[kind] = {"cmap": "magma", "vmin": 0, "vmax": float(np.percentile(values, 99))}
+    heights = [height(truth, plane, at) for plane in VIEWS]
+    size = (1.5 * len(columns) + 1.2, 1.5 * sum(heights) + 0.6)
+    figure, axes = grid(3, len(columns), size, height_ratios=heights)
+    shown = {}
     for line, plane in zip(axes, VIEWS):
-        for axis, (volume, style) in zip(line, columns.values()):
-            shown = show_cut(axis, volume, plane, at, **style)
-    _name(axes, columns, VIEWS, (8, 8))
-    figure.colorbar(shown, ax=axes, shrink=0.5, pad=0.01, label="std and error (volumes span -1 to 1)")
+        for axis, (_, what, volume) in zip(line, columns):
+            shown[what] = show_cut(axis, volume, plane, at, **scales.get(what, GREY))
+    name_axes(axes, [f"{name}\n{what}".strip() for name, what, _ in columns], VIEWS, (8, 8))
+    for kind in scales:
+        figure.colorbar(shown[kind], ax=axes, shrink=0.6, pad=0.01, label=f"{kind} ({WINDOW})")
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -502,24 +437,25 @@ REGION_COLORS = {"wt": "#009E73", "tc": "#E69F00", "et": "#56B4E9"}
 def segmentation_planes(
     flairs: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], true: np.ndarray, at: Sequence[int], title=""
 ) -> plt.Figure:
-    """Each FLAIR in three planes with the outlines of WT, TC and ET that were found with it, and dotted the true ones.
+    """Each FLAIR in three planes with the outlines of the regions that were found with it, and dotted the true ones.
 
-    found, true: bool [3, X, Y, Z] in the order TC, WT, ET. Shown is a square around voxel `at`, half as wide as the
+    found, true: bool [3, X, Y, Z], channels as in `REGIONS`. Shown is a square around voxel `at`, half as wide as the
     first axis.
     """
     reach = true.shape[1] // 4
-    figure, axes = _panels(3, len(flairs), (2.0 * len(flairs), 6.8))
+    figure, axes = grid(3, len(flairs), (2.0 * len(flairs), 6.8))
     for line, plane in zip(axes, VIEWS):
         for axis, (name, flair) in zip(line, flairs.items()):
             show_cut(axis, flair, plane, at)
-            for region, mine, real in zip(("tc", "wt", "et"), found[name], true):
+            for region, mine, real in zip(REGIONS, found[name], true):
                 for mask, style in ((mine, "solid"), (real, "dotted")):
                     outline = cut(mask, plane, at).astype(float)
                     if outline.any():
                         axis.contour(outline, [0.5], colors=REGION_COLORS[region], linewidths=1, linestyles=style)
-            _zoom(axis, plane, at, reach)
-    _name(axes, flairs, VIEWS)
-    handles = [plt.Line2D([], [], color=color, label=region.upper()) for region, color in REGION_COLORS.items()]
+            enlarge(axis, plane, at, reach)
+    name_axes(axes, flairs, VIEWS)
+    names = {region: f"{region.upper()}: {name}" for region, name in REGION_NAMES.items()}
+    handles = [plt.Line2D([], [], color=REGION_COLORS[region], label=name) for region, name in names.items()]
     handles.append(plt.Line2D([], [], color="gray", linestyle="dotted", label="true"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
@@ -530,7 +466,7 @@ def bars(table: pd.DataFrame, group: str, color: str, ylabel: str) -> plt.Figure
     """Mean and 95 % interval over subjects of the column `value` of a long table, by columns `group` and `color`."""
     groups, colors = (table[column].nunique() for column in (group, color))
     size = (max(5.0, 0.28 * groups * colors + 2.5), 3.2)
-    figure, [[axis]] = _panels(1, 1, size)
+    figure, [[axis]] = grid(1, 1, size)
     options = {"palette": "colorblind", "errorbar": ("ci", 95), "seed": 0, "err_kws": {"linewidth": 1}}
     sns.barplot(table, x=group, y="value", hue=color, ax=axis, **options)
     axis.set(xlabel="", ylabel=ylabel)
@@ -545,10 +481,11 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
 
     tables: a row per method, columns value, low, high (NaN: no interval); bounds: values by panel.
     """
-    figure, axes = _panels(1, len(panels), (2.9 * len(panels) + 0.6, 3.4))
+    figure, axes = grid(1, len(panels), (2.9 * len(panels) + 0.6, 3.4))
+    colors = colors_of(dict.fromkeys(method for table in panels.values() for method in table.index))
     for axis, (title, table) in zip(axes[0], panels.items()):
         for place, (method, line) in enumerate(table.iterrows()):
-            color = sns.color_palette("colorblind")[place % 10]
+            color = colors[method]
             if not np.isnan(line["low"]):
                 axis.plot([place, place], [line["low"], line["high"]], color=color, linewidth=1.5)
             axis.plot(place, line["value"], "o", color=color, markersize=6, label=method)
@@ -558,32 +495,33 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
         axis.grid(axis="y", alpha=0.3)
         axis.margins(x=0.12)
     axes[0, 0].set_ylabel(ylabel)
-    _name(axes, panels)
+    name_axes(axes, panels)
     return figure
 
 
 def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
     """One panel per named table of paired comparisons: a point with its interval for each pair and seed; zero is level.
 
-    tables: index (method, rival, seed), columns difference, low, high (NaN: no interval).
+    A seed is a shape, in the colour of the method. tables: index (method, rival, seed), columns difference, low, high
+    (NaN: no interval).
     """
     rows = max(len(table.groupby(level=["method", "rival"])) for table in panels.values())
-    figure, axes = _panels(1, len(panels), (3.6 * len(panels) + 1, 0.62 * rows + 1.5))
+    figure, axes = grid(1, len(panels), (3.6 * len(panels) + 1, 0.62 * rows + 1.5))
     for axis, table in zip(axes[0], panels.values()):
         seeds = sorted(set(table.index.get_level_values("seed")))
         pairs = list(dict.fromkeys(zip(table.index.get_level_values("method"), table.index.get_level_values("rival"))))
         for (method, rival, seed), line in table.iterrows():
             place = pairs.index((method, rival)) + 0.2 * (seeds.index(seed) - (len(seeds) - 1) / 2)
-            color = sns.color_palette("colorblind")[seed % 10]
+            color, shape = colors_of([method])[method], "osD^v"[seed % 5]
             axis.plot([line["low"], line["high"]], [place, place], color=color, linewidth=1.5)
-            axis.plot(line["difference"], place, "o", color=color, markersize=5, label=f"seed {seed}")
+            axis.plot(line["difference"], place, shape, color=color, markersize=5, label=f"seed {seed}")
         axis.axvline(0, color="gray", linestyle="--", linewidth=1)
         axis.set_yticks(range(len(pairs)), [f"{method}\nover {rival}" for method, rival in pairs], fontsize=8)
         axis.set(xlabel=xlabel, ylim=(len(pairs) - 0.5, -0.5))
         axis.tick_params(axis="x", labelsize=8)
         axis.xaxis.set_major_locator(MaxNLocator(6))
         axis.grid(axis="x", alpha=0.3)
-    _name(axes, panels)
+    name_axes(axes, panels)
     named = _labelled(figure)
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), fontsize=8)
     return figure

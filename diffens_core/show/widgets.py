@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..data.planes import PLANES
-from .plots import show_cut
+from .panels import show_cut
 
 
 def slide_levels(draw: Callable[[int], plt.Figure], levels: int, start: int) -> ipywidgets.Widget:

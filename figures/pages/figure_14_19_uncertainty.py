@@ -8,8 +8,9 @@
 
 # %% [markdown]
 # # Figures 14 to 19. Spread and error
-# The mean of the samples, their standard deviation, and the error of the mean, on one scale: where a method knows its
-# error, the two maps look alike. One subject per task.
+# The mean of the samples, their standard deviation (std), and the error of the mean. std and error have a scale each, the
+# same for all methods, in the unit of volumes that span -1 to 1: where a method knows where its error is, the two maps
+# look alike; where it knows how large it is, so do the numbers on the two bars. One subject per task.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper

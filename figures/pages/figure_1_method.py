@@ -9,7 +9,8 @@
 # %% [markdown]
 # # Figure 1. The method
 # One step of sampling. Green is trained first, on slices, and then frozen; orange is trained second, in 3D. The projection
-# is for tasks with a degraded FLAIR.
+# is for tasks with a degraded FLAIR: it brings the block means of the clean estimate, its measurement by $A$, to what was
+# measured, the degraded FLAIR in $y$.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper

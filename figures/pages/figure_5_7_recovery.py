@@ -8,7 +8,8 @@
 
 # %% [markdown]
 # # Figures 5 to 7. Dice and Recovery
-# Points are means over subjects with 95 % bootstrap intervals. Dashed: Dice with the degraded and with the true FLAIR;
+# Of the whole tumour (WT), the tumour core (TC) and the enhancing tumour (ET). Points are means over subjects with 95 %
+# bootstrap intervals. Dashed: Dice with the degraded and with the true FLAIR;
 # Recovery 0 and 100 %. Means of Dice vary with the subjects more than with the method, so intervals of Dice overlap even
 # where one method is ahead on every subject; Table S1 has the paired comparison.
 
@@ -19,6 +20,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 settings: str = ""  # others in place of those in experiments.yaml, written as for snakemake --config
 
 # %%
+from diffens_core.evaluation.names import name_of
 from diffens_core.show import plots
 from figures.page import open_page
 from figures.tables import region_panels, segmentation, tasks_of
@@ -29,8 +31,8 @@ print(page.about)
 # %%
 for task in tasks_of(page.metrics):
     numbers, _ = segmentation(page.metrics, task)
-    for name in ("Dice", "Recovery"):
+    for name in ("dice", "recovery"):
         panels, bounds = region_panels(numbers, name)
         if panels:
-            figure = plots.bounded(panels, bounds, f"{name}, % ({task})")
-            page.add_figure(f"figure_5_7_{name.lower()}_{task}", figure)
+            figure = plots.bounded(panels, bounds, f"{name_of(name).heading('%')} ({task})")
+            page.add_figure(f"figure_5_7_{name}_{task}", figure)

@@ -8,7 +8,8 @@
 
 # %% [markdown]
 # # Figures 8 to 13. Tumours found
-# Outlines of what the segmentation network finds with each FLAIR; dotted, what is there. Two subjects per task.
+# Outlines of what the segmentation network finds with each FLAIR: whole tumour (WT), tumour core (TC) and enhancing tumour
+# (ET), each within the one before; dotted, what is there. Two subjects per task.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper

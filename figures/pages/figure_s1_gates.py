@@ -8,8 +8,9 @@
 
 # %% [markdown]
 # # Figure S1. Whom the fusion listens to
-# The weight of each plane's expert in the steps of one trajectory of `ours-tpdm`. The colours are centred on the plain
-# average and reach as far as the weights do: read the scale before the colours.
+# The weight of each expert (axial: the one that was trained on axial slices) in the steps of one trajectory of
+# `ours-tpdm`, in one coronal cut, on the whole range from 0 to 1: white is the plain average, orange trusts the expert
+# more and violet less. The line below says where nearly all weights lie; where the maps are pale, the gate decides little.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper

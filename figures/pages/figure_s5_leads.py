@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # # Figure S5. Is a fusion better than the average that it fuses?
-# Mean lead over subjects with its 95 % bootstrap interval, a colour per training seed; numbers are in Table S1. Subjects are
+# Mean lead over subjects with its 95 % bootstrap interval, a shape per training seed; numbers are in Table S1. Subjects are
 # the same for both, so leads are known far better than means. Fusions of experts of one modality each, which lead by much
 # more, are in Table 3 and Table S1.
 
@@ -35,5 +35,5 @@ for column in (column for column in IMAGE[:2] if column.metric in tables):
     panels = {title: numbers.xs(task) for task, title in tasks_of(numbers.reset_index()).items()}
     page.add_figure(
         f"figure_s5_{column.metric}",
-        plots.leads(panels, f"lead in {column.title}{', dB' if column.metric == 'psnr' else ''}"),
+        plots.leads(panels, f"lead in {column.heading}"),
     )

@@ -9,7 +9,8 @@
 # %% [markdown]
 # # Table 2. Is the tumour still found?
 # A segmentation network reads four contrasts (FLAIR and T1ce alone where some subjects have no other); in place of the
-# true FLAIR it is given each method's. Dice in per cent; the 95 % Hausdorff distance in mm (a region that only the network
+# true FLAIR it is given each method's. It finds the whole tumour (WT), the tumour core (TC) and the enhancing tumour (ET).
+# Dice in per cent; the 95 % Hausdorff distance in mm (a region that only the network
 # or only the truth has counts as 373.1 mm and Dice 0, as in BraTS, so one such subject moves a mean of few by much); and
 # Recovery: the share of the Dice lost by degrading the FLAIR that a method gets back, a ratio of small differences: its
 # interval says whether it means anything.

@@ -13,7 +13,7 @@
 # Without it, and where the first data are embedded phantoms, the second are phantoms of another seed: other heads and
 # tumours of the same simulator, so that this table asks for more subjects rather than for another domain.
 #
-# Below: by how much a fusion recovers more of the Dice than its average, paired over subjects, which is known far better
+# Regions are the whole tumour (WT), the tumour core (TC) and the enhancing tumour (ET). Below: by how much a fusion recovers more of the Dice than its average, paired over subjects, which is known far better
 # than either Recovery; each fusion against its average; and how many subjects a test would need to tell them apart.
 
 # %% tags=["parameters"]

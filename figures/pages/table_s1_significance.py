@@ -13,6 +13,7 @@
 # test (adjusted by Holm's method for the fusions of one task, seed and metric), the rank-biserial effect, and how many
 # subjects a single paired t test would need to see this lead with 80 % power. The rank test needs more: six subjects cannot
 # give p below 0.03. The paper has no such table.
+# Regions of Dice: whole tumour (WT), tumour core (TC), enhancing tumour (ET).
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper
