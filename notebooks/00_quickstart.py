@@ -159,12 +159,11 @@ figure.savefig(folder / "translation.png")
 # ([`05_train_2d`](05_train_2d.ipynb) shows them one by one); its fusion has none.
 #
 # ## Where do the average and its fusion differ?
-# They come from the very same two 2D models. Of the subject with the median lead: the place where, in a cube of a few
-# centimetres, the squared error falls most from the average (`tpdm`) to the fusion (`ours-tpdm`). A rule, so that
-# nobody chooses.
+# They come from the very same two 2D models. Of the subject with the median lead: squares of the cortex, enlarged, there
+# where they hold most of its edges. A rule that knows no method, so that nobody chooses. Below each square is its
+# difference from the truth: red is too bright, blue too dark.
 #
-# **Predict first.** In the enlarged squares: does the fusion add what the average lacks, or take away what it has too
-# much?
+# **Predict first.** In the squares: does the fusion add what the average lacks, or take away what it has too much?
 
 # %%
 for name in tasks:
@@ -179,8 +178,9 @@ for name in tasks:
     figure.savefig(folder / f"zoom_{name}.png")
 
 # %% [markdown]
-# At `demo` it adds. In `both` the bright rim of the tumour is a line again, where the average has a smear. In `sr` the
-# slit of fluid between the halves of the brain is darker and narrower. At `smoke` it takes away: noise.
+# At `demo` it adds. In `both` the tumour beside the cortex is brighter, as it should be: what is blue in the average's
+# difference is paler and smaller in the fusion's. In `sr` lines of fluid are a little darker and narrower, and most of
+# what is red and blue stays: half a decibel is little in a picture. At `smoke` it takes away: noise.
 #
 # ## Take it with you
 # The volumes as NIfTI, in the unit and with the affine of the data: open them in any viewer.

@@ -139,8 +139,9 @@ browse_steps({f"t = {t}": {"sample": x, "estimate": x0} for t, x, x0 in zip(time
 
 # %% [markdown]
 # ## What the fusion says at each step
-# The weight of the first plane's expert at the states of the trajectory: 0.5 is TPDM's plain average. The colours reach
-# only as far as the weights do: look at the bar first. The cuts go through the place where this head gains most.
+# The weight of one expert, that of the first plane, at the states of the trajectory, on the whole range from 0 to 1: white
+# is 0.5, TPDM's plain average. Rows are three cuts through the same weights; the line below says where nearly all of
+# them lie. The cuts meet in the cortex, where squares around them hold most of its edges.
 #
 # **Predict first.** Where does the gate leave 1/2 most: at high noise, where the experts know little, or at low noise?
 
@@ -168,9 +169,10 @@ pd.DataFrame({"mean |w - 1/P|": opinion, "rms of lambda r": residual}).style.for
 # work.
 #
 # ## Where it gains
-# At the last step: the gate, what the residual adds ($\lambda r$, in the unit of the image), and what the whole walk
-# gained on the average's, $|\text{error of the average}| - |\text{error of the fusion}|$. Red is above the middle of
-# each scale and blue below; in the last column red is gained, blue is lost.
+# At the last step: the gate, now on its own range, what the residual adds ($\lambda r$, in the unit of the image), and
+# what the whole walk gained on the average's, $|\text{error of the average}| - |\text{error of the fusion}|$. In the
+# gate's column red trusts this expert more than the other and blue less, by as much as its bar says; in the next one red
+# makes the image brighter and blue darker; in the last one red is gained, blue is lost.
 
 # %%
 last, gate = f"t = {times[-1]}", f"weight of the {experiment.preset.planes[0]} expert"

@@ -155,8 +155,8 @@ figure = plots.step_curves(shares, list(gates), "mean weight within the brain")
 # And the residual may do the gate's work.
 #
 # ## Where?
-# The same weights, voxel by voxel, in one coronal slice. The colours reach as far as the weights do: read the numbers
-# on the bar before you call a difference large.
+# The same weights, a row for each expert, voxel by voxel in one coronal cut. The colours span the whole range from 0 to 1,
+# and white is the plain average; the line below says where nearly all weights lie.
 
 # %%
 shown = {f"t = {level}": gate for level, gate in gates.items()}

@@ -163,8 +163,9 @@ def segmentation_metrics(regions: torch.Tensor, truth: torch.Tensor, spacing) ->
 
     if regions.shape != truth.shape:
         raise InputError(f"shapes differ: {tuple(regions.shape)} and {tuple(truth.shape)}")
-    metrics = {}
-    for name, a, b in zip(REGIONS, regions, truth):
+    metrics, channels = {}, dict(zip(REGIONS, zip(regions, truth)))
+    for name in REGION_NAMES:
+        a, b = channels[name]
         size, common = int(a.sum() + b.sum()), int((a & b).sum())
         metrics[f"dice_{name}"] = 2 * common / size if size else 1.0
         if a.any() and b.any():

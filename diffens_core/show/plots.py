@@ -217,7 +217,7 @@ def expert_maps(
     inside = cut(brain, plane, at)
     seen = np.ix_(inside.any(1), inside.any(0))
     high, wide = inside[seen].shape
-    size = (1.4 * len(gates) + 1.4, (1.4 * high / wide + 0.1) * len(experts) + 0.6)
+    size = (max(4.0, 1.4 * len(gates) + 1.4), (1.4 * high / wide + 0.1) * len(experts) + 0.6)
     figure, axes = grid(len(experts), len(gates), size)
     for row, line in enumerate(axes):
         for axis, gate in zip(line, gates.values()):
@@ -262,7 +262,7 @@ def signed_maps(
     """The `image` in [-1, 1], and each of `maps` within the `brain`, in three planes through voxel `at`.
 
     All [X, Y, Z]. Each map has a scale of its own, symmetric around its value in `centres`, or 0: red above it, blue
-    below. Names of maps say their unit, where they have one.
+    below. Those without a value in `centres` are in the unit of the image.
     """
     heights = [height(image, plane, at) for plane in VIEWS]
     size = (1.9 * (1 + len(maps)), 1.9 * sum(heights) + 1)
@@ -277,6 +277,7 @@ def signed_maps(
             shown = show_cut(axis, np.where(brain, values, np.nan), plane, at, **style)
             axis.set(frame_on=False)
         bar = figure.colorbar(shown, ax=column, location="bottom", shrink=0.9, pad=0.02)
+        bar.set_label("" if name in (centres or {}) else WINDOW, fontsize=7)
         bar.ax.tick_params(labelsize=7)
         bar.ax.xaxis.set_major_locator(MaxNLocator(3))
     name_axes(axes, ["truth", *maps], VIEWS)
@@ -321,7 +322,8 @@ def level_curves(
             options = {"color": colors[name], "label": name, "zorder": 3 if styles[name] == "--" else 2}
             axis.plot(table.index, values, styles[name], **options)
         for name, values in marks.get(title, pd.DataFrame()).items():
-            axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=name)
+            label = "_nolegend_" if name in table else name  # the line says how it is dashed
+            axis.plot(values.index, values, "o", color=colors[name], markersize=5, label=label)
         axis.set(xlabel=xlabel)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel(ylabel)
@@ -499,6 +501,9 @@ def bounded(panels: Mapping[str, pd.DataFrame], bounds: Mapping[str, Sequence[fl
     return figure
 
 
+SHAPES = "osD^v"  # of points, for seeds
+
+
 def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
     """One panel per named table of paired comparisons: a point with its interval for each pair and seed; zero is level.
 
@@ -512,9 +517,9 @@ def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
         pairs = list(dict.fromkeys(zip(table.index.get_level_values("method"), table.index.get_level_values("rival"))))
         for (method, rival, seed), line in table.iterrows():
             place = pairs.index((method, rival)) + 0.2 * (seeds.index(seed) - (len(seeds) - 1) / 2)
-            color, shape = colors_of([method])[method], "osD^v"[seed % 5]
+            color, shape = colors_of([method])[method], SHAPES[seed % 5]
             axis.plot([line["low"], line["high"]], [place, place], color=color, linewidth=1.5)
-            axis.plot(line["difference"], place, shape, color=color, markersize=5, label=f"seed {seed}")
+            axis.plot(line["difference"], place, shape, color=color, markersize=5)
         axis.axvline(0, color="gray", linestyle="--", linewidth=1)
         axis.set_yticks(range(len(pairs)), [f"{method}\nover {rival}" for method, rival in pairs], fontsize=8)
         axis.set(xlabel=xlabel, ylim=(len(pairs) - 0.5, -0.5))
@@ -522,6 +527,8 @@ def leads(panels: Mapping[str, pd.DataFrame], xlabel: str) -> plt.Figure:
         axis.xaxis.set_major_locator(MaxNLocator(6))
         axis.grid(axis="x", alpha=0.3)
     name_axes(axes, panels)
-    named = _labelled(figure)
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), fontsize=8)
+    seeds = sorted({seed for table in panels.values() for seed in table.index.get_level_values("seed")})
+    grey = {"color": "gray", "linestyle": ""}
+    handles = [plt.Line2D([], [], marker=SHAPES[seed % 5], label=f"seed {seed}", **grey) for seed in seeds]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
     return figure

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.ndimage import binary_erosion, distance_transform_edt, uniform_filter
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from .panels import DPI, VIEWS, WINDOW, cut, enlarge, position, reach_of, show_cut
 
-RULE = "Squares: in the cortex, where the truth has most edges. Grey window: 98 % of the truth within them."
+RULE = (
+    "Squares: in the upper cortex, where the truth has most edges.\nGrey: 98 % of the truth there, without background."
+)
 SURFACE = 2  # voxels: edges nearer to the background are those of the head itself
 MARK = "#E69F00"
 
@@ -21,16 +23,18 @@ def reach_in(volume: np.ndarray) -> int:
 
 
 def cortex(truth: np.ndarray, brain: np.ndarray) -> tuple[int, int, int]:
-    """Where to zoom: the voxel of the cortex around which the three squares of a zoom hold most edges of the truth.
+    """Where to zoom: the voxel of the cortex around which the three squares of a zoom hold most of its edges.
 
-    truth, brain: [X, Y, Z]. Cortex is here what lies at most half of a square's half side below the brain's surface.
-    Edges are gradients of the truth, but for those of the surface itself. No method has a say in it.
+    truth, brain: [X, Y, Z]. Cortex is here what lies at most half of a square's half side below the brain's surface, in
+    its upper half: below, the surface is that of brain stem and cerebellum. Edges are gradients of the truth, but for
+    those of the surface itself and those deeper than half a square. No method has a say in it.
     """
     reach, depth = reach_in(truth), distance_transform_edt(brain)
-    edges = np.linalg.norm(np.gradient(truth), axis=0) * binary_erosion(brain, iterations=SURFACE)
+    edges = np.linalg.norm(np.gradient(truth), axis=0) * ((depth > SURFACE) & (depth <= reach))
     squares = [[1 if axis == across else 2 * reach + 1 for axis in range(3)] for across in range(3)]
     found = sum(uniform_filter(edges, square, mode="constant") for square in squares)
-    shell = (depth > SURFACE) & (depth <= max(reach / 2, SURFACE + 1))
+    upper = np.arange(brain.shape[2]) >= np.median(np.nonzero(brain)[2])
+    shell = (depth > SURFACE) & (depth <= max(reach / 2, SURFACE + 1)) & upper
     place = np.where(shell if shell.any() else brain, found, -1.0).argmax()
     return tuple(int(p) for p in np.unravel_index(place, truth.shape))
 
@@ -46,7 +50,8 @@ def zoomed(volumes: Mapping[str, np.ndarray], truth: np.ndarray, at: Sequence[in
     axes = figure.subplots(6, columns, squeeze=False)
     differences = {name: volume - truth for name, volume in volumes.items()}
     far = reach_of(np.concatenate([_squares(one, at, reach) for one in differences.values()]))
-    low, high = np.percentile(_squares(truth, at, reach), (1, 99))
+    inside = _squares(truth, at, reach)
+    low, high = np.percentile(inside[inside > truth.min()], (1, 99))
     for above, below, plane in zip(axes[::2], axes[1::2], VIEWS):
         for axis, volume in zip(above, (truth, *volumes.values())):
             grey = show_cut(axis, volume, plane, at, vmin=low, vmax=high)

@@ -10,8 +10,9 @@
 # # Figure 3. Comparison
 # One held-out subject per task, one sample of each method: a square of it in three planes, enlarged, and its difference
 # from the truth, red where it is too bright and blue where it is too dark. Where to look is decided by a rule that knows
-# no method: in the cortex, at most half of the square's half side below the brain's surface, where the three squares
-# hold most edges of the truth. Grey reaches over 98 % of the truth within the squares. Whole heads are in Figures 20 and 21.
+# no method: in the cortex of the upper half, at most half of the square's half side below the surface, where the three
+# squares hold most of its edges. Grey reaches over 98 % of the truth within the squares, but for the background.
+# Whole heads are in Figures 20 and 21.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper
