@@ -248,7 +248,7 @@ def _weight_bar(figure: plt.Figure, shown: AxesImage, axes: np.ndarray, label: s
 def _read_weights(weights: Sequence[np.ndarray]) -> str:
     """What to read from a gate before its colours: where nearly all of its weights lie."""
     low, high = np.percentile(np.concatenate([one.ravel() for one in weights]), (1, 99))
-    return f"98 % of all weights shown lie between {low:.2f} and {high:.2f}."
+    return f"98 % of all weights lie between {low:.2f} and {high:.2f}."
 
 
 def signed_maps(
