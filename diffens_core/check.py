@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from .choice import block_size, fitting_runs, spacing_made
 from .data.measurement import BLOCKS
-from .data.tasks import Task, task_named
+from .data.tasks import Task
 from .data.volumes import Volume, load_volume, says_orientation
+from .training.config import RunConfig
 from .training.runs import trained_runs
-from .translate import FULL, LARGEST, THICK, block_starts, millimetres
-
-LONGEST = 8  # blocks that are looked for
+from .translate import FULL, LARGEST, block_starts, millimetres
 
 
 def check_file(path: Path, runs: Path) -> Iterator[tuple[str, str]]:
@@ -23,21 +23,12 @@ def check_file(path: Path, runs: Path) -> Iterator[tuple[str, str]]:
     runs: the folder of all runs, among which and the shipped ones those are named that would serve.
     """
     volume = load_volume(path)
-    blocks = block_size(volume)
+    blocks, trained = block_size(volume), list(trained_runs(runs))
     yield "grid", _grid(volume)
     yield "values", _values(volume)
     yield "as --lr", _measurement(volume, blocks)
-    yield "runs for --lr", _nearest(runs, lambda task: _spacing_made(volume, blocks, task))
-    yield "runs for --t1ce", _nearest(runs, lambda task: volume.spacing if "t1ce" in task.inputs else None)
-
-
-def block_size(volume: Volume) -> tuple[int, int, int]:
-    """The size of blocks of one value along R, A and S; 1 where there are none."""
-    size = [1, 1, 1]
-    for f in range(2, LONGEST + 1):
-        starts = block_starts(volume.data, (f, f, f))
-        size = [s if start is None else f for s, start in zip(size, starts)]
-    return tuple(size)
+    yield "runs for --lr", _nearest(trained, lambda task: spacing_made(volume, blocks, task))
+    yield "runs for --t1ce", _nearest(trained, lambda task: volume.spacing if "t1ce" in task.inputs else None)
 
 
 def _grid(volume: Volume) -> str:
@@ -73,25 +64,15 @@ def _measurement(volume: Volume, blocks: tuple[int, int, int]) -> str:
     return f"coarse{asked}: no blocks, so each voxel is a measurement; of task sr the output has {made} voxels"
 
 
-def _spacing_made(volume: Volume, blocks: tuple[int, int, int], task: Task) -> tuple[float, ...] | None:
-    """The voxels, in mm, that a task would make of a measurement; None where it is for another kind."""
-    if task.degradation is None or max(blocks) > 1:
-        return volume.spacing if task.degradation and task.degradation.factor == blocks else None
-    made = tuple(s / f for s, f in zip(volume.spacing, task.degradation.factor))
-    return made if max(made) <= THICK * min(made) else None
-
-
-def _nearest(runs: Path, spacing_for: Callable[[Task], tuple[float, ...] | None]) -> str:
+def _nearest(runs: Iterable[tuple[Path, RunConfig]], spacing_for: Callable[[Task], tuple[float, ...] | None]) -> str:
     """Fusions for a file, whose voxels are nearest in size to those that they would work on, and how far they are."""
-    fitting = []
-    for folder, config in trained_runs(runs):
-        spacing = spacing_for(task_named(config.task))
-        if config.stage == "fusion" and spacing:
-            distance = max(abs(np.log(s / config.data.spacing)) for s in spacing)
-            name = f"{folder.name} (task {config.task}, {config.data.spacing:g} mm)"
-            fitting.append((distance, name, millimetres(spacing)))
+    fitting = fitting_runs(runs, spacing_for)
     if not fitting:
         return "none is trained"
-    least = min(fitting)[0]
-    names = ", ".join(name for distance, name, _ in fitting if distance == least)
-    return names + (f"; these voxels are of {min(fitting)[2]} mm" if least > 0.1 else "")
+    least, spacing = fitting[0].distance, millimetres(fitting[0].spacing)
+    names = sorted(
+        f"{one.folder.name} (task {one.config.task}, {one.config.data.spacing:g} mm)"
+        for one in fitting
+        if one.distance == least
+    )
+    return ", ".join(names) + (f"; these voxels are of {spacing} mm" if least > 0.1 else "")

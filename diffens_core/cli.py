@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
-    translate.add_argument("--run", required=True, help="run folder, or a run's name: fusion-sr-ours-tpdm")
+    text = "run folder, or a run's name: fusion-sr-ours-tpdm (default: of those that come with the package, what fits)"
+    translate.add_argument("--run", help=text)
     translate.add_argument("--lr", type=Path, help="degraded target, on the fine grid or a coarse one; or a folder")
     translate.add_argument("--t1ce", type=Path, help="T1ce in the same space; or a folder of files of the same names")
     text = "another contrast in the same space, such as t1=FILE; or a folder; may be repeated"
@@ -136,14 +137,14 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
 
 def _translate(args: argparse.Namespace) -> int:
     """One subject, or many; returns 1 where some of many could not be translated."""
-    from .training.runs import load_config, resolve
+    from .training.runs import likeness, load_config, resolve
 
     _check_sampling(args)
     inputs = {name: path for name, path in (("lr", args.lr), ("t1ce", args.t1ce), *args.input) if path is not None}
     many = args.table or args.bids or any(path.is_dir() for path in inputs.values())
     _check_many(args, inputs) if many else _check_output(args)
-    run = resolve(args.run)
-    print(f"run {run}")
+    run = resolve(args.run) if args.run else _fitting(args, inputs)
+    print(f"run {run}", flush=True)
     config = load_config(run / "config.json")
     task = config.translation
     if args.steps is None:
@@ -152,9 +153,22 @@ def _translate(args: argparse.Namespace) -> int:
     inputs = {task.inputs[0] if name == "lr" and task.degradation else name: path for name, path in inputs.items()}
     unused = set(inputs) - set(task.inputs)
     if unused:
-        raise ConfigError(f"run {args.run} does task '{task.name}', which does not use {', '.join(sorted(unused))}")
+        raise ConfigError(f"run {run.name} does task '{task.name}', which does not use {', '.join(sorted(unused))}")
     options = {name: getattr(args, name) for name in ("samples", "steps", "sampler", "seed", "precision", "grid")}
+    options["likeness"] = likeness(run)
     return _translate_many(args, run, task, inputs, options) if many else _translate_one(args, run, inputs, options)
+
+
+def _fitting(args: argparse.Namespace, inputs: dict[str, Path]) -> Path:
+    """The shipped run for the files; for those of the first subject, where folders hold many."""
+    from .batch import cases_in_folders
+    from .choice import run_for
+
+    if args.table or args.bids:
+        raise ConfigError("--table and --bids need a --run; see diffens runs")
+    if any(path.is_dir() for path in inputs.values()):
+        inputs = cases_in_folders(inputs, args.out)[0].inputs
+    return run_for(inputs, args.grid)
 
 
 def _translate_one(args: argparse.Namespace, run: Path, inputs: dict[str, Path], options: dict) -> int:

@@ -17,6 +17,7 @@ from nibabel.orientations import io_orientation
 
 from .data.conditions import conditions_of, evened_out
 from .data.grids import Grid, resample
+from .data.likeness import Likeness, numbers_of
 from .data.prepared import coarse_affine, coarsen
 from .data.tasks import Task, task_named
 from .data.volumes import (
@@ -52,6 +53,10 @@ class Prepared:
     working: Grid
     output: Volume
 
+    def numbers(self, task: Task) -> dict[str, float]:
+        """The numbers that describe its conditions, see `data/likeness.py`."""
+        return numbers_of(self.y, self.working.spacing, task.conditions)
+
 
 def translate_files(
     model,
@@ -68,14 +73,16 @@ def translate_files(
     seed: int = 0,
     precision: str = "auto",
     overwrite: bool = True,
+    likeness: Likeness | None = None,
 ) -> None:
     """Translate the files in `inputs` (such as `flair_lr`, `t1ce`, as the run's task needs) and write `out`.
 
     With several samples `out` is their mean and `std`, if given, their standard deviation, both in the unit of
     the input. mask: a volume that is not 0 where the brain is; without it, all that is not 0 in a condition is.
     grid: whether a measurement is `fine`, with each coarse voxel repeated, or `coarse`, its voxels themselves those;
-    `auto` looks for blocks. overwrite: as of `save_volumes`. Raises `VolumeError` for input that cannot be
-    used, `ConfigError` for a run that cannot.
+    `auto` looks for blocks. overwrite: as of `save_volumes`. likeness: of the heads that the run was trained on; a
+    warning says how a head differs from them. Raises `VolumeError` for input that cannot be used, `ConfigError` for a
+    run that cannot.
     """
     if config.data.normalisation == "target":
         raise ConfigError(f"run '{config.name}' was trained on the scale of the target, which no file of yours has")
@@ -85,6 +92,8 @@ def translate_files(
     if std is not None and samples < 2:
         raise VolumeError(f"run '{config.name}' always gives the same answer: there is no standard deviation to write")
     prepared = prepare(inputs, task, config, mask, grid)
+    if likeness and (unlike := likeness.warning(prepared.numbers(task))):
+        warnings.warn(f"{inputs[task.inputs[0]]}: {unlike}", stacklevel=2)
     options = {"samples": samples, "steps": steps, "sampler": sampler, "seed": seed, "precision": precision}
     with Progress(f"translating to {out.name}", samples * steps) as bar:
         volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)

@@ -3,6 +3,9 @@
 The weights are random: what is tested here holds for any network.
 """
 
+import json
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,6 +14,9 @@ from nibabel.affines import apply_affine
 from tiny import SHAPE, make_head
 
 from diffens_core.cli import main
+from diffens_core.data.conditions import conditions_of
+from diffens_core.data.likeness import Likeness, numbers_of
+from diffens_core.data.tasks import task_named
 
 
 def assert_consistent(out, lr, labels):
@@ -146,3 +152,22 @@ def test_a_fusion_reads_a_second_contrast_on_any_grid(folders, tmp_path, lr, cod
         assert_consistent(tmp_path / "out.nii.gz", lr, blocks(SHAPE))
     np.testing.assert_allclose(results[0], results[1], atol=0.1)
     assert np.abs(results[0] - results[2]).max() > 1
+
+
+def test_a_head_unlike_those_of_the_training_is_translated_with_a_warning(folders, tmp_path, lr, capsys):
+    """A run that knows its training heads; among them is this one, then all differ from it."""
+    spacing = (4.0, 4.0, 4.0)
+    heads = [average(800 * make_head(seed), blocks(SHAPE)) for seed in range(1, 9)]
+    known = [conditions_of({"flair_lr": image}, task_named("sr"))[0] for image in heads]
+    numbers = [numbers_of(y, spacing, task_named("sr").conditions) for y in known]
+    for name, others, warned in (("a.nii", numbers, False), ("b.nii", [flatter(one) for one in numbers], True)):
+        run = shutil.copytree(folders["sr"], tmp_path / name[0] / "smoke" / folders["sr"].name)
+        (run / "likeness.json").write_text(json.dumps(Likeness.of(others).to_dict()))
+        assert translate(run, lr, tmp_path / name) == 0
+        assert ("unlike the heads that this run was trained on" in capsys.readouterr().err) == warned
+
+
+def flatter(head):
+    """The numbers of a head that is twice as large, with less contrast."""
+    spreads = {name: value - 0.1 for name, value in head.items() if name.startswith("spread")}
+    return head | spreads | {"volume": head["volume"] + np.log(8)}

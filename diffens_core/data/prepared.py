@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 
 from ..support.seeds import mix_seed
 from .conditions import conditions_of, degraded, scaled
 from .crops import Cropping, Crops, crop_of, translated
 from .layout import TOLERANCE, DataConfig, read_participants
+from .likeness import numbers_of
 from .measurement import BLOCKS, Degradation
 from .planes import coordinates
 from .tasks import FLAIR, LABELS, Task
@@ -129,6 +131,11 @@ class PreparedData:
 
     def __len__(self) -> int:
         return len(self.subjects)
+
+    def numbers_of(self, index: int) -> dict[str, float]:
+        """The numbers that describe a head's conditions, see `likeness.py`."""
+        pair = self[index]
+        return numbers_of(pair.y, voxel_sizes(pair.affine), self.task.conditions)
 
     def __getitem__(self, index: int) -> Pair:
         subject = self.subjects[index]

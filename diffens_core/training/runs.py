@@ -1,7 +1,8 @@
 """Run folders: where they are, what they hold, and `load_or_train`.
 
-`<runs>/<preset>/<stage>-<task>-<name>-<hash8>/` holds config.json, log.csv, last/ (for resuming) and, once
-training has ended, model.safetensors (EMA weights). Weights shipped with the package have the same layout.
+`<runs>/<preset>/<stage>-<task>-<name>-<hash8>/` holds config.json, log.csv, last/ (for resuming) and, once training has
+ended, likeness.json (of the training heads) and model.safetensors (EMA weights). Weights shipped with the package have
+the same layout.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ..data.likeness import FEWEST, Likeness
 from ..data.prepared import PreparedData
 from ..data.tasks import Task
-from ..support.errors import MissingError
+from ..support.errors import InputError, MissingError
 from ..support.files import alone_in, write_atomically
 from ..support.places import default_runs
 from ..support.progress import follow
+from ..support.records import REMEDY, read_record
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError, shown, to_dict
 from .config import RunConfig, load_config
@@ -122,9 +125,18 @@ def resolve(run: str) -> Path:
 
 def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
     """Every finished run and its configuration: those below `runs`, then those that come with the package."""
-    for root in (Path(runs), SHIPPED):
-        for path in sorted(root.glob("*/*/model.safetensors")):
-            yield path.parent, load_config(path.parent / "config.json")
+    yield from _finished(Path(runs))
+    yield from shipped_runs()
+
+
+def shipped_runs() -> Iterator[tuple[Path, RunConfig]]:
+    """Every run that comes with the package, and its configuration."""
+    return _finished(SHIPPED)
+
+
+def _finished(root: Path) -> Iterator[tuple[Path, RunConfig]]:
+    for path in sorted(root.glob("*/*/model.safetensors")):
+        yield path.parent, load_config(path.parent / "config.json")
 
 
 def load_or_train(
@@ -157,8 +169,30 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
     for _ in follow(training, f"training {kind}{config.name} ({config.task})", config.train.steps):
         pass
     if accelerator.is_main_process:
+        save_likeness(folder, data)
         save_weights(folder, model, config)
     accelerator.wait_for_everyone()
+
+
+def save_likeness(folder: Path, data: PreparedData) -> None:
+    """Write what tells whether a head is like those of `data` to likeness.json, unless they are too few to tell."""
+    if len(data) >= FEWEST:
+        heads = (data.numbers_of(k) for k in range(len(data)))
+        write_atomically(folder / "likeness.json", json.dumps(Likeness.of(heads).to_dict(), indent=2).encode())
+
+
+def likeness(folder: Path) -> Likeness | None:
+    """That of the heads that a run was trained on; None where its folder does not tell.
+
+    Raises `ConfigError` for a damaged file.
+    """
+    path = folder / "likeness.json"
+    if not path.is_file():
+        return None
+    try:
+        return Likeness.from_dict(read_record(path))
+    except InputError as error:
+        raise ConfigError(f"{path}: {error}; {REMEDY}") from None
 
 
 def save_weights(folder: Path, model: nn.Module, config: RunConfig) -> None:

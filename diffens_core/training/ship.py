@@ -21,7 +21,7 @@ def ship(folder: Path) -> Path:
     """
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
-    for name in ("config.json", "log.csv", "cost.json"):
+    for name in ("config.json", "log.csv", "cost.json", "likeness.json"):
         write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
         trained = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
