@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from diffens_core import by_subject, compare, open_experiment
-from diffens_core.show import plots
+from diffens_core.show.panels import show_cut
+from diffens_core.show.plots import median_subject
+from diffens_core.show.zooms import cortex
 
 FIGURES = Path(__file__).parent
 LEADS = FIGURES / "out" / "demo" / "pages" / "table_s1_significance" / "table_s1_psnr.csv"
@@ -45,8 +47,8 @@ def hero(volumes: Mapping[str, np.ndarray], place: tuple[int, int, int], leads: 
 
 def _cut(whole: plt.Axes, part: plt.Axes, volume: np.ndarray, place: tuple[int, int, int]) -> None:
     """The plane through `place`, and the square around it, which is marked in the plane."""
-    plots.show_cut(whole, volume, PLANE, place)
-    plots.show_cut(part, volume, PLANE, place)
+    show_cut(whole, volume, PLANE, place)
+    show_cut(part, volume, PLANE, place)
     column, row = place[0], place[2]
     part.set(xlim=(column - REACH, column + REACH), ylim=(row - REACH, row + REACH))
     corner = (column - REACH, row - REACH)
@@ -72,12 +74,12 @@ def _chart(axis: plt.Axes, leads: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Draw the subject whose lead is in the middle, where the fusion gains most: rules, so that nobody chooses."""
+    """Draw the subject whose lead is in the middle, at its cortex: rules, so that nobody chooses."""
     experiment = open_experiment("demo")
     pairs = list(experiment.subjects("test", TASK))
     metrics, volumes = compare(experiment, [AVERAGE, FUSION], TASK, pairs, samples=1)
     psnr = by_subject(metrics, "psnr", [AVERAGE, FUSION])
-    subject = plots.median_subject(psnr[FUSION] - psnr[AVERAGE])
+    subject = median_subject(psnr[FUSION] - psnr[AVERAGE])
     pair = next(pair for pair in pairs if pair.subject == subject)
     made = {name: volumes[name, subject][0, 0].numpy() for name in (AVERAGE, FUSION)}
     truth, conditions = pair.x0[0].numpy(), dict(zip(experiment.task(TASK).conditions, pair.y.numpy()))
@@ -88,7 +90,7 @@ def main() -> None:
         "the same,\nfused in 3D": made[FUSION],
         "truth": truth,
     }
-    place = plots.largest_gain(made[AVERAGE], made[FUSION], truth)
+    place = cortex(truth, pair.brain.numpy())
     leads = pd.read_csv(LEADS).set_index(["task", "method"])
     hero(shown, place, leads).savefig(FIGURES / "hero.png")
 

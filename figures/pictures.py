@@ -20,6 +20,8 @@ import papermill
 
 from diffens_core.support.files import write_atomically
 
+from . import hero
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "00_quickstart.ipynb"
 RECORD = Path(__file__).with_name("pictures.json")
@@ -28,13 +30,15 @@ WEIGHTS = "diffens_core/weights/demo/*/model.safetensors"
 
 @dataclass(frozen=True)
 class Picture:
-    """One that the quickstart draws. drawn: what it calls it; parameters: of its run."""
+    """One that is drawn by the quickstart, or by a module. drawn: what it calls it; parameters: of its run."""
 
     drawn: str
     parameters: tuple[tuple[str, str | int], ...] = ()
+    source: Path = NOTEBOOK
 
 
 PICTURES = {
+    "hero.png": Picture("hero.png", source=Path(hero.__file__)),
     "translation.png": Picture("translation.png"),
     "zoom.png": Picture("zoom_sr.png"),
     "zoom_mt.png": Picture("zoom_mt.png", (("task", "mt"), ("subjects", 6))),
@@ -43,11 +47,13 @@ PICTURES = {
 
 def main() -> None:
     """Entry point: run the quickstart once for each set of parameters, and keep its pictures with what they are of."""
-    for parameters in dict.fromkeys(picture.parameters for picture in PICTURES.values()):
+    hero.main()
+    quick = {name: picture for name, picture in PICTURES.items() if picture.source == NOTEBOOK}
+    for parameters in dict.fromkeys(picture.parameters for picture in quick.values()):
         with TemporaryDirectory() as folder:
             given = {"preset": "demo", "out": folder, **dict(parameters)}
             papermill.execute_notebook(NOTEBOOK, Path(folder) / "run.ipynb", given, kernel_name="python3")
-            for name, picture in PICTURES.items():
+            for name, picture in quick.items():
                 if picture.parameters == parameters:
                     shutil.copyfile(Path(folder) / picture.drawn, RECORD.with_name(name))
     write_atomically(RECORD, (json.dumps({name: made_of(name) for name in PICTURES}, indent=2) + "\n").encode())
@@ -63,8 +69,8 @@ def made_of(name: str) -> dict[str, str]:
 
 
 def _code_of(picture: Picture) -> str:
-    """Of the notebook's code cells, and of what they use of `diffens_core/show`, without comments and docstrings."""
-    cells = [cell.source for cell in jupytext.read(NOTEBOOK).cells if cell.cell_type == "code"]
+    """Of the code cells that draw it, and of what these use of `diffens_core/show`, but for comments and docstrings."""
+    cells = [cell.source for cell in jupytext.read(picture.source).cells if cell.cell_type == "code"]
     parts = {name: part for path in ROOT.glob("diffens_core/show/*.py") for name, part in _parts(path)}
     used, new = set(), set(re.findall(r"\w+", "\n".join(cells))) & set(parts)
     while new:

@@ -134,11 +134,12 @@ def test_a_run_is_found_by_its_name_and_said_and_two_that_fit_are_refused(folder
     out = tmp_path / "out.nii.gz"
     monkeypatch.setenv("DIFFENS_RUNS", str(folders["sr"].parents[1]))
     refused(capsys, translate("expert-sr-axial", lr, out), out, "fits several runs: ")
-    refused(capsys, translate("expert-", lr, out), out, f"{folders['sr']}")
-    assert translate(folders["sr"].name, lr, out) == 0
-    assert f"run {folders['sr']}" in capsys.readouterr().out
+    refused(capsys, translate("expert-", lr, out), out, f"smoke/{folders['sr'].name}")
+    for name in (folders["sr"].name, "smoke/expert-sr-axial"):
+        assert translate(name, lr, out, "--overwrite") == 0
+        assert f"run {folders['sr']}" in capsys.readouterr().out
     monkeypatch.setenv("DIFFENS_RUNS", str(tmp_path / "no-runs"))
-    assert "expert-sr-axial-ad5e18e2" in str(runs.resolve("expert-sr-axial"))
+    assert "expert-sr-axial-ad5e18e2" in str(runs.resolve("demo/expert-sr-axial"))
 
 
 def test_train_goes_on_from_a_config_file(prepared, tmp_path, capsys):

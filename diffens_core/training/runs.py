@@ -106,18 +106,20 @@ def load_folder(folder: str | Path) -> tuple[nn.Module, RunConfig]:
 def resolve(run: str) -> Path:
     """A run folder from its path, or from the beginning of an own or shipped run's name, such as `fusion-sr-ours`.
 
-    A run that is both shipped and among the own ones is one run. Raises `MissingError` where none fits, `ConfigError`
-    where several do.
+    The preset may stand before it: `scan/fusion-sr-ours`. A run that is both shipped and among the own ones is one run.
+    Raises `MissingError` where none fits, `ConfigError` where several do.
     """
     if (Path(run) / "config.json").is_file():
         return Path(run)
-    folders = [path.parent for root in (default_runs(), SHIPPED) for path in root.glob("*/*/model.safetensors")]
-    named = [folder for folder in folders if run in (folder.name, folder.name.rpartition("-")[0])]  # but for the hash
-    begun = [folder for folder in folders if folder.name.startswith(run)]
+    preset, _, begin = run.rpartition("/")
+    paths = (path for root in (default_runs(), SHIPPED) for path in root.glob("*/*/model.safetensors"))
+    folders = [path.parent for path in paths if preset in ("", path.parent.parent.name)]
+    named = [folder for folder in folders if begin in (folder.name, folder.name.rpartition("-")[0])]  # but for the hash
+    begun = [folder for folder in folders if folder.name.startswith(begin)]
     fitting = {folder.name: folder for folder in reversed(named or begun)}
     if len(fitting) > 1:
-        listed = ", ".join(map(str, sorted(fitting.values())))
-        raise ConfigError(f"'{run}' fits several runs: {listed}; give the path of one of them")
+        listed = ", ".join(sorted(f"{folder.parent.name}/{folder.name}" for folder in fitting.values()))
+        raise ConfigError(f"'{run}' fits several runs: {listed}; give one of these names, or a folder")
     if fitting:
         return fitting.popitem()[1]
     raise MissingError(f"{run}: neither a run folder nor the beginning of a trained run's name; see diffens runs")
