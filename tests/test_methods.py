@@ -135,7 +135,7 @@ def test_methods_of_the_demo_find_the_runs_that_come_with_the_package(tmp_path, 
     for run in with_experts([*runs, experiment.segmenter_run("seg4")]):
         found.add(find(run, tmp_path).name)
         load(run, tmp_path)
-    assert found == {path.parent.name for path in SHIPPED.glob("*/*/config.json")}
+    assert found == {path.parent.name for path in SHIPPED.glob("demo/*/config.json")}
 
 
 def test_ablations_change_what_they_say_and_nothing_else(setting):

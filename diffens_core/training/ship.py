@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from ..support.files import write_atomically
+from ..support.settings import to_dict
 from .config import load_config
 from .runs import SHIPPED
 
@@ -21,13 +23,23 @@ def ship(folder: Path) -> Path:
     """
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
-    for name in ("config.json", "log.csv", "cost.json", "likeness.json"):
+    write_atomically(out / "config.json", json.dumps(_without_places(to_dict(config)), indent=2).encode())
+    for name in ("log.csv", "cost.json", "likeness.json"):
         write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
         trained = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         tensors = {n: v if n.startswith("linear.") else v.to(torch.float16) for n, v in trained.items()}
         write_atomically(out / "model.safetensors", save(tensors, file.metadata()))
     return out
+
+
+def _without_places(content):
+    """The content with folders of data, on the machine that trained, as what `diffens prepare` might have made here."""
+    if isinstance(content, dict):
+        content = {key: _without_places(value) for key, value in content.items()}
+        if Path(content.get("root", "")).is_absolute():
+            content["root"] = f"data/{content['name']}"
+    return [_without_places(value) for value in content] if isinstance(content, list) else content
 
 
 if __name__ == "__main__":
