@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     translate = commands.add_parser("translate", help="translate NIfTI files with a trained run")
     translate.set_defaults(run_command=_translate)
-    text = "run folder, or a run's name: fusion-sr-ours-tpdm (default: of those that come with the package, what fits)"
+    text = "run folder, or a run's name: demo/fusion-mt-ours (default: of those that come with the package, what fits)"
     translate.add_argument("--run", help=text)
     translate.add_argument("--lr", type=Path, help="degraded target, on the fine grid or a coarse one; or a folder")
     translate.add_argument("--t1ce", type=Path, help="T1ce in the same space; or a folder of files of the same names")

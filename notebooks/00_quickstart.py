@@ -223,6 +223,6 @@ print(*sorted(path.name for path in folder.glob("*.nii.gz")), sep="\n")
 # ## What next
 # - `04_data` shows the phantoms and how to prepare your own NIfTI files; `05_train_2d` and `06_train_fusion` build
 #   the two stages; `07_translate` looks inside a sampling run.
-# - Your own scan: `diffens translate --run fusion-sr-ours-tpdm --lr flair_lr.nii.gz --out flair.nii.gz`.
+# - Your own scan: `15_your_own_scan`, or `diffens translate --lr flair_lr.nii.gz --out flair.nii.gz`.
 # - **Exercise.** Which method gains most from averaging its samples, and why? Why is the gain of `both` flattering
 #   on phantoms? (Their contrasts are drawn from the same tissue maps.)
