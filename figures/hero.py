@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from diffens_core import by_subject, compare, open_experiment
-from diffens_core.show.panels import show_cut
+from diffens_core.show.panels import enlarge, position, show_cut
 from diffens_core.show.plots import median_subject
-from diffens_core.show.zooms import cortex
+from diffens_core.show.zooms import MARK, cortex
 
 FIGURES = Path(__file__).parent
 LEADS = FIGURES / "out" / "demo" / "pages" / "table_s1_significance" / "table_s1_psnr.csv"
@@ -28,7 +28,7 @@ ROWS = {  # (task, fusion): what it is made from, and by which 2D models
     ("mt", "ours-tpdm"): "T1ce alone",
 }
 LEAST = 24.0  # dB, where the chart begins
-GREY, GREEN, FRAME = "#8a8f98", "#1b7f4d", "#e69f00"  # average, fusion, the enlarged part
+GREY, GREEN = "#8a8f98", "#1b7f4d"  # average, fusion
 PLANE = "coronal"
 REACH = 11  # voxels from the middle of the enlarged part to its edge
 
@@ -49,10 +49,9 @@ def _cut(whole: plt.Axes, part: plt.Axes, volume: np.ndarray, place: tuple[int, 
     """The plane through `place`, and the square around it, which is marked in the plane."""
     show_cut(whole, volume, PLANE, place)
     show_cut(part, volume, PLANE, place)
-    column, row = place[0], place[2]
-    part.set(xlim=(column - REACH, column + REACH), ylim=(row - REACH, row + REACH))
-    corner = (column - REACH, row - REACH)
-    whole.add_patch(plt.Rectangle(corner, 2 * REACH, 2 * REACH, fill=False, edgecolor=FRAME, linewidth=1))
+    enlarge(part, PLANE, place, REACH)
+    corner = [middle - REACH for middle in position(PLANE, place)]
+    whole.add_patch(plt.Rectangle(corner, 2 * REACH, 2 * REACH, fill=False, edgecolor=MARK, linewidth=1))
 
 
 def _chart(axis: plt.Axes, leads: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -112,8 +112,8 @@ def resolve(run: str) -> Path:
     if (Path(run) / "config.json").is_file():
         return Path(run)
     preset, _, begin = run.rpartition("/")
-    paths = (path for root in (default_runs(), SHIPPED) for path in root.glob("*/*/model.safetensors"))
-    folders = [path.parent for path in paths if preset in ("", path.parent.parent.name)]
+    finished = (folder for root in (default_runs(), SHIPPED) for folder in _finished(root))
+    folders = [folder for folder in finished if preset in ("", folder.parent.name)]
     named = [folder for folder in folders if begin in (folder.name, folder.name.rpartition("-")[0])]  # but for the hash
     begun = [folder for folder in folders if folder.name.startswith(begin)]
     fitting = {folder.name: folder for folder in reversed(named or begun)}
@@ -127,18 +127,22 @@ def resolve(run: str) -> Path:
 
 def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
     """Every finished run and its configuration: those below `runs`, then those that come with the package."""
-    yield from _finished(Path(runs))
+    yield from _configured(_finished(Path(runs)))
     yield from shipped_runs()
 
 
 def shipped_runs() -> Iterator[tuple[Path, RunConfig]]:
     """Every run that comes with the package, and its configuration."""
-    return _finished(SHIPPED)
+    return _configured(_finished(SHIPPED))
 
 
-def _finished(root: Path) -> Iterator[tuple[Path, RunConfig]]:
-    for path in sorted(root.glob("*/*/model.safetensors")):
-        yield path.parent, load_config(path.parent / "config.json")
+def _finished(root: Path) -> list[Path]:
+    """The folders below `root` that hold trained weights."""
+    return [path.parent for path in sorted(root.glob("*/*/model.safetensors"))]
+
+
+def _configured(folders: Iterable[Path]) -> Iterator[tuple[Path, RunConfig]]:
+    return ((folder, load_config(folder / "config.json")) for folder in folders)
 
 
 def load_or_train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import save
 
 from ..support.files import write_atomically
 from ..support.settings import to_dict
-from .config import load_config
+from .config import RunConfig, load_config
 from .runs import SHIPPED
 
 
@@ -23,7 +24,7 @@ def ship(folder: Path) -> Path:
     """
     config = load_config(folder / "config.json")
     out = SHIPPED / config.folder
-    write_atomically(out / "config.json", json.dumps(_without_places(to_dict(config)), indent=2).encode())
+    write_atomically(out / "config.json", json.dumps(to_dict(_without_places(config)), indent=2).encode())
     for name in ("log.csv", "cost.json", "likeness.json"):
         write_atomically(out / name, (folder / name).read_bytes())
     with safe_open(folder / "model.safetensors", "pt") as file:
@@ -33,13 +34,12 @@ def ship(folder: Path) -> Path:
     return out
 
 
-def _without_places(content):
-    """The content with folders of data, on the machine that trained, as what `diffens prepare` might have made here."""
-    if isinstance(content, dict):
-        content = {key: _without_places(value) for key, value in content.items()}
-        if Path(content.get("root", "")).is_absolute():
-            content["root"] = f"data/{content['name']}"
-    return [_without_places(value) for value in content] if isinstance(content, list) else content
+def _without_places(config: RunConfig) -> RunConfig:
+    """The run with its data where `diffens prepare` might have put them, not where they were when it was trained."""
+    data = config.data
+    if Path(data.root).is_absolute():
+        data = replace(data, root=f"data/{data.name}")
+    return replace(config, data=data, experts=tuple(map(_without_places, config.experts)))
 
 
 if __name__ == "__main__":
