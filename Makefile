@@ -28,11 +28,11 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(TESTS)
 	rm -rf .test-home && mkdir .test-home
 	notebooks=$$($(BIN)/python -m course.build --to-test $(NOTEBOOKS)) && \
 	DIFFENS_HOME="$(CURDIR)/.test-home" OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \
-	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n 2 $$notebooks
+	  $(BIN)/python -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 -n $(CORES) $$notebooks
 	rm -rf .test-home
 
 course: .venv/ready
