@@ -64,14 +64,13 @@ def cases_in_table(table: Path, task: Task, out: Path) -> list[Case]:
     lr: the task's measurement; other inputs are columns of their own names. Paths are relative to the table. Raises
     `VolumeError` for a table that cannot be used.
     """
-    columns = {"lr" if task.degradation and name == task.inputs[0] else name: name for name in task.inputs}
-    rows = read_table(table, needed=("participant_id", *columns)).to_dict("records")
+    rows = read_table(table, needed=("participant_id", *task.given_as)).to_dict("records")
     names = [row["participant_id"] for row in rows]
     if not rows or len(set(names)) < len(names) or not all(map(is_name, names)):
         raise VolumeError(f"{table}: needs rows, each with a participant_id of its own that a file can have")
     cases = []
     for row in rows:
-        inputs = {name: table.parent / row[column] for column, name in columns.items() if row[column]}
+        inputs = {name: table.parent / row[column] for column, name in task.given_as.items() if row[column]}
         mask = table.parent / row["mask"] if row.get("mask") else None
         cases.append(Case(row["participant_id"], inputs, out / f"{row['participant_id']}.nii.gz", mask))
     return cases

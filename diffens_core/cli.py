@@ -150,7 +150,7 @@ def _translate(args: argparse.Namespace) -> int:
     if args.steps is None:
         args.steps = preset_named(config.preset).steps
     timesteps(config.diffusion.schedule, args.steps)  # raises for a number that the run does not have
-    inputs = {task.inputs[0] if name == "lr" and task.degradation else name: path for name, path in inputs.items()}
+    inputs = {task.given_as.get(name, name): path for name, path in inputs.items()}
     unused = set(inputs) - set(task.inputs)
     if unused:
         raise ConfigError(f"run {run.name} does task '{task.name}', which does not use {', '.join(sorted(unused))}")

@@ -110,7 +110,7 @@ from diffens_core.training.runs import likeness, resolve
 chosen = resolve(run) if run else run_for(files)
 model, config = loaded(chosen, 0)
 wanted = config.translation
-inputs = {wanted.inputs[0] if name == "lr" else name: path for name, path in files.items()}
+inputs = {wanted.given_as.get(name, name): path for name, path in files.items()}
 print(f"{chosen.name}: task {config.task}, trained at {config.data.spacing:g} mm on {config.data.name}")
 
 # %% [markdown]

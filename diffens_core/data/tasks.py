@@ -44,6 +44,11 @@ class Task:
         return self.inputs[1:] if self.degradation else self.inputs
 
     @property
+    def given_as(self) -> dict[str, str]:
+        """The inputs by the names that users give them: a measurement is `lr`, contrasts have their own."""
+        return {"lr" if self.degradation and name == self.inputs[0] else name: name for name in self.inputs}
+
+    @property
     def conditions(self) -> tuple[str, ...]:
         """The channels of `y`, in order: the measurement and its interpolation, then the contrasts."""
         up = (f"{self.target}_up",) if self.degradation and self.interpolated else ()
