@@ -32,7 +32,8 @@ class Fitting:
 def fitting_runs(
     runs: Iterable[tuple[Path, RunConfig]], spacing_for: Callable[[Task], tuple[float, ...] | None]
 ) -> list[Fitting]:
-    """The fusions among `runs` whose task suits, those first whose voxels are nearest in size to those of the files.
+    """The fusions among `runs` whose task suits, those first whose voxels are nearest in size to those of the files; of
+    equally near ones those of fewer experts, which take less time.
 
     spacing_for: the voxels, in mm, that a task would work on; None where it cannot.
     """
@@ -42,11 +43,11 @@ def fitting_runs(
         if config.stage == "fusion" and spacing:
             distance = max(abs(np.log(s / config.data.spacing)) for s in spacing)
             found.append(Fitting(folder, config, spacing, distance))
-    return sorted(found, key=lambda one: one.distance)
+    return sorted(found, key=lambda one: (one.distance, len(one.config.experts)))
 
 
 def run_for(inputs: Mapping[str, Path], grid: str = "auto") -> Path:
-    """The shipped run for files by name: `lr`, a measurement, and contrasts; of several equally near, the first.
+    """The shipped run for files by name: `lr`, a measurement, and contrasts, see `fitting_runs`.
 
     grid: of the measurement, as of `translate_files`. Raises `MissingError` where none does it.
     """

@@ -18,7 +18,8 @@ SHAPE = (24, 28, 24)
 
 @pytest.fixture
 def shipped(prepared, monkeypatch, tmp_path):
-    """Shipped fusions: `sr` and `both` at 1 and 2 mm, `mt` at 2 mm, and thick slices at 1 mm; and an expert."""
+    """Shipped fusions: `sr` and `both` at 1 and 2 mm, `mt` at 2 mm, and thick slices at 1 mm; beside each an expert,
+    and before it a fusion of more experts, which does the same in more time."""
     runs = []
     for task, spacings in {
         "sr": (2.0, 1.0),
@@ -29,7 +30,9 @@ def shipped(prepared, monkeypatch, tmp_path):
         for spacing in spacings:
             config = fusion_config(prepared, task="sr")
             config = replace(config, task=task, data=replace(config.data, spacing=spacing))
-            runs += [(tmp_path / f"{task} at {spacing:g}", config), (tmp_path / "expert", config.experts[0])]
+            of_more = replace(config, experts=config.experts * 2)
+            runs += [(tmp_path / "of more experts", of_more), (tmp_path / f"{task} at {spacing:g}", config)]
+            runs.append((tmp_path / "expert", config.experts[0]))
     monkeypatch.setattr(choice, "shipped_runs", lambda: runs)
 
 
