@@ -5,7 +5,7 @@
 # make lab     JupyterLab
 # make site    notebooks, library and results as a site: site/_build/html/index.html; NOTEBOOKS= says which to execute
 # make pictures the pictures of README and results anew, by 00_quickstart at preset demo (minutes)
-# make weights train the methods of preset demo anew and ship them (about an hour and a half on one CPU core, estimated)
+# make weights train the methods of preset demo anew and ship them (about two hours on one CPU core, estimated)
 # make clean   remove what was generated (.venv, runs/, data/, figures/out/ and executed notebooks of the site stay)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,7 +57,7 @@ site: .venv/site
 	OMP_NUM_THREADS=1 $(BIN)/python site/make.py $(NOTEBOOKS) --preset $(PRESET)
 
 # Trains preset demo from embedded data and replaces the weights that come with the package.
-SHIPPED := sr:ours-tpdm both:ours-tpdm mt:ours-tpdm sr:pix2pix-2d sr:pix2pix-3d sr:make-a-volume
+SHIPPED := sr:ours-tpdm both:ours-tpdm mt:ours-tpdm both:multi-ours sr:pix2pix-2d sr:pix2pix-3d sr:make-a-volume
 weights: .venv/ready
 	rm -rf diffens_core/weights/demo && mkdir -p runs
 	for job in $(SHIPPED); do \
