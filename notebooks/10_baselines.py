@@ -41,7 +41,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not which method is better | 1.5 minutes of one core | 1.5 GB |
-# | `demo` | `unet-2d`, `unet-3d`, `palette-3d`, `i2sb` and `i2sb-ode` are trained, 1 to 2 minutes each on one CPU core; the others come with the package for `seed` 0 and task `sr` | 10 minutes of one core once, then 3 minutes on two | 4 GB (estimated) |
+# | `demo` | `unet-2d` and `i2sb` are trained, a minute each on one CPU core, as are others that are added to `methods`, 1 to 2 minutes each; the rest comes with the package for `seed` 0 and task `sr` | MINUTES | 4 GB (estimated) |
 # | `gpu` | all of it, 1 mm | hours on a data-centre GPU | 24 GB and more |
 # | `paper` | the settings of each method's own paper where it has some | weeks | 40 GB and more |
 
@@ -54,7 +54,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "cubic,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,wavelet-3d,latent-3d,i2sb,i2sb-ode"}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or a line such as t1->t2
-methods: str = "cubic,cubic-projected,unet-2d,unet-3d,pix2pix-2d,pix2pix-3d,palette-3d,i2sb,i2sb-ode,tpdm,ours-tpdm"
+methods: str = "cubic,cubic-projected,unet-2d,pix2pix-2d,pix2pix-3d,i2sb,tpdm,ours-tpdm"  # more: the table above
 subjects: int = 1  # how many held-out subjects to score; 0: all
 samples: int = 3  # samples of the methods that draw some
 seed: int = 0  # seed of training and sampling
@@ -235,8 +235,8 @@ figure = plots.loss_panels(logs) if logs else None
 # GiB of the largest training (on a CPU that of the whole process, with Python and the data). Weights that come with the
 # package bring those of their own training along. A discriminator counts as parameters, though only training needs it.
 #
-# **Predict first.** Put `cubic-projected`, `unet-3d`, `pix2pix-3d`, `palette-3d` and `ours-tpdm` in the order of their
-# PSNR, and then in that of their time.
+# **Predict first.** Put `cubic-projected`, `unet-2d`, `pix2pix-3d`, `i2sb` and `ours-tpdm` in the order of their PSNR,
+# and then in that of their time.
 
 # %%
 from diffens_core import heading, results_table

@@ -39,7 +39,7 @@
 # | preset | what it does | time | memory |
 # |---|---|---|---|
 # | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 1.5 minutes of one core | 2 GB |
-# | `demo` | six held-out phantoms; a small segmenter of FLAIR is trained first, for its features | 25 minutes on one core once, then 5 | 4 GB |
+# | `demo` | six held-out phantoms; `unet-2d` is trained, the rest comes with the package for `seed` 0 and task `sr`. With `sets` a small segmenter of FLAIR, too, for its features: 20 minutes of one core once | MINUTES | 4 GB |
 # | `gpu`, `paper` | 1 mm, after training | a minute per method and subject (estimated) | 24 GB |
 #
 # Samples are kept beside the runs (`samples-...`): run this again, with more subjects or methods, and only what is new
@@ -51,17 +51,18 @@ import sys
 if "google.colab" in sys.modules:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffens/diffens")
 
-# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "degraded,palette-axial,tpdm,ours-tpdm"}}
+# %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "degraded,palette-axial,tpdm,ours-tpdm", "sets": 1}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or a line such as t1->t2
-methods: str = "degraded,cubic-projected,unet-3d,palette-axial,palette-sagittal,tpdm,ours-tpdm"
+methods: str = "degraded,cubic-projected,unet-2d,palette-axial,tpdm,ours-tpdm"
 rivals: str = "tpdm:palette-axial,ours-tpdm:tpdm"  # which differences are tested, method:rival
 split: str = "test"  # test; your own data may have val
 subjects: int = 6  # how many held-out subjects; 0: all
 seed: int = 0  # seed of training and sampling
 steps: int = 0  # of sampling; 0: the preset's
 sampler: str = ""  # ddim | ddim:ETA | ancestral | dpm++; empty: the preset's
-segmenter: str = "own"  # own: trained here; empty: no Dice, no distances of its features
+segmenter: str = "own"  # own: trained here; empty: no Dice
+sets: int = 0  # 1: distances of the features of a segmenter of FLAIR, which is trained for them
 medicalnet: str = ""  # the file resnet_50_23dataset.pth, or download; empty: no FID
 data: str = ""  # a prepared data set; empty: embedded phantoms
 runs: str = ""  # where trainings and samples are kept; empty: runs/ in the checkout
@@ -94,7 +95,7 @@ folder = Path(out) if out else experiment.out / "12_evaluate"
 # NIfTI file of one sample, read back.
 
 # %%
-judges = open_judges(experiment, task, segmenter, medicalnet)
+judges = open_judges(experiment, task, segmenter, medicalnet, sets=bool(sets))
 options = {"split": split, "subjects": subjects, "samples": 1, "judges": judges}
 reports = [evaluate(experiment, name, task, out=folder / f"{name}-{task}", **options)[0] for name in chosen]
 metrics = pd.concat(reports)
@@ -207,8 +208,9 @@ figure.savefig(folder / "jitter.png")
 #
 # - `mmd_linear_voxels` is what the released code calls MMD: the squared distance of the two *mean volumes*. It sees a
 #   common bias, and nothing else.
-# - `frechet_segmenter`, `mmd_rbf_segmenter`: on features of a small segmenter of FLAIR trained here. Not FID: numbers
-#   on features of another network cannot be compared with these. (`mmd_bandwidth_segmenter` is the width of $k$.)
+# - `frechet_segmenter`, `mmd_rbf_segmenter`, with `sets`: on features of a small segmenter of FLAIR trained here. Not
+#   FID: numbers on features of another network cannot be compared with these. (`mmd_bandwidth_segmenter` is the width
+#   of $k$.)
 # - `fid_medicalnet50`: on MedicalNet's features, with `medicalnet` set. The weights' file is named by its hash.
 
 # %%
@@ -221,7 +223,7 @@ sets.rename(columns=heading).style.format("{:.4g}")
 
 # %% [markdown]
 # ### Few volumes, large distances
-# Draw two sets of true training volumes: the distance between them should be zero. The Frechet distance is not, and it
+# With `sets` or `medicalnet`: draw two sets of true training volumes. The distance between them should be zero. The Frechet distance is not, and it
 # falls with the number of volumes; the unbiased MMD scatters around zero. (Preset `smoke` has volumes for a single
 # number.) A method's distance means something only beside the distance of truth to truth *at the same number of
 # volumes*. (Translations are of the same subjects as the truth they are compared with, which brings the Frechet
