@@ -225,3 +225,5 @@ table.style.format("{:.2f}")
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`06_train_fusion`](06_train_fusion.ipynb), where a 3D network reads two such models and corrects both.
