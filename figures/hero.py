@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from diffens_core import by_subject, compare, open_experiment
+from diffens_core.show.palette import METHODS
 from diffens_core.show.panels import enlarge, position, show_cut
 from diffens_core.show.plots import median_subject
 from diffens_core.show.zooms import MARK, cortex
@@ -28,7 +29,6 @@ ROWS = {  # (task, fusion): what it is made from, and by which 2D models
     ("mt", "ours-tpdm"): "T1ce alone",
 }
 LEAST = 24.0  # dB, where the chart begins
-GREY, GREEN = "#8a8f98", "#1b7f4d"  # average, fusion
 PLANE = "coronal"
 REACH = 11  # voxels from the middle of the enlarged part to its edge
 
@@ -59,10 +59,10 @@ def _chart(axis: plt.Axes, leads: pd.DataFrame) -> None:
     for row, (key, label) in enumerate(ROWS.items()):
         lead = leads.loc[key]
         ends = lead["rival_mean"], lead["mean"]
-        axis.plot(ends, (row, row), color=GREEN, linewidth=2.5, zorder=1)
-        for end, color, name in zip(ends, (GREY, GREEN), ("average of 2D models", "their fusion in 3D")):
-            axis.scatter(end, row, color=color, s=45, label=name if row == 0 else None)
-        axis.text(ends[1] + 0.35, row, f"+{lead['difference']:.2f} dB", va="center", fontsize=9, color=GREEN)
+        axis.plot(ends, (row, row), color=METHODS[FUSION], linewidth=2.5, zorder=1)
+        for end, method, name in zip(ends, (AVERAGE, FUSION), ("average of 2D models", "their fusion in 3D")):
+            axis.scatter(end, row, color=METHODS[method], s=45, label=name if row == 0 else None)
+        axis.text(ends[1] + 0.35, row, f"+{lead['difference']:.2f} dB", va="center", fontsize=9, color=METHODS[FUSION])
         axis.text(LEAST, row - 0.26, label, va="bottom", fontsize=8.5)
     axis.set(yticks=[], ylim=(len(ROWS) - 0.6, -0.85), xlim=(LEAST, LEAST + 12.5))
     axis.set_xlabel("PSNR in dB, mean of six held-out phantoms", fontsize=8.5)

@@ -39,7 +39,6 @@ class Picture:
 
 PICTURES = {
     "hero.png": Picture("hero.png", source=Path(hero.__file__)),
-    "translation.png": Picture("translation.png"),
     "zoom.png": Picture("zoom_sr.png"),
     "zoom_mt.png": Picture("zoom_mt.png", (("task", "mt"), ("subjects", 6))),
 }

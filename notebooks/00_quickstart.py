@@ -221,8 +221,11 @@ print(*sorted(path.name for path in folder.glob("*.nii.gz")), sep="\n")
 
 # %% [markdown]
 # ## What next
-# - `04_data` shows the phantoms and how to prepare your own NIfTI files; `05_train_2d` and `06_train_fusion` build
-#   the two stages; `07_translate` looks inside a sampling run.
-# - Your own scan: `15_your_own_scan`, or `diffens translate --lr flair_lr.nii.gz --out flair.nii.gz`.
+# - [`01_scores_in_1d`](01_scores_in_1d.ipynb), where a diffusion model is a formula and all of it can be checked.
+# - [`04_data`](04_data.ipynb) shows the phantoms and how to prepare your own NIfTI files;
+#   [`05_train_2d`](05_train_2d.ipynb) and [`06_train_fusion`](06_train_fusion.ipynb) build the two stages;
+#   [`07_translate`](07_translate.ipynb) looks inside a sampling run.
+# - Your own scan: [`15_your_own_scan`](15_your_own_scan.ipynb), or
+#   `diffens translate --lr flair_lr.nii.gz --out flair.nii.gz`.
 # - **Exercise.** Which method gains most from averaging its samples, and why? Why is the gain of `both` flattering
 #   on phantoms? (Their contrasts are drawn from the same tissue maps.)

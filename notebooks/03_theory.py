@@ -414,3 +414,5 @@ figure = plots.cuts({name: shown[name] for name in rows[1:]}, "coronal", places)
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`04_data`](04_data.ipynb), where brains take the place of Gaussian volumes: files, scale and measurement.

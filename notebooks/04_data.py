@@ -204,3 +204,5 @@ for name, size in {**planes, "volume": None}.items():
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`05_train_2d`](05_train_2d.ipynb), where a diffusion model of one plane learns from such slices.

@@ -211,8 +211,8 @@ table.style.format("{:.2f}")
 #
 # <details><summary>Answers</summary>
 #
-# 1. $\sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v = \bar\alpha_t x_0 + \sqrt{\bar\alpha_t (1 -
-#    \bar\alpha_t)}\, \epsilon - \sqrt{\bar\alpha_t (1 - \bar\alpha_t)}\, \epsilon + (1 - \bar\alpha_t) x_0 = x_0$.
+# 1. With $s = \sqrt{\bar\alpha_t (1 - \bar\alpha_t)}$: $\sqrt{\bar\alpha_t}\, x_t = \bar\alpha_t x_0 + s\, \epsilon$ and
+#    $\sqrt{1 - \bar\alpha_t}\, v = s\, \epsilon - (1 - \bar\alpha_t)\, x_0$. Their difference is $x_0$.
 # 2. At low noise: $\hat\epsilon = (x_t - \sqrt{\bar\alpha_t}\, \hat x_0) / \sqrt{1 - \bar\alpha_t}$ divides by what is
 #    small there.
 # 3. A 3D network that fuses 2D ones shares their state $x_t$ and step $t$. With another table one of them would take
@@ -225,3 +225,5 @@ table.style.format("{:.2f}")
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`06_train_fusion`](06_train_fusion.ipynb), where a 3D network reads two such models and corrects both.

@@ -331,3 +331,5 @@ table.style.format("{:.1f}").format("{:.3f}", subset=["tpdm", method]).format("{
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`07_translate`](07_translate.ipynb), which stops at every step of a translation and looks inside.

@@ -268,3 +268,5 @@ figure = plots.three_planes(views, truth, plots.middle(brain), pair.subject)
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`08_experts_and_averages`](08_experts_and_averages.ipynb), where other experts and rules take part.

@@ -417,3 +417,5 @@ table.style.format("{:.3f}")
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`09_multimodality`](09_multimodality.ipynb), where each expert knows one modality: there a fusion gains most.

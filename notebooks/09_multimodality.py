@@ -243,3 +243,5 @@ pd.DataFrame(costs).T.reindex(columns=["seconds", "parameters"]).style.format("{
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`10_baselines`](10_baselines.ipynb), as a method is only as good as what it is compared with.

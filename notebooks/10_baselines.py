@@ -340,3 +340,5 @@ pd.DataFrame(columns).loc[chosen].style.format("{:.3f}", na_rep="")
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`11_make_a_volume`](11_make_a_volume.ipynb), where 2D networks make volumes without a second plane.

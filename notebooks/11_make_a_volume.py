@@ -222,3 +222,5 @@ figure = plots.three_planes(views, truth, at, f"{pair.subject}, preset {preset}"
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`12_evaluate`](12_evaluate.ipynb), which asks what all these numbers say, and whether a difference is real.

@@ -279,3 +279,5 @@ figure = plots.level_curves(panels, panels, xlabel="volumes in each set") if pan
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`13_uncertainty`](13_uncertainty.ipynb), where several samples of one scan say how sure a model is.

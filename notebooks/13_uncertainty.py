@@ -228,3 +228,5 @@ if "measurement_error" in together:
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`14_segmentation`](14_segmentation.ipynb), which asks whether the tumour is still found.

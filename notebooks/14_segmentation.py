@@ -214,3 +214,5 @@ pd.concat(tests).rename(index=heading).style.format({"needed": "{:.0f}"}, precis
 # %% [markdown]
 # ## Exercises
 # With checks, in `course/student/`, and solved in `course/solutions/`: `make course` writes both.
+#
+# Next: [`15_your_own_scan`](15_your_own_scan.ipynb), where nobody knows the truth.

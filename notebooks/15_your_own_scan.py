@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:
 
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke"}}
 lr: str = ""  # the degraded FLAIR, a NIfTI file on a coarse or a fine grid; empty: a phantom
-contrasts: str = ""  # other contrasts as NAME=FILE, separated by commas
+contrasts: str = ""  # other contrasts: of each its name, an equals sign and its file; commas between them
 mask: str = ""  # a file that is not 0 where the brain is; empty: all that is not 0
 run: str = ""  # a run's name or folder; empty: the one that comes with the package and fits
 samples: int = 3  # samples to draw; the result is their mean
@@ -71,8 +71,8 @@ files = {name: Path(path) for name, path in named.items() if path}
 # %% [markdown]
 # ## The files
 # A scan that can be translated is skull-stripped (or comes with a mask), with background 0; several contrasts of one head
-# lie in the same space. Size, orientation, voxel size and unit may be any. (`data_prep/README.md` says how to get there
-# from a scanner's files.)
+# lie in the same space. Size, orientation, voxel size and unit may be any. ([From the scanner
+# to a prepared set](../data_prep/README.md) says how to get there.)
 
 # %%
 pair = None
@@ -83,7 +83,7 @@ if not files:
             files["lr" if name.endswith("_lr") else name] = path = folder / f"{name}.nii.gz"
             image = np.where(channel > -1, pair.scale.invert(channel), np.float32(0))
             save_image(path, nib.Nifti1Image(image, pair.affine))
-files
+print(*(f"{name}: {path.name}" for name, path in files.items()), sep="\n")
 
 # %% [markdown]
 # What would be made of them (`diffens check FILE` prints the same). Blocks are looked for: a measurement may lie on the
@@ -114,7 +114,8 @@ inputs = {wanted.given_as.get(name, name): path for name, path in files.items()}
 print(f"{chosen.name}: task {config.task}, trained at {config.data.spacing:g} mm on {config.data.name}")
 
 # %% [markdown]
-# Each coarse voxel becomes 4 x 4 x 4 fine ones: 4 mm make 1 mm, so the model of 1 mm fits.
+# Each coarse voxel becomes 4 x 4 x 4 fine ones: 4 mm make 1 mm, so the model of 1 mm fits. (That is the file of the
+# question. The phantom's fine voxels have 4 mm at `smoke` and 2 mm at `demo`: nearest to both is the model of 2 mm.)
 #
 # ## Is it like what the model has seen?
 # A network always answers, also where it knows nothing. So the run keeps some numbers about each of its training heads:
@@ -128,8 +129,11 @@ print(f"{chosen.name}: task {config.task}, trained at {config.data.spacing:g} mm
 # **Predict first.** Which of the numbers will stand out if somebody gives a T1 in place of a FLAIR? And half a head?
 
 # %%
+import warnings
+
 from diffens_core.translate import prepare
 
+warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}")
 prepared = prepare(inputs, wanted, config, Path(mask) if mask else None)
 known = likeness(chosen)
 numbers = prepared.numbers(wanted)
@@ -181,7 +185,7 @@ if wanted.degradation:
 
 # %% [markdown]
 # 63 of 64. The spread of the samples says where the model itself is unsure. It is no error bar: where all samples agree
-# on something that is not there, it is 0. (In `13_uncertainty`, intervals that should hold 90 % hold about half.)
+# on something that is not there, it is 0. (In `13_uncertainty`, intervals that should hold 90 % hold a third to a half.)
 
 # %%
 if samples > 1:

@@ -16,6 +16,7 @@ nb_ipywidgets_js = {}
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 smartquotes = False
+highlight_language = "none"  # what names no language is a command line or what one prints
 
 # Docstrings are plain text with names in single backticks.
 default_role = "code"
@@ -35,6 +36,7 @@ html_static_path = [
 ]
 mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "source_repository": "https://github.com/diffens/diffens/",

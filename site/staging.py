@@ -117,10 +117,12 @@ def result_pages() -> dict[str, str]:
     """A page for each folder of results that is there: its tables and figures, below each other."""
     from figures.contents import PAGES as TITLES
 
-    pages = {}
+    pages, before = {}, (ROOT / "figures" / "results" / "before.md").read_text()
     for folder in sorted((ROOT / "figures" / "out").glob("*/pages")):
-        text = f"# {folder.parent.name}\n\nTables and figures that were made from one list of evaluations. "
-        text += "[Results](../../../results.md) says what was measured, and on what.\n"
+        old = f"{folder.parent.name}/pages" in before
+        says = "[Before](../../../results/before.md)" if old else "[Results](../../../results.md)"
+        text = f"# Tables and figures: {folder.parent.name}\n\nMade from one list of evaluations. "
+        text += f"{says} says what was measured, and on what.\n"
         for page in (name for name in TITLES if (folder / name).is_dir()):
             text += f"\n## {TITLES[page].title}\n"
             for path in sorted((folder / page).iterdir()):

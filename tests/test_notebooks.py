@@ -51,6 +51,13 @@ def test_notebook_opens_and_installs_itself_on_colab(source):
     assert "google.colab" in install and "git+https://github.com/diffens/diffens" in install
 
 
+def test_every_notebook_leads_to_the_next():
+    course = sorted(FOLDERS[0].glob("*.py"))
+    for source, after in zip(course, course[1:]):
+        last = jupytext.read(source).cells[-1].source
+        assert f"[`{after.stem}`]({after.stem}.ipynb)" in last, f"{source.name} should end with the way to {after.name}"
+
+
 MEASURED = (ROOT / "site" / "pages" / "instructors.md").read_text()
 
 

@@ -11,6 +11,7 @@ from diffens_core.diffusion.mixture import Mixture, MixtureDenoiser
 from diffens_core.evaluation.uncertainty import uncertainty
 from diffens_core.models.segmentation import REGIONS
 from diffens_core.show import plots
+from diffens_core.show.panels import WIDEST
 from diffens_core.show.plots import histograms, median_subject, noise_level, noise_map
 from diffens_core.show.widgets import slide_levels
 from diffens_core.show.zooms import cortex, reach_in, zoomed
@@ -66,6 +67,17 @@ def test_spread_and_error_have_a_scale_each():
     assert list(bars) == ["std (volumes span -1 to 1)", "|mean - truth| (volumes span -1 to 1)"]
     (_, spread), (_, error) = bars.values()
     assert 0.01 < spread < 0.05 and 0.4 < error < 0.6
+
+
+def test_many_panels_are_no_wider_than_a_notebook_shows():
+    truth, lines = torch.rand(8, 8, 8), pd.DataFrame({"a": [0.0, 1.0]})
+    several = {str(k): uncertainty(torch.rand(2, 8, 8, 8), truth) for k in range(3)}
+    figures = [
+        plots.level_curves(dict.fromkeys("abcde", lines)),
+        plots.image_rows({"row": dict.fromkeys("abcdefghi", truth.numpy())}),
+        plots.uncertainty_planes(several, truth.numpy(), (4, 4, 4)),
+    ]
+    assert all(figure.get_size_inches()[0] <= WIDEST + 1e-6 for figure in figures)
 
 
 def test_regions_are_outlined_in_the_colour_of_their_name():

@@ -117,6 +117,12 @@ def test_links_lead_to_pages_or_to_the_repository(name, text, wanted):
     assert staging.with_links(text, name, {"README.md", "figures/out/demo/pages/index.md"}) == wanted
 
 
+def test_tables_and_figures_lead_to_the_text_that_they_belong_to():
+    pages = staging.result_pages()
+    assert "(../../../results.md)" in pages["figures/out/demo/pages/index.md"]
+    assert "(../../../results/before.md)" in pages["figures/out/demo-comparison/pages/index.md"]
+
+
 def test_a_number_becomes_a_link_to_the_notebook():
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert re.fullmatch(r"\[03 [A-Z].+\]\(notebooks/03_theory\.ipynb\)", staging.with_notebooks("[[03]]", notebooks))

@@ -91,15 +91,7 @@ def label_overlay(volumes: Mapping[str, np.ndarray], labels: np.ndarray, at, tit
         if mask.any():
             overlay.contourf(mask, levels=[0.5, 1.5], colors=[color], alpha=0.7)
         overlay.plot([], [], "s", color=color, label=names[label])
-    overlay.legend(
-        fontsize=6,
-        loc="lower center",
-        ncols=3,
-        handletextpad=0,
-        columnspacing=0.6,
-        frameon=False,
-        bbox_to_anchor=(0.5, -0.16),
-    )
+    figure.legend(loc="outside lower right", ncols=3, frameon=False, fontsize=8, handletextpad=0, columnspacing=0.6)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -150,7 +142,8 @@ def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], plane: str = "sagit
     """One cut of `plane` through voxel `at` of each volume in [-1, 1]; every row is a named line of named volumes."""
     first = next(iter(next(iter(rows.values())).values()))
     at, columns = at or centre(first), max(len(line) for line in rows.values())
-    size = (1.6 * columns + 0.4, (1.6 * height(first, plane, at) + 0.25) * len(rows))
+    wide = min(1.6, (WIDEST - 0.4) / columns)
+    size = (wide * columns + 0.4, (wide * height(first, plane, at) + 0.25) * len(rows))
     figure, axes = grid(len(rows), columns, size)
     for line, volumes in zip(axes, rows.values()):
         for axis, (name, volume) in zip(line, volumes.items()):
@@ -315,8 +308,8 @@ def level_curves(
     colors = colors_of(names) | {reference: "0.4"}
     dashed = {name: name != method_of(name) if method_of(name) else place % 2 for place, name in enumerate(names)}
     styles = {name: "--" if dash else "-" for name, dash in dashed.items()} | {reference: ":"}
-    wide = min(4.4, 10.4 / len(panels))
-    figure, axes = grid(1, len(panels), (wide * len(panels) + 1.6, 0.75 * wide))
+    wide = min(4.4, (WIDEST - 1.6) / len(panels))
+    figure, axes = grid(1, len(panels), (wide * len(panels) + 1.6, max(0.75 * wide, 2.1)))
     for axis, (title, table) in zip(axes[0], panels.items()):
         for name, values in table.items():
             options = {"color": colors[name], "label": name, "zorder": 3 if styles[name] == "--" else 2}
@@ -420,7 +413,8 @@ def uncertainty_planes(
         values = np.concatenate([volume[brain] for _, what, volume in columns if what == kind])
         scales[kind] = {"cmap": "magma", "vmin": 0, "vmax": float(np.percentile(values, 99))}
     heights = [height(truth, plane, at) for plane in VIEWS]
-    size = (1.5 * len(columns) + 1.2, 1.5 * sum(heights) + 0.6)
+    wide = min(1.5, (WIDEST - 1.2) / len(columns))
+    size = (wide * len(columns) + 1.2, wide * sum(heights) + 0.6)
     figure, axes = grid(3, len(columns), size, height_ratios=heights)
     shown = {}
     for line, plane in zip(axes, VIEWS):

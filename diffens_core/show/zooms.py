@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
-from .panels import DPI, VIEWS, WINDOW, cut, enlarge, position, reach_of, show_cut
+from .panels import VIEWS, WINDOW, cut, enlarge, grid, name_axes, position, reach_of, show_cut
 
 RULE = (
     "Squares: in the upper cortex, where the truth has most edges.\nGrey: 98 % of the truth there, without background."
@@ -46,8 +46,7 @@ def zoomed(volumes: Mapping[str, np.ndarray], truth: np.ndarray, at: Sequence[in
     red where it is too bright and blue where it is too dark, on one scale for all.
     """
     reach, columns = reach_in(truth), 1 + len(volumes)
-    figure = plt.figure(figsize=(1.6 * columns + 1.0, 6 * 1.6 + 0.8), layout="constrained", dpi=DPI)
-    axes = figure.subplots(6, columns, squeeze=False)
+    figure, axes = grid(6, columns, (1.6 * columns + 1.0, 6 * 1.6 + 0.8))
     differences = {name: volume - truth for name, volume in volumes.items()}
     far = reach_of(np.concatenate([_squares(one, at, reach) for one in differences.values()]))
     inside = _squares(truth, at, reach)
@@ -63,12 +62,9 @@ def zoomed(volumes: Mapping[str, np.ndarray], truth: np.ndarray, at: Sequence[in
         corner = [place - reach for place in position(plane, at)]
         below[0].add_patch(plt.Rectangle(corner, 2 * reach, 2 * reach, fill=False, color=MARK, linewidth=1))
         below[0].set(facecolor="black", adjustable="datalim")
-        above[0].set_ylabel(plane, fontsize=8)
-        below[0].set_ylabel("where", fontsize=8)
         if columns > 1:
             below[1].set_ylabel("minus truth", fontsize=8)
-    for axis, name in zip(axes[0], ("truth", *volumes)):
-        axis.set_title(name, fontsize=9)
+    name_axes(axes, ("truth", *volumes), [name for plane in VIEWS for name in (plane, "where")])
     figure.colorbar(grey, ax=axes[:3], shrink=0.7, pad=0.01, label=f"signal ({WINDOW})")
     figure.colorbar(signed, ax=axes[3:], shrink=0.7, pad=0.01, label=f"difference from the truth ({WINDOW})")
     figure.suptitle(title, fontsize=10)
