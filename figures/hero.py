@@ -21,7 +21,7 @@ from diffens_core.show.zooms import MARK, cortex
 
 FIGURES = Path(__file__).parent
 LEADS = FIGURES / "out" / "demo" / "pages" / "table_s1_significance" / "table_s1_psnr.csv"
-TASK, AVERAGE, FUSION = "both", "tpdm", "ours-tpdm"
+TASK, AVERAGE, FUSION = "both", "multi-tpdm", "multi-ours"
 ROWS = {  # (task, fusion): what it is made from, and by which 2D models
     ("both", "multi-ours"): "blurred FLAIR + T1ce, each model knows one",
     ("both", "ours-tpdm"): "blurred FLAIR + T1ce, each model knows both",

@@ -129,7 +129,7 @@ def test_methods_of_the_demo_find_the_runs_that_come_with_the_package(tmp_path, 
     """Neither a new name, nor a new place for a setting, nor another description of phantoms makes them another run."""
     monkeypatch.setenv("DIFFENS_HOME", str(tmp_path))
     experiment, found = open_experiment("demo"), set()
-    wanted = [("ours-tpdm", task) for task in ("sr", "mt", "both")]
+    wanted = [("multi-ours", "both"), *(("ours-tpdm", task) for task in ("sr", "mt", "both"))]
     wanted += [(name, "sr") for name in ("pix2pix-2d", "pix2pix-3d", "make-a-volume")]
     runs = [run for method, task in wanted for run in experiment.runs_of(method, task)]
     for run in with_experts([*runs, experiment.segmenter_run("seg4")]):
