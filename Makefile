@@ -28,7 +28,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder $(TESTS)
 	rm -rf .test-home && mkdir .test-home
 	notebooks=$$($(BIN)/python -m course.build --to-test $(NOTEBOOKS)) && \
 	DIFFENS_HOME="$(CURDIR)/.test-home" OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= \

@@ -13,6 +13,11 @@ from diffens_core.training import runs
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """The graph is tested first: that takes minutes, and at the end one of several processes would be alone with it."""
+    items.sort(key=lambda item: item.path.stem != "test_snakefile")
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """A prepared data set of four tiny heads (two train, one val, one test). Read only."""
