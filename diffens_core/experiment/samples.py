@@ -32,7 +32,6 @@ from ..training.runs import find, weights_digest
 if TYPE_CHECKING:
     from .experiment import Experiment
 
-LARGE = 2**23  # voxels; of more, freed memory goes back: it would come to a quarter of the peak
 TIMES = ("subject", "sample", "sampling", "core_sampling")  # columns of cost.csv, seconds
 
 
@@ -66,8 +65,7 @@ def sample(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
     chosen = sampler_option(model, sampler)
-    if y[0, 0].numel() <= LARGE:
-        keep_freed_memory()
+    keep_freed_memory()
     for index in range(different_samples(model, samples)):
         noise = noise_for(subject, [first + index], seed, y.shape[2:], device)
         generator = torch.Generator().manual_seed(mix_seed(seed, subject, first + index, "steps"))

@@ -62,11 +62,16 @@ def full_precision(device: torch.device) -> torch.autocast:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors instead of returning it: a tenth to a quarter faster on a CPU.
+    """Let glibc keep freed blocks below 32 MiB instead of returning them: a tenth to a quarter faster on a CPU.
 
-    Networks free and allocate the same large blocks in every step; each block returned costs page faults later.
+    Networks free and allocate the same blocks in every step; each block returned costs page faults later. Larger blocks
+    go back: kept, they leave gaps, for which whole heads of 1 mm took up to three times their memory.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in (
+            (-3, 2**25),
+            (-1, 2**31 - 1),
+            (-2, 2**26),
+        ):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
             getattr(libc, "mallopt", lambda *_: 0)(option, value)
