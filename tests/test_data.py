@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny import SHAPE, SPACING, draw_batch, write_prepared
 
 from diffens_core.data.crops import translated, widened
+from diffens_core.data.intensity import varied
 from diffens_core.data.layout import describe_data, fitting_grid
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import coordinates
@@ -63,6 +64,37 @@ def test_a_moved_head_is_the_same_head_measured_elsewhere(own):
         torch.testing.assert_close(moved.y[None, :1], BLOCKS.degrade(moved.x0[None]))
         torch.testing.assert_close(moved.y[1:2], interpolate(moved.y[None, :1], BLOCKS)[0])
     assert len(places) > 6
+
+
+@given(seed=st.integers(0, 999), strength=st.floats(0.01, 0.5))
+def test_a_varied_head_has_the_same_background_and_the_same_highest_percentile(split, seed, strength):
+    pair, draw = split[0], torch.Generator().manual_seed(seed)
+    changed = varied(pair.x0, strength, draw)
+    assert (changed[pair.x0 == -1] == -1).all() and changed.min() == -1
+    highest = np.percentile(changed[pair.x0 != -1], 99.5)
+    assert abs(highest - 0.6) < 0.02  # where fit_scale puts it, but for the voxel that is nearest
+    again = varied(pair.x0, strength, torch.Generator().manual_seed(seed))
+    assert torch.equal(changed, again) and not torch.equal(changed, varied(pair.x0, strength, draw))
+
+
+def test_without_strength_a_head_is_only_scaled(split):
+    head = split[0].x0
+    changed = varied(head, 0.0, torch.Generator().manual_seed(0))
+    there = head > -1
+    ratio = (changed[there] + 1) / (head[there] + 1)
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
+
+
+def test_a_varied_pair_is_measured_anew_and_its_contrasts_differ(own):
+    data = open_split(own)
+    moved, changed = (data.moved(0, torch.Generator().manual_seed(5), vary) for vary in (0.0, 0.3))
+    torch.testing.assert_close(changed.y[None, :1], BLOCKS.degrade(changed.x0[None]))
+    assert changed.y[2:].max() <= 1
+    assert torch.equal(changed.x0 == -1, moved.x0 == -1)  # moved by as much
+    difference = [
+        (after - before).abs().max() for before, after in ((moved.x0, changed.x0), (moved.y[2], changed.y[2]))
+    ]
+    assert min(difference) > 0.02
 
 
 @given(seed=st.integers(0, 99), plane=st.sampled_from([2, 3, 4]), slab=st.sampled_from([0, 2]))

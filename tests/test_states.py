@@ -27,6 +27,7 @@ from diffens_core.training.states import (
     StatesConfig,
     collate,
     fit_linear,
+    follow_heads,
     own_states,
     shifted,
     true_states,
@@ -64,6 +65,22 @@ def test_the_states_are_those_that_the_sampler_meets(data):
     for visit, before, step in zip(met[1:], sampled, sampled[1:]):
         torch.testing.assert_close(visit.xt, before.xt)
         torch.testing.assert_close(visit.estimate(model, visit.fused(model).eps), step.x0_hat, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_rounds_together_follow_every_head_in_an_order_that_is_drawn(prepared, monkeypatch):
+    """In the order of names, heads of one site follow one another, and a few would be of that site alone."""
+    data = PreparedData(fusion_config(prepared).data, "train", task_named("sr"))
+    whole, count, orders = data[0], 12, []
+    monkeypatch.setattr(PreparedData, "__len__", lambda data: count)
+    monkeypatch.setattr(PreparedData, "moved", lambda data, index, draw, vary: orders[-1].append(index) or whole)
+    monkeypatch.setattr("diffens_core.training.states.own_states", lambda *about: [])
+    for seed in range(5):
+        orders.append([])
+        for number in range(3):
+            list(follow_heads(fusion(), data, replace(STATES, heads=4), seed, CPU, number, "", None))
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    assert sum(order[:4] == [0, 1, 2, 3] for order in orders) == 0 and len({*map(tuple, orders)}) == 5
 
 
 @torch.no_grad()

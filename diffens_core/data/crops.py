@@ -17,7 +17,7 @@ class Cropping:
 
     around: (dim, n) adds n slices on either side along `dim`; beyond the volume, its last slice is repeated.
     move_every: after so many steps every subject is moved anew (0: never). align: crops begin and end at its multiples.
-    mirror: half of the crops are of mirrored heads.
+    mirror: half of the crops are of mirrored heads; vary: how much the brightness of moved heads is changed.
     """
 
     size: Sequence[int] | None
@@ -26,6 +26,7 @@ class Cropping:
     move_every: int = 0
     align: Sequence[int] = (1, 1, 1)
     mirror: bool = True
+    vary: float = 0.0
 
     def moves(self, step: int) -> int:
         """How often subjects have been moved before `step`; 0: they are not moved at all."""

@@ -12,6 +12,7 @@ from nibabel.affines import voxel_sizes
 from ..support.seeds import mix_seed
 from .conditions import conditions_of, degraded, scaled
 from .crops import Cropping, Crops, crop_of, translated
+from .intensity import varied
 from .layout import TOLERANCE, DataConfig, read_participants
 from .likeness import numbers_of
 from .measurement import BLOCKS, Degradation
@@ -211,17 +212,21 @@ class PreparedData:
         affine = window.affine(coarse_affine(brain.affine, factor))
         return Pair(subject, x0, y, torch.from_numpy(window.crop(mask)), affine, scale)
 
-    def moved(self, index: int, draw: torch.Generator) -> Pair:
+    def moved(self, index: int, draw: torch.Generator, vary: float = 0.0) -> Pair:
         """A subject moved at random by less than a block along each axis, and measured anew.
 
         It is chance where in a head a scanner's blocks begin: each such move gives another measurement to learn from.
-        Content that leaves the window at one side is lost; background enters at the other.
+        Content that leaves the window at one side is lost; background enters at the other. vary: how much the
+        brightness of each contrast is changed first, see `varied`.
         """
         pair, degradation = self[index], self.task.degradation
         steps = degradation.factor if degradation else BLOCKS.factor
         by = [int(torch.randint(step, (1,), generator=draw)) - step // 2 for step in steps]
         x0 = translated(pair.x0, by, 0.0 if self.task.target == LABELS else -1.0)
         channels = {name: translated(y[None], by) for name, y in zip(self.task.conditions, pair.y)}
+        if vary:
+            x0 = x0 if self.task.target == LABELS else varied(x0, vary, draw)
+            channels |= {name: varied(channels[name], vary, draw).clamp(max=1.0) for name in self.task.contrasts}
         if degradation:
             channels[self.task.inputs[0]] = degradation.degrade(x0[None])[0]
         return replace(pair, x0=x0, y=self.task.stack(channels))
@@ -246,7 +251,7 @@ class PreparedData:
         kept = self._moved[1]
         if index not in kept:
             draw = torch.Generator().manual_seed(mix_seed(cropping.seed, index, moves, "place"))
-            kept[index] = self.moved(index, draw)
+            kept[index] = self.moved(index, draw, cropping.vary)
         return kept[index]
 
     def _coordinates(self, shape) -> torch.Tensor:

@@ -348,7 +348,8 @@ def train(
         if config.states and not phase.alone:
             return gathered(step).batch(numbers, seed, step, accelerator.device), None
         size, align = (phase.patch, model.align) if phase.alone else (phase.crop, (1, 1, 1))
-        cropping = Cropping(size, seed, model.neighbours, config.move_every, align, config.mirror)
+        vary = config.states.vary if config.states else 0.0
+        cropping = Cropping(size, seed, model.neighbours, config.move_every, align, config.mirror, vary)
         batch = with_noise(data.crops(numbers, step, cropping), noise_steps, seed, step, numbers, config.spread)
         batch = batch.to(accelerator.device)
         if phase.alone:

@@ -41,7 +41,8 @@ class StatesConfig:
 
     steps: of the trajectories; heads: how many are followed in a round; patches: about how many are kept in memory;
     rounds: how often states are gathered. fit: how many heads the least-squares start is fitted on.
-    true: an ablation, states that are the true image with noise.
+    true: an ablation, states that are the true image with noise. vary: how much the brightness of heads is changed, see
+    `varied`; also while the 3D network learns without experts.
     """
 
     steps: int
@@ -50,8 +51,10 @@ class StatesConfig:
     rounds: int
     fit: int
     true: bool = option(False)
+    vary: float = option(0.0)
 
     def __post_init__(self):
+        at_least("vary", self.vary, 0)
         for key in ("steps", "heads", "patches", "rounds", "fit"):
             at_least(key, getattr(self, key), 1)
 
@@ -159,14 +162,16 @@ def follow_heads(
 ) -> Iterator[tuple[Visit, int, torch.Generator]]:
     """Follow trajectories through `config.heads` heads, moved and mirrored at random; each round takes the next heads.
 
+    Their order is drawn: by name, heads of one site follow one another, and a few would be of that site alone.
     Yields every state, the number of states of its trajectory, and a generator for further draws. Every other
     trajectory has shifted times, so that all noise levels are visited.
     """
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix_seed(seed, "heads")))
     with Progress(note, config.heads) as bar:
         for k in range(config.heads):
             number = round * config.heads + k
             draw = torch.Generator().manual_seed(mix_seed(seed, number, "trajectory"))
-            pair = data.moved(number % len(data), draw)
+            pair = data.moved(int(order[number % len(data)]), draw, config.vary)
             head = Head.of(pair, bool(torch.rand(1, generator=draw) < 0.5), device)
             noise = noise_for(pair.subject, [0], mix_seed(seed, number), head.x0.shape[2:], device)
             times = timesteps(fusion.schedule, config.steps)
