@@ -32,6 +32,7 @@
 # |---|---|---|---|
 # | `smoke` | 4 mm phantoms | half a minute of one core | 0.5 GB |
 # | `demo` | 2 mm phantoms | half a minute of one core, once the phantoms are there | 1 GB |
+# | `scan` | 1 mm phantoms | a minute of one core, and ten seconds for each phantom made (estimated) | 2 GB |
 # | `gpu`, `paper` | 1 mm phantoms | a minute; the train split takes a few seconds a subject | 2 GB |
 
 # %%

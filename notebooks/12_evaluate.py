@@ -40,6 +40,7 @@
 # |---|---|---|---|
 # | `smoke` | trains and evaluates on 4 mm phantoms: shows that it runs | 1.5 minutes of one core | 2 GB |
 # | `demo` | six held-out phantoms; `unet-2d` is trained, the rest comes with the package for `seed` 0 and task `sr`. With `sets` a small segmenter of FLAIR, too, for its features: 20 minutes of one core once | 5.5 minutes of one core, once the phantoms are there | 2 GB |
+# | `scan` | 1 mm, after training | two minutes of one core per method and subject (estimated) | 6 GB (estimated) |
 # | `gpu`, `paper` | 1 mm, after training | a minute per method and subject (estimated) | 24 GB |
 #
 # Samples are kept beside the runs (`samples-...`): run this again, with more subjects or methods, and only what is new
