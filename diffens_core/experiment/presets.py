@@ -225,7 +225,7 @@ PRESETS = {
 }
 
 
-# Scans of 1 mm on two CPU cores, in half an hour a task: the networks of `demo`.
+# Scans of 1 mm on two CPU cores, in an hour of one a task: the networks of `demo`.
 PRESETS["scan"] = replace(
     PRESETS["demo"],
     name="scan",
@@ -237,7 +237,7 @@ PRESETS["scan"] = replace(
         Phase(2000, 2, 3e-3, patch=(32, 40, 40), alone=True),
         Phase(1500, 2, 1e-3, patch=(32, 40, 40)),
     ),
-    states=StatesConfig(steps=3, heads=8, patches=384, rounds=2, fit=4),
+    states=StatesConfig(steps=3, heads=12, patches=384, rounds=2, fit=12, vary=0.2),
 )
 
 
