@@ -83,10 +83,12 @@ def test_every_preset_has_a_plan_whose_jobs_are_all_estimated(home, preset):
     assert not (home / "runs").exists()  # a plan is only a plan
 
 
-@pytest.mark.parametrize("name", ["comparison", "own_data", "recovery", "recovery_both", "scan"])
-def test_the_other_lists_are_plans_whose_jobs_are_all_estimated(home, name):
-    other = {"experiments": str(EXPERIMENTS.with_name(f"{name}.yaml"))} if name != "scan" else {}
-    plan = open_plan("demo" if other else "scan", **other)
+OTHER_LISTS = [("demo", name) for name in ("comparison", "own_data", "recovery", "recovery_both")]
+
+
+@pytest.mark.parametrize("preset, name", [*OTHER_LISTS, ("scan", "experiments")])
+def test_the_other_lists_are_plans_whose_jobs_are_all_estimated(home, preset, name):
+    plan = open_plan(preset, experiments=str(EXPERIMENTS.with_name(f"{name}.yaml")))
     overview = plan.overview(page.kind for page in PAGES.values())
     assert overview.notna().all(axis=None) and overview["jobs"].min() > 0
 

@@ -69,9 +69,6 @@ def keep_freed_memory() -> None:
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        for option, value in (
-            (-3, 2**25),
-            (-1, 2**31 - 1),
-            (-2, 2**26),
-        ):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        threshold, trim, pad = -3, -1, -2  # M_MMAP_THRESHOLD (32 MiB is glibc's most), M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in ((threshold, 2**25), (trim, 2**31 - 1), (pad, 2**26)):
             getattr(libc, "mallopt", lambda *_: 0)(option, value)
