@@ -261,6 +261,25 @@ def test_the_gradient_of_a_narrow_convolution_may_be_for_the_weights_alone(monke
     _same(found, expected, leaves, error=0.02)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_convolution_of_single_voxels_is_that_of_torch(dims):
+    conv = {2: unet.Conv2d, 3: unet.Conv3d}[dims](12, 5, 1)
+    x, theirs = torch.randn(2, 12, *[4, 6, 5][:dims], requires_grad=True), {2: F.conv2d, 3: F.conv3d}[dims]
+    _same(conv(x), theirs(x, conv.weight, conv.bias), (x, conv.weight, conv.bias))
+
+
+@pytest.mark.parametrize("channels, planes", [(192, 7), (96, 9)])
+def test_single_voxels_of_large_maps_have_their_gradient_in_bf16(channels, planes):
+    """oneDNN's own ends the process here, or gives NaN."""
+    conv = unet.Conv3d(channels, 8, 1).bfloat16()
+    x = torch.randn(1, channels, planes, 192, 152, dtype=torch.bfloat16).to(memory_format=torch.channels_last_3d)
+    out = conv(x)
+    grad = torch.randn_like(out)
+    (found,) = torch.autograd.grad(out, [conv.weight], grad)
+    expected = torch.einsum("oxyz,ixyz->oi", grad[0].float(), x[0].float())
+    assert (found.float().flatten(1) - expected).norm() < 0.01 * expected.norm()
+
+
 def _same(found, expected, leaves, error=1e-5):
     """Values and gradients."""
     assert found.shape == expected.shape

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from ..support.device import autocast_kind
+from .narrow import pointwise
 from .norm import LAYOUT, affine, pooled
 
 LARGE = 2**27  # values of the maps that go into a block: fewer are worked on at once
@@ -61,7 +62,7 @@ def _silu_conv(x: torch.Tensor, lines: torch.Tensor, weight: torch.Tensor, bias:
 def _second_half(x: torch.Tensor, lines, weight, bias, *skip) -> torch.Tensor:
     """From the maps that went into a block, joined, and those between its halves, to those that come out."""
     x, h = x.split([x.shape[1] - lines.shape[2], lines.shape[2]], dim=1)
-    return (F.conv3d(x, *skip) if skip else x) + _silu_conv(h, lines, weight, bias)
+    return (pointwise(x, *skip) if skip else x) + _silu_conv(h, lines, weight, bias)
 
 
 def _lines(norm: nn.GroupNorm, maps: Sequence[torch.Tensor], change: torch.Tensor | None = None) -> torch.Tensor:

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least, one_of, option
 from . import slabs
-from .narrow import conv3d, conv_of_repeated
+from .narrow import conv3d, conv_of_repeated, pointwise
 from .norm import LAYOUT, NormSilu, laid_out
 
 
@@ -129,6 +129,11 @@ class _MapsConv:
         if self.narrow and x.shape[2:] != fine.shape[2:]:
             return conv_of_repeated(x, weight)
         return self._conv_forward(repeated(x, fine), weight, None)
+
+    def _conv_forward(self, x, weight, bias):
+        if x.device.type == "cpu" and max(self.kernel_size) == 1:
+            return pointwise(x, weight, bias)
+        return super()._conv_forward(x, weight, bias)
 
     @property
     def narrow(self) -> bool:
