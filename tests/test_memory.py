@@ -83,3 +83,10 @@ def test_nothing_fake_stays_behind():
     sampling_peak(smoke("ours-tpdm"))
     measured = torch.full((1, 1, 40, 48, 38), 0.5)
     assert torch.equal(BLOCKS.project(torch.zeros_like(measured), measured), measured)
+
+
+def test_a_fusion_holds_the_maps_of_its_experts_no_longer_than_it_must():
+    """On a head of 1 mm it is what decides whether a laptop can translate it."""
+    run = method_named("ours-tpdm", "sr").runs(open_experiment("scan").setting("sr"))[-1]
+    run = replace(run, data=replace(run.data, shape=(64, 64, 64)))
+    assert sampling_peak(run, CPU, "bf16") < 240 * 64**3

@@ -91,31 +91,34 @@ class Lifted:
     """The frozen experts' outputs for a state. eps_planes: [P, B, 1, X, Y, Z]; feats[p][k]: level k of expert p.
 
     start: the linear correction [B, 1, X, Y, Z], in the unit of what the fusion predicts; None without one.
+    adapted: `feats[0]` is what the 3D network takes on each of its levels, from all experts.
     """
 
     eps_planes: torch.Tensor
     feats: list[list[torch.Tensor]]
     start: torch.Tensor | None = None
+    adapted: bool = False
 
     def map(self, change: Callable, of_features: Callable | None = None) -> Lifted:
         """Replace every volume v by `change(v)`, every feature map f by `of_features(f, p, k)`, or else `change(f)`."""
         of_features = of_features or (lambda f, p, k: change(f))
         feats = [[of_features(f, p, k) for k, f in enumerate(maps)] for p, maps in enumerate(self.feats)]
-        return Lifted(change(self.eps_planes), feats, None if self.start is None else change(self.start))
+        start = None if self.start is None else change(self.start)
+        return replace(self, eps_planes=change(self.eps_planes), feats=feats, start=start)
 
     def cut(self, fusion: Fusion, box: Box) -> Lifted:
         """The part within a box that begins at multiples of the coarsest grid, and ends at one or with the volume."""
 
         def part(f: torch.Tensor, p: int, k: int) -> torch.Tensor:
-            return f[..., *slices_in(box, fusion.experts[p].dim, k, fusion.net.multiple)]
+            return f[..., *slices_in(box, None if self.adapted else fusion.experts[p].dim, k, fusion.net.multiple)]
 
         return self.map(lambda v: v[..., *box], part)
 
 
-def slices_in(box: Box, dim: int, level: int, multiple: int) -> Box:
+def slices_in(box: Box, dim: int | None, level: int, multiple: int) -> Box:
     """`box` on the grid of feature maps of `level`, which is full along `dim`, the slices' axis, and coarser in plane.
 
-    In plane the maps cover multiples of `multiple` voxels.
+    In plane, or with `dim` None everywhere, the maps cover multiples of `multiple` voxels.
     """
     coarse = (slice(b.start >> level, -(-b.stop // multiple) * multiple >> level) for b in box)
     return tuple(b if d == dim else c for d, b, c in zip((2, 3, 4), box, coarse))
@@ -232,7 +235,7 @@ class Fusion(Denoiser):
         """Eq. 6 with all of its parts, for gate maps and ablations."""
         if coords is None:
             coords = coordinates(xt.shape[2:], xt.device)
-        lifted = self.lift(xt, y, t, coords, box)
+        lifted = self.adapted(self.lift(xt, y, t, coords, box))
         if box is None:
             return self.refine_head(lifted, xt, y, t, coords)
         return self.refine(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
@@ -254,6 +257,14 @@ class Fusion(Denoiser):
         xt, y = xt[..., *box], y[..., *box]
         start = self.linear(*self.linear_inputs(lifted, xt, y, t), t)
         return replace(lifted, start=start * (brain_channel(y) > 0))
+
+    def adapted(self, lifted: Lifted) -> Lifted:
+        """`lifted` with feature maps as the 3D network takes them: a fifth of the memory."""
+        if lifted.adapted:
+            return lifted
+        levels = zip(*(adapt(f) for adapt, f in zip(self.adapters, lifted.feats)))
+        maps = [sum(others, first) for first, *others in levels]
+        return replace(lifted, feats=[maps] if maps else [], adapted=True)
 
     def linear_inputs(self, lifted: Lifted, xt, y, t) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The channels that a `LinearCorrection` reads at a voxel alone, and those that it reads around it too."""
@@ -297,20 +308,24 @@ class Fusion(Denoiser):
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         """Run the 3D network on volumes or on patches of them; all arguments are cut alike."""
-        planes, brain = self._outputs(lifted.eps_planes, xt, t), brain_channel(y)
-        inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
-        if self.linear is not None:
-            average = planes.mean(1, keepdim=True)
-            inputs[1:] = [self.estimate(average + lifted.start, y), (planes - average) / self.config.residual_unit]
-        inject = [sum(maps) for maps in zip(*(a(f) for a, f in zip(self.adapters, lifted.feats)))]
-        out, _ = self.net(pad_to_multiple(torch.cat(inputs, dim=1), self.net.multiple), t, inject or None)
+        inject = next(iter(self.adapted(lifted).feats), None)
+        out, _ = self.net(self._inputs(lifted, xt, y, t, coords), t, inject)
         out = crop_like(out, xt).float()
         gate, resid = self._gate(out[:, :-1]), self.config.residual_unit * out[:, -1:]
-        resid = resid if self.config.everywhere else resid * (brain > 0)
+        resid = resid if self.config.everywhere else resid * (brain_channel(y) > 0)
         resid = resid if self.linear is None else resid + lifted.start
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid
         return Fused(eps, gate, resid, lifted.eps_planes)
+
+    def _inputs(self, lifted: Lifted, xt, y, t, coords) -> torch.Tensor:
+        """What the 3D network reads besides feature maps, on a grid that it can halve."""
+        planes = self._outputs(lifted.eps_planes, xt, t)
+        inputs = [network_inputs(xt, y, coords if self.config.coordinates else torch.zeros_like(coords)), planes]
+        if self.linear is not None:
+            average = planes.mean(1, keepdim=True)
+            inputs[1:] = [self.estimate(average + lifted.start, y), (planes - average) / self.config.residual_unit]
+        return pad_to_multiple(torch.cat(inputs, dim=1), self.net.multiple)
 
     def _outputs(self, eps_planes, xt, t) -> torch.Tensor:
         """The experts' predictions [B, P, X, Y, Z], in the quantity that the fusion predicts."""

@@ -17,6 +17,7 @@ from ..support.device import full_precision
 
 KNOTS = 7  # noise levels with weights of their own, evenly spaced; between two of them weights are interpolated
 REACH = list(product(range(3), repeat=3))  # a voxel and its 26 neighbours
+THICKNESS = 16  # voxels along X that are summed over channels at once
 RIDGE, SMOOTH = 1e-5, 1e-3  # towards zero, and towards the next knot: shares of the diagonal of the normal equations
 
 
@@ -40,7 +41,9 @@ class LinearCorrection(nn.Module):
             )
             total = bias[:, :, None, None, None]
             for part, weight in zip(points, own):
-                total = total + (part.float() * weight[:, :, None, None, None]).sum(1, keepdim=True)
+                slabs = part.split(THICKNESS, dim=2)  # whole maps in float32 would take more than all else
+                sums = [torch.einsum("bcxyz,bc->bxyz", slab.float(), weight) for slab in slabs]
+                total = total + torch.cat(sums, dim=1)[:, None]
             if self.around == 0:
                 return total
             padded = F.pad(around, [1] * 6, mode="replicate")
