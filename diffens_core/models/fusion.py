@@ -25,6 +25,7 @@ from ..data.planes import Box, coordinates, crop_like, pad_to_multiple, whole_bo
 from ..diffusion.model import Denoiser
 from ..diffusion.schedule import PREDICTIONS
 from ..networks.inputs import brain_box, brain_channel, network_inputs
+from ..networks.lifting import joined_chunks
 from ..networks.unet import UNet, UNetConfig, zero_init
 from ..support.errors import InputError
 from ..support.settings import ConfigError, one_of, option
@@ -344,6 +345,6 @@ class Fusion(Denoiser):
 
     def _features(self, expert: SliceExpert, xt, y, t, coords, box: Box):
         """An expert's `eps` [B, 1, ...] within `box`, and its feature maps of every level, joined from chunks."""
-        outs, chunks = zip(*expert.lift(xt, y, t, coords, box))
-        eps = self.schedule.eps_from(expert.prediction, torch.cat(outs, dim=expert.dim), xt[..., *box], t)
-        return eps, [torch.cat(maps, dim=expert.dim) for maps in zip(*chunks)]
+        answers = ([out, *feats] for out, feats in expert.lift(xt, y, t, coords, box))
+        out, *feats = joined_chunks(answers, expert.dim, xt[..., *box].shape[expert.dim])
+        return self.schedule.eps_from(expert.prediction, out, xt[..., *box], t), feats

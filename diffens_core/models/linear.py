@@ -17,7 +17,7 @@ from ..support.device import full_precision
 
 KNOTS = 7  # noise levels with weights of their own, evenly spaced; between two of them weights are interpolated
 REACH = list(product(range(3), repeat=3))  # a voxel and its 26 neighbours
-THICKNESS = 16  # voxels along X that are summed over channels at once
+THICKNESS = 16  # planes that are worked on at once: copies of whole maps in float32 would take more than all else
 RIDGE, SMOOTH = 1e-5, 1e-3  # towards zero, and towards the next knot: shares of the diagonal of the normal equations
 
 
@@ -39,16 +39,19 @@ class LinearCorrection(nn.Module):
             bias, *own, kernels = (self.hats(t) @ self.weights).split(
                 [1, *(part.shape[1] for part in points), len(REACH) * self.around], dim=1
             )
-            total = bias[:, :, None, None, None]
-            for part, weight in zip(points, own):
-                slabs = part.split(THICKNESS, dim=2)  # whole maps in float32 would take more than all else
-                sums = [torch.einsum("bcxyz,bc->bxyz", slab.float(), weight) for slab in slabs]
-                total = total + torch.cat(sums, dim=1)[:, None]
-            if self.around == 0:
-                return total
-            padded = F.pad(around, [1] * 6, mode="replicate")
+            padded = F.pad(around, [1] * 6, mode="replicate") if self.around else around
             kernels = kernels.unflatten(1, (self.around, 3, 3, 3))
-            return total + torch.cat([F.conv3d(p[None], k[None]) for p, k in zip(padded, kernels)])
+            slabs = []
+            for start in range(0, around.shape[2], THICKNESS):
+                stop = start + THICKNESS
+                total = bias[:, :, None, None]
+                for part, weight in zip(points, own):
+                    total = total + torch.einsum("bcxyz,bc->bxyz", part[:, :, start:stop].float(), weight)
+                if self.around:
+                    seen = padded[:, :, start : stop + 2]
+                    total = total + torch.cat([F.conv3d(p[None], k[None])[0] for p, k in zip(seen, kernels)])
+                slabs.append(total)
+            return torch.cat(slabs, dim=1)[:, None]
 
     def rows(self, points: Sequence[torch.Tensor], around: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """The rows [N, D] float64 of the voxels `where`, indices [N] into one flattened volume (B = 1)."""

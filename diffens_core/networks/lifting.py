@@ -6,12 +6,13 @@ A batch of 2D slices is a batch of volumes one voxel thick, so the training of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn as nn
 
 from ..data.planes import Box, crop_like, from_slices, pad_to_multiple, plane_box, plane_dim, to_slices, whole_box
+from .norm import LAYOUT
 
 CPU_SLICES = 16  # on a CPU larger batches of slices are slower
 
@@ -87,3 +88,25 @@ def own_part(volume: torch.Tensor, box: Box) -> torch.Tensor:
     """`volume[..., *box]`; a smaller part is copied, so that a backward pass does not keep the whole volume."""
     part = volume[..., *box]
     return part if part.shape == volume.shape else part.clone()
+
+
+def joined_chunks(chunks: Iterable[Sequence[torch.Tensor]], dim: int, size: int) -> list[torch.Tensor]:
+    """The volumes [B, C, X, Y, Z] of which `chunks` are the parts along `dim`, `size` voxels in all.
+
+    Each part is put in its place as it comes: kept until the end, all would be in memory twice.
+    """
+    volumes, start = [], 0
+    for parts in chunks:
+        if not volumes:
+            volumes = [_volume_for(part, dim, size) for part in parts]
+        length = parts[0].shape[dim]
+        for volume, part in zip(volumes, parts, strict=True):
+            volume.narrow(dim, start, length).copy_(part)
+        start += length
+    return volumes
+
+
+def _volume_for(part: torch.Tensor, dim: int, size: int) -> torch.Tensor:
+    """An empty volume like `part`, but of `size` voxels along `dim`."""
+    shape = [*part.shape[:dim], size, *part.shape[dim + 1 :]]
+    return torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=LAYOUT[5])
