@@ -7,7 +7,7 @@ from tiny import wake
 
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.networks import narrow, unet
-from diffens_core.networks.narrow import conv3d, conv_of_repeated
+from diffens_core.networks.narrow import conv3d, conv_of_repeated, pointwise
 from diffens_core.networks.norm import LAYOUT, NormSilu, laid_out
 from diffens_core.networks.unet import Attention, UNet, UNetConfig, joined, timestep_embedding
 
@@ -263,9 +263,9 @@ def test_the_gradient_of_a_narrow_convolution_may_be_for_the_weights_alone(monke
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_convolution_of_single_voxels_is_that_of_torch(dims):
-    conv = {2: unet.Conv2d, 3: unet.Conv3d}[dims](12, 5, 1)
     x, theirs = torch.randn(2, 12, *[4, 6, 5][:dims], requires_grad=True), {2: F.conv2d, 3: F.conv3d}[dims]
-    _same(conv(x), theirs(x, conv.weight, conv.bias), (x, conv.weight, conv.bias))
+    leaves = x, torch.randn(5, 12, *[1] * dims, requires_grad=True), torch.randn(5, requires_grad=True)
+    _same(pointwise(*leaves), theirs(*leaves), leaves)
 
 
 @pytest.mark.parametrize("channels, planes", [(192, 7), (96, 9)])

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from ..support.errors import InputError
 from ..support.settings import ConfigError, at_least, one_of, option
 from . import slabs
-from .narrow import conv3d, conv_of_repeated, pointwise
+from .narrow import conv3d, conv_of_repeated, pointwise, pointwise_pays
 from .norm import LAYOUT, NormSilu, laid_out
 
 
@@ -131,7 +131,7 @@ class _MapsConv:
         return self._conv_forward(repeated(x, fine), weight, None)
 
     def _conv_forward(self, x, weight, bias):
-        if x.device.type == "cpu" and max(self.kernel_size) == 1:
+        if max(self.kernel_size) == 1 and pointwise_pays(x):
             return pointwise(x, weight, bias)
         return super()._conv_forward(x, weight, bias)
 
