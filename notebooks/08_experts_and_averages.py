@@ -33,7 +33,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes of one core | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; four experts (1 minute each on one CPU core) are trained once, and so are fusions that are added to `methods` (9 to 12 each) | with the defaults 4 minutes of one core once, then 5 minutes on two (estimated) | 6 GB (estimated) |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; four experts (1 to 2 minutes each on one CPU core) are trained once, and so are fusions that are added to `methods` (9 to 12 each) | 11.5 minutes of one core, of which 7 train the four experts, once | 2.5 GB |
 # | `scan` | all of it at 1 mm | 2 hours of one CPU core (estimated) | 11 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 #

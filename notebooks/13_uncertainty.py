@@ -31,7 +31,7 @@
 # | preset | what it does | time | memory |
 # |---|---|---|---|
 # | `smoke` | 4 mm phantoms, trains first: shows that it runs | 1.5 minutes of one core | 2 GB |
-# | `demo` | five samples of three held-out phantoms, two methods | 4 minutes on two cores | 3 GB |
+# | `demo` | five samples of three held-out phantoms, two methods | 3.5 minutes of one core | 3 GB |
 # | `scan` | 1 mm, after training | a minute of one core a sample (estimated) | 6 GB (estimated) |
 # | `gpu`, `paper` | five samples at 1 mm, after training | a minute per method and subject (estimated) | 24 GB |
 
