@@ -26,7 +26,7 @@
 # | preset | what runs | time | memory |
 # |---|---|---|---|
 # | `smoke` | images of 16 x 16 pixels, 100 training steps a network: shows that it runs | 1.5 minutes of one core | 1 GB |
-# | `demo` | images of 32 x 32 pixels, 300 training steps | 3 minutes on one CPU core | 1 GB |
+# | `demo` | images of 32 x 32 pixels, 300 training steps | 5.5 minutes of one core | 1 GB |
 # | `scan`, `gpu`, `paper` | the same with five times the training; needs no GPU | 13 minutes on one CPU core (estimated) | 1 GB |
 #
 # **Papers.** Diff-Ensembler, in its later version Score-Fusion
