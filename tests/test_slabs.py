@@ -76,10 +76,9 @@ def test_dropout_is_not_drawn_in_slabs(monkeypatch):
 
 def test_gradients_of_wide_maps_are_right_in_bf16():
     """oneDNN's own are wrong or NaN where slabs are thinner."""
-    planes, side = slabs.THIN, (192, 152)
-    maps = [torch.ones(1, 192, planes + 2 * slabs.HALO, *side, dtype=torch.bfloat16)]
+    x = torch.ones(1, 192, slabs.THIN + 2 * slabs.HALO, 192, 152, dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last_3d)
     weight, lines = torch.zeros(64, 192, 3, 3, 3, requires_grad=True), torch.ones(2, 1, 192)
-    x = maps[0].to(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = slabs._silu_conv(x, lines, weight, torch.zeros(64))
     (found,) = torch.autograd.grad(out, [weight], torch.ones_like(out))

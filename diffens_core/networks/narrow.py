@@ -1,6 +1,7 @@
 """Convolutions that a CPU is slow at, computed as others that fill its registers: few outputs, or a single voxel.
 
-All are exact: they sum the same products in another order. Kernels have 3 voxels a side, edges are padded with 0.
+All are exact: they sum the same products in another order. Kernels have 3 voxels a side, but for `pointwise`; edges are
+padded with 0.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .norm import LAYOUT, affine, pooled
 LARGE = 2**27  # values of the maps that go into a block: fewer are worked on at once
 SLAB = 2**26  # values of a slab, about
 # Planes of a slab at least. Thin ones are mostly halo, and oneDNN's gradients of weights in bf16 are wrong there: with
-# 192 channels to 64 and 192 x 152 voxels for 12 planes and fewer (torch 2.13); smaller planes may be fewer.
+# 192 channels to 64 and 192 x 152 voxels for 12 planes and fewer (torch 2.13).
 THIN = 16
 HALO = 1  # voxels that a convolution sees on either side
 
