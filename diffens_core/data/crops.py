@@ -74,5 +74,6 @@ def widened(volume: torch.Tensor, box, dim: int, extra: int) -> torch.Tensor:
     if extra == 0:
         return volume[box]
     axis = dim - 1
-    positions = torch.arange(box[axis].start - extra, box[axis].stop + extra).clamp(0, volume.shape[axis] - 1)
-    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, positions)
+    positions = torch.arange(box[axis].start - extra, box[axis].stop + extra, device=volume.device)
+    inside = positions.clamp(0, volume.shape[axis] - 1)
+    return volume[(*box[:axis], slice(None), *box[axis + 1 :])].index_select(axis, inside)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .conditions import scaled
 from .volumes import fit_scale
 
 COARSE = 4  # values along each axis between which a bias field is interpolated
@@ -19,6 +18,8 @@ def varied(volume: torch.Tensor, strength: float, draw: torch.Generator) -> torc
     """
     power = torch.exp(strength * torch.randn((), generator=draw))
     field = strength * torch.randn((1, 1, *[COARSE] * 3), generator=draw)
-    field = F.interpolate(field, volume.shape[1:], mode="trilinear", align_corners=True)[0]
-    bright = (((volume + 1.0) / 2.0).clamp(min=0.0).pow(power) * field.exp())[0].numpy()
-    return scaled(bright, fit_scale(bright, bright != 0), clip=False)
+    field = F.interpolate(field.to(volume.device), volume.shape[1:], mode="trilinear", align_corners=True)[0]
+    bright = ((volume + 1.0) / 2.0).clamp(min=0.0).pow(power) * field.exp()
+    inside = bright[bright != 0].cpu().numpy()
+    scale = fit_scale(inside, inside != 0)
+    return torch.where(bright != 0, (bright - scale.low) / (scale.high - scale.low) * 2.0 - 1.0, -1.0)

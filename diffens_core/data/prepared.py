@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -92,7 +93,7 @@ def pair_scaled_by_target(images: Mapping[str, np.ndarray], task: Task) -> tuple
 
 
 class PreparedData:
-    """The subjects of one split, read when first asked for and, with `keep`, then kept in memory.
+    """The subjects of one split, read when first asked for and, with `keep`, then kept in memory, or on a GPU (`to`).
 
     A segmentation has the subjects that have labels and all its contrasts. Raises `VolumeError` where the split is
     empty, a subject or a file of it is not there, or the spacing does not fit.
@@ -119,6 +120,18 @@ class PreparedData:
         self._pairs: dict[str, Pair] = {}
         self._moved: tuple[int, dict[int, Pair]] = (-1, {})
         self._grid: torch.Tensor | None = None
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> PreparedData:
+        """Keep the pairs on a GPU, where moving and cropping them takes no time, if a third of its memory holds them.
+
+        A pair's `x0` and `y` are there then.
+        """
+        if device.type == "cuda":
+            voxels = math.prod(self.config.shape) * (1 + len(self.task.conditions))
+            needed = 4 * voxels * 2 * len(self)  # as they are, and as they were moved last
+            self.device = device if needed < torch.cuda.mem_get_info(device)[0] / 3 else self.device
+        return self
 
     def _check_files(self) -> None:
         """Raise `VolumeError` that names every subject without all files of the task, before anything runs."""
@@ -136,13 +149,14 @@ class PreparedData:
     def numbers_of(self, index: int) -> dict[str, float]:
         """The numbers that describe a head's conditions, see `likeness.py`."""
         pair = self[index]
-        return numbers_of(pair.y, voxel_sizes(pair.affine), self.task.conditions)
+        return numbers_of(pair.y.cpu(), voxel_sizes(pair.affine), self.task.conditions)
 
     def __getitem__(self, index: int) -> Pair:
         subject = self.subjects[index]
         if subject in self._pairs:
             return self._pairs[subject]
         pair = self._read(subject)
+        pair = replace(pair, x0=pair.x0.to(self.device), y=pair.y.to(self.device))
         if self.keep:
             self._pairs[subject] = pair
         return pair
@@ -256,7 +270,7 @@ class PreparedData:
 
     def _coordinates(self, shape) -> torch.Tensor:
         if self._grid is None or self._grid.shape[1:] != shape:
-            self._grid = coordinates(shape)[0]
+            self._grid = coordinates(shape, self.device)[0]
         return self._grid
 
 

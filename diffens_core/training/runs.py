@@ -166,7 +166,7 @@ def load_or_train(
 
 def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelerator: Accelerator) -> None:
     write_atomically(folder / "config.json", json.dumps(to_dict(config), indent=2).encode())
-    data = PreparedData(config.data, "train", config.translation)
+    data = PreparedData(config.data, "train", config.translation).to(accelerator.device)
     model = _build_on_experts(config, runs)
     options = {"seed": own_seed(config), "precision": precision, "accelerator": accelerator}
     options["noise_steps"] = config.diffusion.steps
