@@ -1,12 +1,15 @@
-"""The GPU and its bf16 give what the CPU gives in float32."""
+"""The GPU and its bf16 give what the CPU gives in float32; training heads there give the same crops."""
 
 import copy
 
 import pytest
 import torch
-from tiny import make_fusion, make_inputs, wake
+from tiny import SHAPE, SPACING, make_fusion, make_inputs, wake
 
-from diffens_core.data.tasks import Task
+from diffens_core.data.crops import Cropping
+from diffens_core.data.layout import describe_data
+from diffens_core.data.prepared import PreparedData
+from diffens_core.data.tasks import Task, task_named
 from diffens_core.evaluation.metrics import image_metrics
 from diffens_core.evaluation.uncertainty import uncertainty, uncertainty_metrics
 from diffens_core.experiment.samples import sample
@@ -70,3 +73,15 @@ def test_the_segmenter_finds_what_it_finds_on_the_cpu():
     assert (found[0] != found[1]).float().mean() < 1e-3 and found[1].device.type == "cpu"
     features = [copy.deepcopy(model).to(device).features(y) for device in ("cpu", "cuda")]
     torch.testing.assert_close(*features, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("size, around", [((16, 8, 1), (4, 0)), ((16, 8, 1), (4, 2)), ((8, 8, 8), (2, 0))])
+def test_heads_kept_there_give_the_crops_of_the_cpu(prepared, size, around):
+    config = describe_data(prepared, SPACING, SHAPE)
+    here, there = (PreparedData(config, "train", task_named("both")).to(torch.device(d)) for d in ("cpu", "cuda"))
+    cropping = Cropping(size, seed=0, around=around, move_every=2, vary=0.2)
+    for step in range(4):
+        a, b = (data.crops(range(3), step, cropping) for data in (here, there))
+        for name in ("x0", "y", "coords"):
+            assert getattr(b, name).device.type == "cuda"
+            torch.testing.assert_close(getattr(a, name), getattr(b, name).cpu(), rtol=1e-4, atol=1e-4)

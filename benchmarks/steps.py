@@ -1,0 +1,86 @@
+"""Seconds a training step and GiB of a preset, on this machine's GPU or CPU: python -m benchmarks.steps gpu --data DIR
+
+Each training of the methods takes some steps in each of its phases, then its model translates a head in as many steps
+as the preset has. What a training builds on has random weights. A line each: milliseconds a step by phase (the second
+half of each), seconds of a translation (the second of two), and GiB at most: of the GPU's tensors, or on a CPU of the
+whole process. Of a fusion's states one head is followed; the progress lines say how long that takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+from diffens_core.data.prepared import PreparedData
+from diffens_core.evaluation.evaluate import with_experts
+from diffens_core.experiment.experiment import Experiment, open_experiment
+from diffens_core.experiment.samples import sample
+from diffens_core.support.cost import forget_peak, peak_memory
+from diffens_core.support.device import device_name, pick_device, use_device
+from diffens_core.training.config import RunConfig
+from diffens_core.training.loop import LOG_EVERY, Stats, train
+from diffens_core.training.runs import build
+
+METHODS = ("ours-tpdm", "unet-3d", "palette-3d", "ours-tpdm+paper")
+
+
+def measured(run: RunConfig, experiment: Experiment, steps: int) -> str:
+    """The line of one run."""
+    states = run.train.states and replace(run.train.states, rounds=1, heads=1, fit=1, patches=24)
+    phases = tuple(replace(phase, steps=steps) for phase in run.train.phases)
+    config = replace(run.train, phases=phases, states=states, save_every=10**6)
+    model, data = build(run), PreparedData(run.data, "train", run.translation).to(pick_device())
+    for index in range(len(data)):
+        data[index]  # read before the clock runs
+    forget_peak(pick_device())
+    seen, marks = monotonic(), []
+    with tempfile.TemporaryDirectory() as folder:
+        for stats in train(model, data, config, Path(folder), noise_steps=run.diffusion.steps, seed=run.seed):
+            marks.append((stats, monotonic() - seen))
+    found = [seconds_a_step(marks, k * steps, steps) for k in range(len(phases))]
+    text = f"{run.stage} {run.name:18} " + ", ".join(f"{1000 * s:.0f}" for s in found) + " ms a step"
+    text += f", {peak_memory(pick_device()):.1f} GiB"
+    return text + (f"; {translation(model, run, experiment)}" if run.stage != "autoencoder" else "")
+
+
+def seconds_a_step(marks: Sequence[tuple[Stats, float]], begin: int, steps: int) -> float:
+    """Of the second half of a phase that begins after step `begin`."""
+    times = [time for stats, time in marks if begin + steps // 2 <= stats.step <= begin + steps]
+    return (times[-1] - times[0]) / (LOG_EVERY * (len(times) - 1))
+
+
+def translation(model, run: RunConfig, experiment: Experiment) -> str:
+    """Seconds and GiB of translating one head."""
+    pair = PreparedData(run.data, "val", run.translation)[0]
+    model.to(pick_device()).eval()
+    for _ in range(2):
+        forget_peak(pick_device())
+        start = monotonic()
+        sample(model, pair.y, run.translation, subject=pair.subject, samples=1, steps=experiment.preset.steps)
+        text = f"a head {monotonic() - start:.1f} s, {peak_memory(pick_device()):.1f} GiB"
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset")
+    parser.add_argument("--data", default="", help="a prepared data set with train and val (default: phantoms)")
+    parser.add_argument("--task", default="both")
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--steps", type=int, default=4 * LOG_EVERY, help="of each phase, a multiple of 20")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    use_device(options.device)
+    experiment = open_experiment(options.preset, data=options.data)
+    print(f"{options.preset}, {options.task}, on {device_name(pick_device())}", flush=True)
+    runs = [run for method in options.methods for run in experiment.runs_of(method, options.task)]
+    for run in {run.identity: run for run in with_experts(runs)}.values():
+        print(measured(run, experiment, options.steps), flush=True)
+
+
+if __name__ == "__main__":
+    main()
