@@ -232,7 +232,7 @@ PRESETS["scan"] = replace(
     spacing=1.0,
     shape=(160, 192, 152),
     phantoms=(12, 2, 2),
-    expert_train=(Phase(3200, 8, 3e-3),),
+    expert_train=(Phase(800, 8, 3e-3),),
     fusion_train=(
         Phase(2000, 2, 3e-3, patch=(32, 40, 40), alone=True),
         Phase(1500, 2, 1e-3, patch=(32, 40, 40)),
