@@ -7,7 +7,6 @@ values are all the same. `figures/results.md` says what this gains here.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -29,34 +28,22 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """Take one step along the orthogonalised Nesterov momentum."""
         for group in self.param_groups:
-            kernels = [kernel for kernel in group["params"] if kernel.grad is not None]
-            gradients = [kernel.grad for kernel in kernels]
-            momenta = [self._momentum(kernel) for kernel in kernels]
-            torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-            directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
-            alike = defaultdict(list)  # many kernels have one size: a GPU takes them in one go
-            for kernel, direction in zip(kernels, directions):
-                alike[kernel.shape].append((kernel, direction.flatten(1)))
-            for shape, pairs in alike.items():
-                steps = orthogonalised(torch.stack([direction for _, direction in pairs]))
-                size = 0.2 * max(steps.shape[1:]) ** 0.5
-                for (kernel, _), step in zip(pairs, steps):
-                    kernel.sub_(step.view(shape), alpha=group["lr"] * size)
-
-    def _momentum(self, kernel: torch.Tensor) -> torch.Tensor:
-        state = self.state[kernel]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(kernel)
-        return state["momentum"]
+            for kernel in group["params"]:
+                if kernel.grad is None:
+                    continue
+                momentum = self.state[kernel].setdefault("momentum", torch.zeros_like(kernel))
+                momentum.lerp_(kernel.grad, 1 - MOMENTUM)
+                direction = orthogonalised(kernel.grad.lerp(momentum, MOMENTUM).flatten(1))
+                size = 0.2 * max(direction.shape) ** 0.5
+                kernel.sub_(direction.view_as(kernel), alpha=group["lr"] * size)
 
 
-def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
-    """Approximately `U V'` for each `U S V'` of [K, M, N], by five Newton-Schulz iterations of odd polynomials."""
+def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
+    """Approximately `U V'` for `matrix = U S V'` [M, N], by five Newton-Schulz iterations of odd polynomials."""
     a, b, c = NEWTON_SCHULZ
-    wide = matrices.shape[1] <= matrices.shape[2]
-    x = matrices if wide else matrices.mT
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    x = x / (x.norm() + 1e-7)
     for _ in range(5):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if wide else x.mT
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x if len(matrix) <= matrix.shape[1] else x.T
