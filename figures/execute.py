@@ -1,7 +1,9 @@
-"""Run one notebook as a step of the graph: python -m figures.execute NOTEBOOK EXECUTED --log FILE [-p NAME VALUE]...
+"""Run a notebook as a step of the graph: python -m figures.execute --home FOLDER NOTEBOOK EXECUTED --log FILE [-p ...]
 
 The executed copy appears under its name only when the notebook has run to its end. If it fails, the copy is named
 `<executed>.failed.ipynb`, and one message says which step, with which parameters, where to look, and what to do.
+
+The library is imported by the notebook's kernel alone: that takes seconds, and a step that did it too would take twice.
 """
 
 from __future__ import annotations
@@ -18,14 +20,13 @@ from typing import TextIO
 import papermill
 from traitlets.config import Config
 
-from diffens_core.support.places import home
-
 NOTEBOOKS = Path(__file__).parent
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns 1 and prints what went wrong where the notebook fails."""
     parser = argparse.ArgumentParser(prog="python -m figures.execute", description=__doc__.splitlines()[0])
+    parser.add_argument("--home", type=Path, required=True, help="the home folder, in which the notebook runs")
     parser.add_argument("notebook", help="below figures/, without suffix: steps/train, pages/table_1_methods")
     parser.add_argument("executed", type=Path, help="where the executed copy goes")
     parser.add_argument("--log", type=Path, required=True)
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in (args.executed, args.log):
             path.parent.mkdir(parents=True, exist_ok=True)
         with open(args.log, "w") as log, _all_output_to(log), TemporaryDirectory() as sockets:
-            options = {"kernel_name": "python3", "cwd": home(), "stdout_file": log, "stderr_file": log}
+            options = {"kernel_name": "python3", "cwd": args.home, "stdout_file": log, "stderr_file": log}
             options |= {"config": _own_sockets(Path(sockets)), "progress_bar": False}
             papermill.execute_notebook(NOTEBOOKS / f"{args.notebook}.ipynb", failed, parameters, **options)
         os.replace(failed, args.executed)

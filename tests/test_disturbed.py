@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from forks import FORKS
 from nifti_trees import SHAPE as WINDOW
 from nifti_trees import make_subject
 from test_batch import degraded
@@ -29,9 +29,6 @@ from diffens_core.training import runs
 from diffens_core.training.states import StatesConfig
 
 ROOT = Path(__file__).parents[1]
-FORKS = get_context("forkserver")
-LIBRARY = ("cli", "batch", "training.runs", "evaluation.evaluate", "evaluation.judges", "experiment.experiment")
-FORKS.set_forkserver_preload([*(f"diffens_core.{name}" for name in LIBRARY), "data_prep.brats", "pytest"])
 LARGEST = 3000  # bytes of a file: settings and tables fit in, volumes and weights do not
 
 
@@ -311,13 +308,13 @@ def test_a_step_of_the_graph_says_what_it_could_not_write(step, tmp_path):
     given |= {"out": tmp_path} | dict(zip(more[::2], more[1::2]))
     options = [word for name, value in given.items() for word in ("-p", name, str(value))]
     places = [tmp_path / "executed.ipynb", "--log", tmp_path / "step.log"]
-    step = [sys.executable, "-m", "figures.execute", f"steps/{step}", *places, *options]
+    step = [sys.executable, "-m", "figures.execute", "--home", tmp_path, f"steps/{step}", *places, *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DIFFENS_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(list(map(str, step)), env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("  error ")]
     assert "WriteError" in line and str(tmp_path / "file" / "runs") in line and "run the same command again" in line
     unwritable = [tmp_path / "file" / "executed.ipynb", "--log", tmp_path / "file" / "step.log"]
-    step[4:7] = unwritable
+    step[6:9] = unwritable
     done = subprocess.run(list(map(str, step)), env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr and "  error " in done.stderr, done.stderr

@@ -525,7 +525,7 @@ def notebook(tmp_path, monkeypatch):
 def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, home):
     notebook("print('x is', x + 1)")
     log, out = tmp_path / "logs" / "one.log", tmp_path / "out" / "one.ipynb"
-    assert execute.main(["one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
+    assert execute.main(["--home", str(home), "one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
     assert "x is 42" in log.read_text() and "x is 42" in json.dumps(nbformat.read(out, 4))
     assert not out.with_suffix(".failed.ipynb").exists()
 
@@ -533,7 +533,7 @@ def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, hom
 def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook, home, capsys):
     notebook("raise ValueError('loss is NaN at step 7')")
     log, out = tmp_path / "one.log", tmp_path / "one-executed.ipynb"
-    assert execute.main(["one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
+    assert execute.main(["--home", str(home), "one", str(out), "--log", str(log), "-p", "x", "3"]) == 1
     said = capsys.readouterr().err
     for part in ("step       one", "ValueError: loss is NaN at step 7", "x=3", str(log), ".failed.ipynb", "again"):
         assert part in said
@@ -542,5 +542,5 @@ def test_a_failing_step_says_what_to_do_and_leaves_no_result(tmp_path, notebook,
 
 def test_a_killed_kernel_is_a_failure_too(tmp_path, notebook, home, capsys):
     notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    assert execute.main(["one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
+    assert execute.main(["--home", str(home), "one", str(tmp_path / "a.ipynb"), "--log", str(tmp_path / "a.log")]) == 1
     assert "FAILED" in capsys.readouterr().err

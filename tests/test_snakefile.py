@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from forks import snakemake
 
 from figures.contents import pages_of
 from figures.plan import open_plan
@@ -29,35 +31,45 @@ PLAN = {
 }
 RESULTS = [f"evaluations/palette-axial-sr-seed0/{name}.csv" for name in ("metrics", "samples")]
 RESULTS += [f"pages/table_1_methods/table_1_sr.{suffix}" for suffix in ("csv", "md", "tex")]
-RESULTS += [f"pages/table_6_second_data/table_6_sr.{suffix}" for suffix in ("csv", "md", "tex")]
-
-
 TABLES = ("table_1_methods", "table_6_second_data")
 OF_METHODS = {f"page table_{name}" for name in ("1_methods", "2_segmentation", "8_cost", "s2_overview")}
 OF_METHODS |= {f"page figure_{name}" for name in ("3_comparison", "5_7_recovery", "s4_training")}
 OF_SECOND = {"page table_6_second_data", "page figure_4_second_data"}
 
 
-def start(
-    home: Path, *options: str, name="experiments", pages=TABLES, checkout=ROOT, python=sys.executable, **settings
-) -> subprocess.Popen:
-    """Snakemake on the plan, as far as some pages or, without any, the whole of it, in a process group of its own."""
+def order(
+    home: Path, *options: str, name="experiments", pages=TABLES, checkout=ROOT, **settings
+) -> tuple[list[str], dict[str, str]]:
+    """Options and environment of Snakemake for the plan, as far as some pages or, without any, the whole of it."""
     file = home / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"smoke": PLAN | settings}))
     targets = [home / "figures" / "out" / f"smoke-{name}" / "pages" / f"{page}.ipynb" for page in pages]
-    command = [python, "-m", "snakemake", "-s", checkout / "figures" / "Snakefile", "--cores", "2", *options]
-    command += ["--directory", home, "--config", "preset=smoke", f"experiments={file}", "--", *targets]
+    words = ["-s", checkout / "figures" / "Snakefile", "--cores", "2", *options]
+    words += ["--directory", home, "--config", "preset=smoke", f"experiments={file}", "--", *targets]
     environment = {k: v for k, v in os.environ.items() if k != "DIFFENS_RUNS"} | {"DIFFENS_HOME": str(home)}
     environment["PYTHONPATH"] = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return list(map(str, words)), environment
+
+
+def start(home: Path, *options: str, python=sys.executable, **settings) -> subprocess.Popen:
+    """Snakemake by the command line, in a process group of its own."""
+    words, environment = order(home, *options, **settings)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True, **pipes)
+    command = [str(python), "-m", "snakemake", *words]
+    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What it said up to its end."""
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-3000:]
+    return said
 
 
 def run(home: Path, *options: str, **settings) -> str:
-    """Run it to the end; what it said."""
-    process = start(home, *options, **settings)
-    said, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, said[-3000:]
+    """The same in a forked process, to the end; what it said."""
+    status, said = snakemake(*order(home, *options, **settings))
+    assert status == 0, said[-3000:]
     return said
 
 
@@ -103,11 +115,9 @@ def test_memory_of_a_gpu_is_computed_for_a_plan_alone(tmp_path, options):
     plan = PLAN | {"evaluations": [{"tasks": ["sr"], "methods": ["degraded"]}]}
     file = tmp_path / "one.yaml"
     file.write_text(yaml.safe_dump({"gpu": plan}))
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "figures" / "Snakefile", "--cores", "1", *options]
-    command += ["--directory", tmp_path, "--config", "preset=gpu", f"experiments={file}"]
-    environment = os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    command = list(map(str, [*command, "--", *([] if options else ["no-such-file"])]))
-    said = subprocess.run(command, env=environment, capture_output=True, text=True).stderr
+    words = ["-s", ROOT / "figures" / "Snakefile", "--cores", "1", *options, "--directory", tmp_path]
+    words += ["--config", "preset=gpu", f"experiments={file}", "--", *([] if options else ["no-such-file"])]
+    _, said = snakemake(list(map(str, words)), os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
     assert "of a fusion's memory" in said and ("of a GPU's memory" in said) == bool(options)
 
 
@@ -230,31 +240,30 @@ def test_a_page_whose_folder_was_deleted_is_made_again_and_reported(finished):
 
 
 def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturbed, tmp_path):
-    moments = random.Random(0)
-    for _ in range(4):
-        process = start(tmp_path)
-        try:
-            process.communicate(timeout=moments.uniform(5, 25))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    run(tmp_path)
+    """A moment after the first phantom, the first checkpoint, the first sample, and the first file of the table."""
+    seconds, out = random.Random(0), "figures/out/smoke-experiments"
+    written = ["data/phantom-smoke/phantom-000", "runs/smoke/expert-*/last/*.pt"]
+    written += ["runs/smoke/samples-sr-palette-axial-*/*.nii.gz", f"{out}/pages/table_1_methods/*.csv"]
+    for name in written:
+        process = start(tmp_path, pages=TABLES[:1])
+        while process.poll() is None and not any(tmp_path.glob(name)):
+            time.sleep(0.01)
+        time.sleep(seconds.uniform(0, 0.5))
+        assert process.poll() is None, f"ended before {name} was there, or soon after"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(start(tmp_path, pages=TABLES[:1]))
     assert results(tmp_path) == results(undisturbed)
 
 
 def test_a_step_that_fails_is_named_and_the_rest_goes_on(undisturbed, tmp_path):
     """Weights that cannot be read: the sample of the expert fails, that of the input as it is does not."""
-    run(tmp_path)
+    for name in ("data", "runs"):
+        shutil.copytree(undisturbed / name, tmp_path / name)
     (weights,) = tmp_path.glob("runs/smoke/expert-*/model.safetensors")
     weights.write_bytes(b"not weights")
-    process = start(tmp_path, samples=1)
-    said, _ = process.communicate(timeout=900)
-    assert (
-        process.returncode != 0
-        and "corrupt weights" in said
-        and "steps/sample" in said
-        and "method=palette-axial" in said
-    )
+    status, said = snakemake(*order(tmp_path, pages=TABLES[:1], samples=1))
+    assert status and "corrupt weights" in said and "steps/sample" in said and "method=palette-axial" in said
     assert (tmp_path / "figures/out/smoke-experiments/evaluations/degraded-sr-seed0/metrics.csv").exists()
 
 
@@ -266,8 +275,8 @@ def test_a_checkout_whose_folder_has_a_blank_in_its_name(tmp_path):
         shutil.copytree(ROOT / package, checkout / package, ignore=left_out)
     (checkout / ".venv").symlink_to(sys.prefix)
     blank = {"checkout": checkout, "python": checkout / ".venv/bin/python"}
-    assert jobs(run(checkout, "--dry-run", **blank))["train"] == 1
-    run(checkout, pages=(), partial=1, **blank)
+    assert jobs(finish(start(checkout, "--dry-run", **blank)))["train"] == 1
+    finish(start(checkout, pages=(), partial=1, **blank))
     out = checkout / "figures/out/smoke-experiments"
     assert (out / "pages/figure_1_method/figure_1_method.png").is_file()
     assert "Figure 1. The method" in (out / "index.html").read_text()

@@ -257,7 +257,7 @@ def kill_step(rng: random.Random, process: int) -> str:
     for one, _ in reversed(family):
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
-    return re.search(r"figures.execute (\S+)", line)[1]
+    return re.search(r"figures.execute --home \S+ (\S+)", line)[1]
 
 
 def kill_graph(home: Path, kills: int, seed: int, seconds: float) -> bool:
