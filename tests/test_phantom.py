@@ -203,21 +203,22 @@ def test_goes_on_in_this_process_where_others_die(monkeypatch):
     assert list(phantom._run(made.append, [4, 2, 7], workers=2)) == [4, 2, 7] == made
 
 
-def test_a_script_without_a_main_guard_makes_phantoms_once(tmp_path):
+def test_a_script_without_a_main_guard_is_run_once(tmp_path):
     """Its workers do not run it again."""
     script = tmp_path / "script.py"
-    script.write_text(
-        "from pathlib import Path\n"
-        "from diffens_core.experiment.embedded import Phantoms\n"
-        "print('once', flush=True)\n"
-        "Phantoms('guardless', (5, 0, 0), 2.0).make(['train'])\n"
-    )
-    environment = os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0 and done.stdout == "once\n", done.stderr[-1000:]
-    assert len(list((tmp_path / "data" / "guardless").glob("phantom-*"))) == 5
+    code = "from data_prep.phantom import _run\nprint('once')\nprint(list(_run(abs, [4, 2, 7], workers=2)))\n"
+    script.write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout == "once\n[4, 2, 7]\n", done.stderr[-1000:]
+
+
+def test_five_of_two_millimetres_are_made_by_two_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(phantom, "_run", lambda make, indices, workers: asked.append((indices, workers)) or [])
+    asked = []
+    for count in (4, 5):
+        prepare_phantoms(tmp_path / str(count), subjects=(count, 0, 0), spacing=2.0, progress=_quiet)
+    assert asked == [([0, 1, 2, 3], 1), ([0, 1, 2, 3, 4], 2)]
 
 
 def test_missing_nilearn_is_one_clear_line(monkeypatch):

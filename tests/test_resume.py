@@ -113,19 +113,25 @@ def test_a_fusion_stopped_among_its_patches_ends_bit_for_bit_the_same(prepared, 
     assert_same_end(part / config.folder, whole / config.folder)
 
 
-@pytest.mark.parametrize("stopped", [10, 30, 50])  # alone, in the first and in the second of two rounds
-def test_a_fusion_stopped_among_its_states_ends_bit_for_bit_the_same(prepared, tmp_path, stopped):
-    """The states are gathered again with the weights that their round began with."""
+@pytest.fixture(scope="module")
+def on_states(prepared, tmp_path_factory):
+    """A fusion with ten steps of its own and twice ten on states, uninterrupted."""
     states = StatesConfig(steps=2, heads=2, patches=8, rounds=2, fit=2)
-    config = fusion_config(prepared, steps=40, states=states, alone=20)
-    whole, part = tmp_path / "whole", tmp_path / "part"
+    config, whole = fusion_config(prepared, steps=20, states=states, alone=10), tmp_path_factory.mktemp("states")
     runs.load_or_train(config, whole, precision="float32")
+    return config, whole
+
+
+@pytest.mark.parametrize("stopped", [5, 15, 25])  # alone, in the first and in the second of two rounds
+def test_a_fusion_stopped_among_its_states_ends_bit_for_bit_the_same(on_states, tmp_path, stopped):
+    """The states are gathered again with the weights that their round began with."""
+    config, whole = on_states
     for expert in config.experts:
-        shutil.copytree(whole / expert.folder, part / expert.folder)
-    stop_after(config, part / config.folder, stopped)
-    assert checkpoints.load_checkpoint(part / config.folder / "last")["round"] == stopped // 20 - 1
-    runs.load_or_train(config, part, precision="float32")
-    assert_same_end(part / config.folder, whole / config.folder)
+        shutil.copytree(whole / expert.folder, tmp_path / expert.folder)
+    stop_after(config, tmp_path / config.folder, stopped)
+    assert checkpoints.load_checkpoint(tmp_path / config.folder / "last")["round"] == stopped // 10 - 1
+    runs.load_or_train(config, tmp_path, precision="float32")
+    assert_same_end(tmp_path / config.folder, whole / config.folder)
 
 
 def test_a_training_goes_on_in_the_precision_that_it_began_with(prepared, tmp_path, monkeypatch):
