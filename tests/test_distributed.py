@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,23 +27,6 @@ def with_batch(config, batch):
     return replace(config, train=replace(config.train, phases=phases, warmup=0, save_every=2))
 
 
-def launched(config, runs, processes=2):
-    """Train as `accelerate launch` does for several GPUs, by torchrun; for CPUs it knows only MPI."""
-    path = runs / "config.json"
-    runs.mkdir(exist_ok=True)
-    path.write_text(json.dumps(to_dict(config)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    command += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
-    command += ["-m", "diffens_core.cli", "train", str(path), "--runs", str(runs), "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run([*command, "--precision", "float32"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return runs / config.folder
-
-
 MAKE = {
     "expert": expert_config,
     "fusion": fusion_config,
@@ -49,18 +34,51 @@ MAKE = {
 }
 
 
+EACH = """
+from diffens_core.cli import main
+for path in {paths}:
+    assert main(["train", path, *{options}]) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def two(prepared, tmp_path_factory):
+    """Runs that two processes trained, started as `accelerate launch` does for several GPUs: by torchrun.
+
+    For CPUs it knows only MPI. The same two train all of them, as starting them takes longest.
+    """
+    top = tmp_path_factory.mktemp("two")
+    paths, runs, script = [], top / "runs", top / "each.py"
+    for stage, make in MAKE.items():
+        config = make(prepared)
+        for expert in config.experts:
+            load_or_train(expert, runs, precision="float32")
+        paths.append(str(top / f"{stage}.json"))
+        Path(paths[-1]).write_text(json.dumps(to_dict(with_batch(config, 2))))
+    options = ["--runs", str(runs), "--device", "cpu", "--precision", "float32"]
+    script.write_text(EACH.format(options=options, paths=paths))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["--master_addr", "127.0.0.1", "--master_port", str(port), str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return runs
+
+
 @pytest.mark.parametrize("stage", MAKE)
-def test_two_processes_train_what_one_with_the_doubled_batch_does(prepared, tmp_path, stage):
+def test_two_processes_train_what_one_with_the_doubled_batch_does(prepared, two, tmp_path, stage):
     config = MAKE[stage](prepared)
     for expert in config.experts:
-        load_or_train(expert, tmp_path / "two", precision="float32")
-        load_or_train(expert, tmp_path / "one", precision="float32")
-    two = launched(with_batch(config, 2), tmp_path / "two")
+        shutil.copytree(two / expert.folder, tmp_path / expert.folder)
     alone = with_batch(config, 4)
-    load_or_train(alone, tmp_path / "one", precision="float32")
-    ours, theirs = (load_file(f / "model.safetensors") for f in (two, tmp_path / "one" / alone.folder))
+    load_or_train(alone, tmp_path, precision="float32")
+    folders = two / with_batch(config, 2).folder, tmp_path / alone.folder
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in folders)
     assert ours.keys() == theirs.keys()
     a, b = (torch.cat([t[name].flatten() for name in sorted(t)]) for t in (ours, theirs))
     assert (a - b).norm() < 1e-4 * b.norm() and torch.isfinite(a).all()
-    logs = [f / "log.csv" for f in (two, tmp_path / "one" / alone.folder)]
-    assert len(logs[0].read_text().splitlines()) == len(logs[1].read_text().splitlines())  # one process writes
+    logs = [len((folder / "log.csv").read_text().splitlines()) for folder in folders]
+    assert logs[0] == logs[1]  # one process writes
