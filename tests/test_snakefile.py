@@ -248,7 +248,7 @@ def test_killed_at_random_points_the_tables_are_the_same_byte_for_byte(undisturb
         process = start(tmp_path, pages=TABLES[:1])
         while process.poll() is None and not any(tmp_path.glob(name)):
             time.sleep(0.01)
-        time.sleep(seconds.uniform(0, 0.5))
+        time.sleep(seconds.uniform(0, 0.2))
         assert process.poll() is None, f"ended before {name} was there, or soon after"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
