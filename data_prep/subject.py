@@ -49,7 +49,7 @@ def prepare_subject(subject: Source, out: Path, shape, spacing, move: str = "ref
     """
     volumes = {name: load_volume(subject.files[name]) for name in in_order(subject.files)}
     if move == "register":
-        volumes = registered(volumes)
+        volumes = registered(subject.files, volumes)
     if move != "refuse":
         volumes = on_one_grid(volumes)
     check_grids(subject.files, volumes, spacing)
@@ -72,14 +72,20 @@ def prepare_subject(subject: Source, out: Path, shape, spacing, move: str = "ref
     return measured
 
 
-def registered(volumes: dict[str, Volume]) -> dict[str, Volume]:
-    """Contrasts where their heads lie on that of the first; seg and mask go with the contrast whose grid they have."""
+def registered(files: dict[str, Path], volumes: dict[str, Volume]) -> dict[str, Volume]:
+    """Contrasts where their heads lie on that of the first; seg and mask go with the contrast whose grid they have.
+
+    Raises `VolumeError` for two that cannot be registered.
+    """
     (name, first), *_ = volumes.items()
     moved = {name: first}
     for other in list(volumes)[1:]:
         volume = volumes[other]
         if is_contrast(other):
-            moved[other] = register(first, volume)
+            try:
+                moved[other] = register(first, volume)
+            except VolumeError as error:
+                raise VolumeError(f"{files[other]} onto {files[name]}: {error}") from error
         else:
             host = next((n for n in moved if is_contrast(n) and volumes[n].grid.same_as(volume.grid)), name)
             motion = moved[host].affine @ np.linalg.inv(volumes[host].affine)

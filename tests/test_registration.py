@@ -101,6 +101,14 @@ def test_preparation_registers_contrasts_and_labels_go_with_the_one_they_were_dr
     assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.75  # thin cortex, nearest voxels of 3 mm
 
 
+def test_preparation_names_the_file_that_cannot_be_registered(tmp_path, capsys):
+    fixed, _ = files(tmp_path)
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.float32), np.eye(4)), tmp_path / "empty.nii.gz")
+    (tmp_path / "pairs.csv").write_text(f"participant_id,flair,t1ce\na,{fixed.name},empty.nii.gz\n")
+    assert pairs.main(["--table", str(tmp_path / "pairs.csv"), "--register", "--out", str(tmp_path / "out")]) == 1
+    assert f"empty.nii.gz onto {fixed}: an empty volume" in capsys.readouterr().out
+
+
 def test_what_cannot_be_registered_is_one_line(tmp_path, capsys, monkeypatch):
     fixed, moving = files(tmp_path)
     volume = load_volume(fixed)
