@@ -11,9 +11,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/diffens/diffens/blob/main/notebooks/04_data.ipynb)
 #
-# What the networks see decides what they can learn, and undocumented preprocessing is what users of published
-# models complain of most. This notebook goes through every step from a file to a training example: the phantoms,
-# the prepared layout, the intensity scale, and the operator `A` that degrades a FLAIR.
+# What the networks see decides what they can learn, and the weights of a published model are of little use where its
+# preprocessing is not documented. This notebook goes through every step from a file to a training example: the
+# phantoms, the prepared layout, the intensity scale, and the operator `A` that degrades a FLAIR.
 #
 # **Goals.** Afterwards you can
 # - prepare your own files, and say what each file of a prepared set is;
@@ -33,7 +33,7 @@
 # | `smoke` | 4 mm phantoms | half a minute of one core | 0.5 GB |
 # | `demo` | 2 mm phantoms | half a minute of one core, once the phantoms are there | 1 GB |
 # | `scan` | 1 mm phantoms | a minute of one core, and ten seconds for each phantom made (estimated) | 2 GB |
-# | `gpu`, `paper` | 1 mm phantoms | a minute; the train split takes a few seconds a subject | 2 GB |
+# | `gpu`, `paper` | 1 mm phantoms | a minute of one core, and ten seconds for each phantom made (estimated) | 2 GB |
 
 # %%
 import sys

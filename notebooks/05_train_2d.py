@@ -32,7 +32,7 @@
 # | `demo` | loads the trained models that come with the package; another `seed` trains: 1 minute each on one CPU core | half a minute of one core, once the phantoms are there | 2 GB |
 # | `scan` | two 2D models at 1 mm, 800 steps | 9 minutes each on one CPU core | 5 GB |
 # | `gpu` | 1 mm, 18 M parameters, 8000 steps | 9 minutes each on an H200 (65 ms a step, measured) | 7 GB |
-# | `paper` | Table 9's network, 500 000 steps | days | 16 GB (estimated) |
+# | `paper` | Table 9's network, 500 000 steps | days | a card of 16 GB ([computed](../figures/results/memory.md)) |
 #
 # A training that was killed goes on from its last checkpoint when its cell is run again.
 

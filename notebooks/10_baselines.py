@@ -43,8 +43,8 @@
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not which method is better | 1.5 minutes of one core | 1.5 GB |
 # | `demo` | `unet-2d` and `i2sb` are trained, a minute each on one CPU core, as are others that are added to `methods`, 1 to 2 minutes each; the rest comes with the package for `seed` 0 and task `sr` | 4.5 minutes of one core, once the phantoms are there | 2 GB |
 # | `scan` | all of it at 1 mm | hours of one CPU core | 11 GB |
-# | `gpu` | all of it, 1 mm | hours on a data-centre GPU | 24 GB and more |
-# | `paper` | the settings of each method's own paper where it has some | weeks | 40 GB and more |
+# | `gpu` | all of it, 1 mm | hours on a data-centre GPU | a card of 16 GB ([computed](../figures/results/memory.md)) |
+# | `paper` | the settings of each method's own paper where it has some | weeks | a card of 24 GB (computed) |
 
 # %%
 import sys

@@ -34,8 +34,8 @@
 # | `smoke` | three short trainings on 4 mm phantoms: shows that it runs, not that it is good | a minute of one core | 1 GB |
 # | `demo` | nothing with the defaults: the networks come with the package for `seed` 0 and task `sr`. Else three trainings, 15 minutes on one CPU core | half a minute of one core, once the phantoms are there | 2 GB |
 # | `scan` | three trainings at 1 mm | 2 hours of one CPU core (estimated) | 16 GB (estimated) |
-# | `gpu` | 1 mm, latents 4 times smaller | half an hour on a data-centre GPU (estimated) | 16 GB (estimated) |
-# | `paper` | latents 8 times smaller, the network of GEM-3D | days | 40 GB (estimated) |
+# | `gpu` | 1 mm, latents 4 times smaller | half an hour on a data-centre GPU (estimated) | a card of 16 GB ([computed](../figures/results/memory.md)) |
+# | `paper` | latents 8 times smaller, the network of GEM-3D | days | a card of 16 GB (computed) |
 
 # %%
 import sys

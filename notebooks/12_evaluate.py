@@ -184,11 +184,11 @@ means[planes].rename(columns=heading).style.format("{:.3f}", na_rep="")
 # since second differences of independent constants have variance $(1 + 4 + 1)\, s^2$.
 #
 # A 2D model draws each slice alone: it jitters along the axis that it slices. Where it is free to, as on task `both`
-# ([numbers](../figures/results/methods.md#jitter)), by far more than along the others; an average over planes halves
-# the excess, and a 3D network has none. What all share is a floor: detail of the truth that changes from slice to slice
-# and that nobody could know. On `sr` this floor hides most of it, and the degraded FLAIR, which steps from block to
-# block, has more than any model. (At `smoke` it is all noise.) Bars are means over subjects, with
-# their 95 % intervals:
+# ([numbers](../figures/results/methods.md#jitter), of an earlier training), by far more than along the others; an
+# average over planes halves the excess, and a 3D network has none. What all share is a floor: detail of the truth that
+# changes from slice to slice and that nobody could know. On `sr` this floor hides most of it, and the degraded FLAIR,
+# which steps from block to block, has more than any model. (At `smoke` it is all noise.) Bars are means over subjects,
+# with their 95 % intervals:
 
 # %%
 names = [f"jitter_{plane}" for plane in ("axial", "coronal", "sagittal")]
