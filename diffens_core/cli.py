@@ -21,6 +21,7 @@ from .training.config import load_config
 from .translate import GRIDS, translate_files
 
 SAMPLER = "ddim, ddim:ETA with fresh noise, ancestral, or dpm++"
+RUNS = "folder of all runs (default: DIFFENS_RUNS, or runs/ in DIFFENS_HOME, in the checkout or here)"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say what translate would make of files: grid, values, blocks, runs")
     check.set_defaults(run_command=_check)
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    check.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
+    check.add_argument("--runs", type=Path, help=RUNS)
     evaluate = commands.add_parser("evaluate", help="train a method where it is not trained yet, and score it")
     evaluate.set_defaults(run_command=_evaluate)
     evaluate.add_argument("method", help="a name that diffens methods lists; or truth, an upper bound")
@@ -88,13 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--sampler", default="", help=f"{SAMPLER} (default: the preset's)")
     evaluate.add_argument("--segmenter", default="", help="Dice: own (trained here), or a SwinUNETR file of BraTS 2021")
     evaluate.add_argument("--medicalnet", default="", help="FID: the file resnet_50_23dataset.pth, or download")
-    evaluate.add_argument("--runs", default="", help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
+    evaluate.add_argument("--runs", default="", help=RUNS)
     evaluate.add_argument("--out", type=Path, help="folder for metrics.csv and cost.json")
     _device_option(evaluate)
     train = commands.add_parser("train", help="train a run from its config.json, or go on with it")
     train.set_defaults(run_command=_train)
     train.add_argument("config", type=Path)
-    train.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
+    train.add_argument("--runs", type=Path, help=RUNS)
     _device_option(train)
     _precision_option(train)
     prepare = commands.add_parser("prepare", help="bring NIfTI files into the prepared layout")
@@ -115,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     methods.add_argument("--against", help="that other preset (default: demo)")
     runs = commands.add_parser("runs", help="list the trained runs, your own and those that come with the package")
     runs.set_defaults(run_command=_runs)
-    runs.add_argument("--runs", type=Path, help="folder of all runs (default: DIFFENS_RUNS or ./runs)")
+    runs.add_argument("--runs", type=Path, help=RUNS)
     return parser
 
 
