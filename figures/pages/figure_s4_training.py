@@ -8,8 +8,8 @@
 
 # %% [markdown]
 # # Figure S4. Training
-# The loss of every training behind the first seed's methods, by stage: pale as it is, bold smoothed, which lags behind it
-# at the start. Losses of different stages are not comparable.
+# The loss of every training behind the first seed's methods, by stage: pale as it is, bold its mean over the steps
+# around; dotted, where a phase of a training begins. Losses of different stages are not comparable.
 
 # %% tags=["parameters"]
 preset: str = "smoke"  # smoke | demo | scan | gpu | paper
