@@ -18,6 +18,12 @@ from diffens_core.training.memory import sampling_peak, training_peak
 
 from .plan import open_plan
 
+TITLE = """# Memory of a GPU, computed without one
+
+What a training step and a sampling step of the largest run of each kind take in bf16, and the cards that hold both with
+a tenth to spare. [What fits a card](reproduce.md#what-fits-a-card) says how it is computed, what is not counted, and
+what was measured. Written by `python -m figures.memory {presets}`.
+"""
 RESULTS = Path(__file__).with_name("results") / "memory.md"
 CARDS = (16, 24, 40, 80)  # GiB
 USABLE = 0.9  # of a card: the rest is left to driver, kernels' workspace, and gaps that an allocator cannot fill
@@ -56,7 +62,7 @@ def memory_of(runs: Iterable[RunConfig]) -> pd.DataFrame:
 
 def main() -> None:
     """Write the tables of the presets that are named."""
-    text = ["# Memory of a GPU, computed without one\n", f"`python -m figures.memory {' '.join(sys.argv[1:])}`\n"]
+    text = [TITLE.format(presets=" ".join(sys.argv[1:]))]
     for preset in sys.argv[1:]:
         text += [f"## {preset}\n", memory_of(open_plan(preset).trainings.values()).to_markdown() + "\n"]
     RESULTS.write_text("\n".join(text))
