@@ -146,7 +146,7 @@ table.style.format("{:.3f}")
 # %% [markdown]
 # Within its rows, that is between columns, the model of rows is somewhat too rough; between its rows it has more than
 # three times the truth's differences, at preset `demo` five times. The model of columns is like it, the other way
-# round. The average is about twice too rough both ways, and its variance is less than that of any other: it is
+# round. The average is too rough both ways, at `demo` 2.5 times, and its variance is less than that of any other: it is
 # **timid**, as two guesses that disagree cancel.
 #
 # ## Who knows which bars?
@@ -183,7 +183,7 @@ pd.DataFrame(rms).style.format("{:.3f}")
 #
 # The experts stay as they are. Both outputs start so that the fusion is the average, and it is trained with the same
 # loss (Eq. 5). Two controls are trained beside it: the gate without residual ($\lambda = 0$), and the same network
-# `alone`, without experts, three times as long.
+# `alone`, without experts, for three times as many steps.
 
 # %%
 experts = [models["rows"], models["columns"]]
@@ -238,7 +238,7 @@ summary.loc[list(models)].style.format({"mean squared error of v": "{:.4f}", "tr
 # around step 250, where it is just being decided what the image shows; a part of that is the gate's, the rest the
 # residual's.
 #
-# And the control: `alone`, which took about as long as the fusion with its experts, is ahead of it, most of all at low
+# And the control: `alone`, which took no longer than the fusion with its experts, is ahead of it, most of all at low
 # noise. So small an image any network can see as a whole from the start, and three times the steps are worth more than
 # experts. The fusion pays where the experts exist already, as it needs a third of the steps, or where the whole is too
 # large to learn on. How that is for brains is measured [at equal cost](../figures/results.md#equal-cost).
@@ -331,8 +331,8 @@ table.style.format("{:.3f}")
 # 3. Why do samples of the average have less variance than those of either expert?
 # 4. The fusion's last layer starts at zero. What does it predict before its first training step, and why is that a good
 #    start?
-# 5. `alone` takes as long to train as the experts and their fusion together. Why is this the fair comparison, and when
-#    would another one be fair?
+# 5. `alone` takes no longer to train than the experts and their fusion together. Why is this the fair comparison, and
+#    when would another one be fair?
 #
 # <details><summary>Answers</summary>
 #

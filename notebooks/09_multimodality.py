@@ -136,9 +136,11 @@ table = pd.DataFrame(errors, index=[*names, "average", "fusion"])
 table.rename_axis("rms error of x0, t =", axis=1).style.format("{:.4f}")
 
 # %% [markdown]
-# At low noise (right) the four are alike at `smoke`: the target itself shows through. At high noise they differ, and
-# the table says by how much; after the short training of `smoke` by little. (There the fusion is far off at `t = 50`, a
-# level that its own sampler never visits at this preset.)
+# At `smoke` the four are alike at low noise (right), where the target itself shows through, and differ little at high
+# noise. At `demo` the two of the T1ce err less on the head shown, at every noise level. On the third test head they err
+# more at high noise: how bright a tissue is in a FLAIR is a guess from a T1ce, good for one head and bad for another.
+# (At `t = 50`, a level that its own sampler never visits at these presets, the fusion is behind the average at `demo`,
+# and far off at `smoke`.)
 #
 # **Predict first.** Will the gate put its weight where the errors are small?
 
@@ -148,12 +150,12 @@ shares = {name: [mean[p] for mean in means.values()] for p, name in enumerate(na
 figure = plots.step_curves(shares, list(gates), "mean weight within the brain")
 
 # %% [markdown]
-# Where the target is nearly visible itself (right), the conditions matter little and well-trained experts know much the
-# same. At high noise (left) an expert has little but its condition: those of translation have fine detail but must
-# guess the contrast, those of super-resolution know the contrast but not the detail. Does the gate follow the errors?
-# At `smoke` it does not: at high noise most weight goes to an expert of translation, the least error is that of one of
-# super-resolution. It need not: a weight is good if it makes the *sum* good, and errors that cancel are worth keeping.
-# And the residual may do the gate's work.
+# At high noise (left) an expert has little but its condition: those of translation have fine detail but must guess the
+# contrast, those of super-resolution know the contrast but not the detail. Does the gate follow the errors? It does
+# not. At `smoke` most weight at high noise goes to an expert of translation, the least error is that of one of
+# super-resolution. At `demo` those of super-resolution have more than nine tenths of the weight at every level, and the
+# larger errors on this head. It need not follow them: a weight is good if it makes the *sum* good, and errors that
+# cancel are worth keeping. And the residual, whose network reads both conditions, may do the gate's work.
 #
 # ## Where?
 # The same weights, a row for each expert, voxel by voxel in one coronal cut. The colours span the whole range from 0 to 1,
