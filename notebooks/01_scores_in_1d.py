@@ -97,7 +97,7 @@ print(f"mean {x0.mean():.3f}, standard deviation {x0.std():.3f}")
 #
 # $$p_t(x) = \sum_k \pi_k\, \mathcal{N}\!\left(x;\, \sqrt{\bar\alpha_t}\,\mu_k,\; \bar\alpha_t s_k^2 + \sigma_t^2\right)$$
 #
-# **Predict first.** The bumps are 0.3 to 0.4 apart. At step 100 of 1000 the noise has a standard deviation of 0.33.
+# **Predict first.** The bumps are 0.3 to 0.4 apart. At step 100 of 1000 the noise has a standard deviation of 0.32.
 # How many of the five bumps can still be seen there?
 
 # %%
@@ -246,7 +246,7 @@ figure = plots.noise_map(density, paths)
 
 # %% [markdown]
 # Paths run side by side and never cross: in one dimension the sampler maps the k-th smallest noise to the k-th smallest
-# sample. For most of the walk they only drift; the choice of a bump falls late, below $\sigma_t = 0.4$, step 130.
+# sample. For most of the walk they only drift; the choice of a bump falls late, below $\sigma_t = 0.4$, step 126.
 #
 # **Predict first.** With a single step the sampler asks once, at pure noise, and takes the answer as its sample. What
 # do the samples look like? And what happens to the distance when the number of steps is doubled? (Blue: samples, cut
