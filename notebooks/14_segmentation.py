@@ -164,8 +164,8 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # At `demo` they overlap, on six subjects: 27 % [20, 33] and 37 % [25, 52] of the whole tumour. Of the enhancing tumour
-# interpolation and average are *behind* the degraded FLAIR, by 15 and 9 %, and the fusion's 12 % [-26, 45] may be
-# anything. And every method leaves most of the loss of the whole tumour where it was.
+# interpolation and average are *behind* the degraded FLAIR, by about 15 and 10 %, and the fusion's 10 % [-28, 44] may
+# be anything. And every method leaves most of the loss of the whole tumour where it was.
 #
 # ## How many subjects would it take?
 # To tell methods apart by Dice (a single paired t test, 80 % power at p < 0.05), from the mean and the spread of the
