@@ -90,9 +90,11 @@ figure = plots.three_planes(shown, at=at, title=f"{first.subject}: target and co
 # volume $x_t$, given the conditions $y$. With $\epsilon_{\text{ax}}$ and $\epsilon_{\text{sag}}$ for the guesses of the
 # two 2D models (`palette-axial`, `palette-sagittal`), average (`tpdm`) and fusion (`ours-tpdm`) are
 #
-# $$\hat\epsilon_{\text{average}} = \tfrac12\, (\epsilon_{\text{ax}} + \epsilon_{\text{sag}}), \qquad
-# \hat\epsilon_{\text{fusion}} = w\, \epsilon_{\text{ax}} + (1 - w)\, \epsilon_{\text{sag}} + \lambda r
-# \qquad \text{(Eq. 6)}$$
+# $$\begin{gathered}
+# \hat\epsilon_{\text{average}} = \tfrac12\, (\epsilon_{\text{ax}} + \epsilon_{\text{sag}}), \\
+# \hat\epsilon_{\text{fusion}} = w\, \epsilon_{\text{ax}} + (1 - w)\, \epsilon_{\text{sag}} + \lambda r \\
+# \text{(Eq. 6)}
+# \end{gathered}$$
 #
 # where $w$ and $r$, one number each a voxel, come from the 3D network. "Projected" means that the result is corrected
 # so that its block averages are exactly those that were measured; the diffusion methods do this in every step. Samples
@@ -111,8 +113,10 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # Means over the subjects, PSNR in decibels. `_brain` counts voxels within the brain only. With $R$ for the range of the
 # truth,
 #
-# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x_0 - x_0)^2}, \qquad
-# \text{so 3 dB more is half of the squared error.}$$
+# $$\begin{gathered}
+# \text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x_0 - x_0)^2}, \\
+# \text{so 3 dB more is half of the squared error.}
+# \end{gathered}$$
 #
 # **Predict first.** What brings more: to have the T1ce as well (`both` against `sr`), or to fuse instead of averaging
 # (`ours-tpdm` against `tpdm`)? And which of the methods gains least when its samples are averaged?

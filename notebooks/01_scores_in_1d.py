@@ -128,8 +128,10 @@ figure = plots.noise_map(density)
 # The **score** is the slope of the log density, $\mathcal{S}_t(x) = \frac{d}{dx} \log p_t(x)$: it points uphill. For
 # a mixture it is the bumps' own scores, each weighted by the probability that $x$ comes from this bump:
 #
-# $$\mathcal{S}_t(x) = \sum_k r_k(x) \frac{\sqrt{\bar\alpha_t}\,\mu_k - x}{\bar\alpha_t s_k^2 + \sigma_t^2}, \qquad
-# r_k(x) = P(k \mid x_t = x)$$
+# $$\begin{gathered}
+# \mathcal{S}_t(x) = \sum_k r_k(x) \frac{\sqrt{\bar\alpha_t}\,\mu_k - x}{\bar\alpha_t s_k^2 + \sigma_t^2}, \\
+# r_k(x) = P(k \mid x_t = x)
+# \end{gathered}$$
 #
 # And the best guess of the noise is the score, in another unit:
 #
@@ -341,8 +343,10 @@ pd.DataFrame(rows).T.style.format("{:.2f}", na_rep="")
 # It must be: the whole mixture is $\pi_1 p_1 + \pi_2 p_2$ with the models' shares $\pi_1 = 0.6$, $\pi_2 = 0.4$, and its
 # score is
 #
-# $$\mathcal{S}_t(x) = w(x, t)\, \mathcal{S}_{1,t}(x) + (1 - w(x, t))\, \mathcal{S}_{2,t}(x), \qquad
-# w(x, t) = \frac{\pi_1\, p_{1,t}(x)}{\pi_1\, p_{1,t}(x) + \pi_2\, p_{2,t}(x)}$$
+# $$\begin{gathered}
+# \mathcal{S}_t(x) = w(x, t)\, \mathcal{S}_{1,t}(x) + (1 - w(x, t))\, \mathcal{S}_{2,t}(x), \\
+# w(x, t) = \frac{\pi_1\, p_{1,t}(x)}{\pi_1\, p_{1,t}(x) + \pi_2\, p_{2,t}(x)}
+# \end{gathered}$$
 #
 # The weight is the probability that $x_t$ comes from the part that the first model knows. Lines: this formula. Points:
 # the weight that `BestGate` finds from the three guesses.

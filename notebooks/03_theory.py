@@ -96,9 +96,11 @@ figure = plots.cuts({f"volume {k + 1}": draw[0].numpy() for k, draw in enumerate
 # With $x_0 \sim \mathcal N(0, \Sigma)$, where $\Sigma$ [N, N] has the covariances of the N voxels, the noisy volume
 # (Eq. 1) is Gaussian too, and so are noise and volume together:
 #
-# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad
-# C = \operatorname{Cov} x_t = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I, \qquad
-# \operatorname{Cov}(\epsilon, x_t) = \sqrt{1 - \bar\alpha_t}\, I .$$
+# $$\begin{gathered}
+# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \\
+# C = \operatorname{Cov} x_t = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I, \\
+# \operatorname{Cov}(\epsilon, x_t) = \sqrt{1 - \bar\alpha_t}\, I .
+# \end{gathered}$$
 #
 # The conditional mean of a Gaussian is $\operatorname{Cov}(\epsilon, x_t)\, C^{-1} x_t$. It is the best guess of the
 # noise, and it is linear:

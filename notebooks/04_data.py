@@ -104,8 +104,11 @@ figure = plots.label_overlay(contrasts, labels, at, f"{subject}, {files['flair']
 # ## The scale
 # Scanners have no unit: two subjects may differ by a factor of 200. The networks want [-1, 1]. The scale is linear,
 #
-# $$x = 2\, \frac{I - \ell}{h - \ell} - 1, \qquad \ell = \min(0, q_{0.5}), \qquad
-# h = \ell + \tfrac54\, (q_{99.5} - \ell),$$
+# $$\begin{gathered}
+# x = 2\, \frac{I - \ell}{h - \ell} - 1, \\
+# \ell = \min(0, q_{0.5}), \\
+# h = \ell + \tfrac54\, (q_{99.5} - \ell),
+# \end{gathered}$$
 #
 # with the percentiles $q_{0.5}$ and $q_{99.5}$ of the intensity $I$ within the brain, which one hot voxel hardly moves.
 # The 99.5th becomes 0.6: what is above it is room for a target that is sharper, and so locally brighter, than what the
@@ -139,7 +142,11 @@ _ = axes[0].legend(frameon=False)
 # It is the orthogonal projection onto volumes that are constant within blocks. So the nearest volume to $x$ that would
 # have been measured as $y = A x_0$ is
 #
-# $$x + A^+ (y - A x) = x - A x + y, \qquad \text{and its error is} \qquad (I - A)(x - x_0) .$$
+# $$\begin{gathered}
+# x + A^+ (y - A x) = x - A x + y, \\
+# \text{and its error is} \\
+# (I - A)(x - x_0) .
+# \end{gathered}$$
 #
 # In code `BLOCKS.degrade` is $A$, `BLOCKS.measure` gives each block mean once, and `BLOCKS.project` is the projection.
 #

@@ -90,9 +90,11 @@ figure = plots.three_planes({name: xt[0, 0].numpy() for name, xt in levels.items
 # Whoever knows $x_t$ and one of noise and target knows the other. So a network may as well predict the target, or a
 # mixture of both, $v$:
 #
-# $$v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0, \qquad
-# \hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \qquad
-# \hat\epsilon = \sqrt{\bar\alpha_t}\, v + \sqrt{1 - \bar\alpha_t}\, x_t .$$
+# $$\begin{gathered}
+# v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0, \\
+# \hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \\
+# \hat\epsilon = \sqrt{\bar\alpha_t}\, v + \sqrt{1 - \bar\alpha_t}\, x_t .
+# \end{gathered}$$
 #
 # What differs is what an error does. An error $\delta$ in $\epsilon$ is one of
 # $\sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}\, \delta$ in $\hat x_0$; an error $\delta$ in $v$ is one of
@@ -146,8 +148,10 @@ figure = plots.training_curves({method: experiment.log(run)})
 # ## Sample
 # Lifted to volumes, the model runs over all slices of its plane in each step, and its answers are stacked (Eq. 4):
 #
-# $$\epsilon_{\text{axial}}(x_t, y, t)[:, :, k] = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t)
-# \qquad \text{for all } k .$$
+# $$\begin{gathered}
+# \epsilon_{\text{axial}}(x_t, y, t)[:, :, k] = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t) \\
+# \text{for all } k .
+# \end{gathered}$$
 #
 # Beside it the expert (a model of one plane) of another plane, from the same starting noise, and the conditions:
 # `flair_lr` is the degraded FLAIR, `flair_up` a spline through it.

@@ -70,16 +70,23 @@ pair, times = subjects[0], experiment.preset.times
 # Expert $p$ runs over all slices of its plane, and its answers are stacked to a volume $\epsilon_p$ (Eq. 4); so are its
 # feature maps $F_p$. A 3D network $g$ reads them and puts out, at every voxel, $P$ logits $z_p$ and a residual $r$:
 #
-# $$(z, r) = g(x_t, y, t, \{\epsilon_p\}, \{F_p\}), \qquad w_p = \frac{e^{z_p}}{\sum_q e^{z_q}}, \qquad
-# \hat\epsilon = \sum_p w_p\, \epsilon_p + \lambda\, r \qquad \text{(Eq. 6)}$$
+# $$\begin{gathered}
+# (z, r) = g(x_t, y, t, \{\epsilon_p\}, \{F_p\}), \\
+# w_p = \frac{e^{z_p}}{\sum_q e^{z_q}}, \\
+# \hat\epsilon = \sum_p w_p\, \epsilon_p + \lambda\, r \\
+# \text{(Eq. 6)}
+# \end{gathered}$$
 #
 # The gate $w$ says whom to trust, the residual $r$ adds what neither knows. The last layer starts at zero: $z = 0$ and
 # $r = 0$, so $w_p = 1/P$, and training starts at exactly the average. (The paper's own gate is not bounded:
 # `gate="plain"`.) The paper's training draws a true $x_0$, noise and a step, and leaves the experts as they are (Eq.
 # 5):
 #
-# $$\mathcal L = \mathbb E\,\bigl\|\, \epsilon - \hat\epsilon(x_t, y, t, \{\epsilon_p\}, \{F_p\}) \bigr\|^2,
-# \qquad x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon \qquad \text{(Eqs. 5 and 1)}$$
+# $$\begin{gathered}
+# \mathcal L = \mathbb E\,\bigl\|\, \epsilon - \hat\epsilon(x_t, y, t, \{\epsilon_p\}, \{F_p\}) \bigr\|^2, \\
+# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon \\
+# \text{(Eqs. 5 and 1)}
+# \end{gathered}$$
 #
 # Clean estimates $\hat x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$ are fused by the same
 # gate, since its weights have sum 1. All presets but `paper` learn $r$ in this unit, that of the image:
@@ -151,8 +158,10 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # gathered along the average's own trajectories; weights change linearly from noise level to noise level (`linear.py`).
 # With $\phi_i$ for what is seen at voxel $i$, and $\bar x_0$ for the clean estimate of the average,
 #
-# $$r^{\text{lin}}_i = b_t^\top \phi_i, \qquad
-# b = \arg\min_b \sum_{\text{states},\, i} \bigl( x_{0,i} - \bar x_{0,i} - b_t^\top \phi_i \bigr)^2 .$$
+# $$\begin{gathered}
+# r^{\text{lin}}_i = b_t^\top \phi_i, \\
+# b = \arg\min_b \sum_{\text{states},\, i} \bigl( x_{0,i} - \bar x_{0,i} - b_t^\top \phi_i \bigr)^2 .
+# \end{gathered}$$
 #
 # The network learns what is not linear. The experts are frozen, so they run once for each state, and patches of what
 # they said are kept; some hundred steps are taken on these (`states.py`). Then all heads are followed once more, with

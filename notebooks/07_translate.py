@@ -86,13 +86,17 @@ psnr.assign(lead=psnr[method] - psnr["tpdm"]).style.format("{:.2f}")
 # $[-1, 1]$ and projected onto what was measured; the noise is computed again from what came out, and the state moves to
 # the next lower level $s < t$ (DDIM):
 #
-# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\, \hat\epsilon}{\sqrt{\bar\alpha_t}}, \qquad
-# \hat x_0 \leftarrow \hat x_0 + A^+ (y - A \hat x_0), \qquad
-# \epsilon' = \frac{x_t - \sqrt{\bar\alpha_t}\, \hat x_0}{\sqrt{1 - \bar\alpha_t}},$$
+# $$\begin{gathered}
+# \hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\, \hat\epsilon}{\sqrt{\bar\alpha_t}}, \\
+# \hat x_0 \leftarrow \hat x_0 + A^+ (y - A \hat x_0), \\
+# \epsilon' = \frac{x_t - \sqrt{\bar\alpha_t}\, \hat x_0}{\sqrt{1 - \bar\alpha_t}},
+# \end{gathered}$$
 #
-# $$x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \epsilon' + \sigma z, \qquad
-# \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}},
-# \qquad z \sim \mathcal N(0, I).$$
+# $$\begin{gathered}
+# x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \epsilon' + \sigma z, \\
+# \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}, \\
+# z \sim \mathcal N(0, I).
+# \end{gathered}$$
 #
 # Here $\sigma$ is the deviation of fresh noise $z$, and $\eta$ says how much of it is drawn. With $\eta = 0$ nothing is
 # random but the first state. After the last step $\bar\alpha_s = 1$: the sample is

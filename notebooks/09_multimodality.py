@@ -92,8 +92,10 @@ table.assign(same=[a == b for a, b in zip(run.experts, own)])
 # ## Each reads what it was trained on
 # With $y_A$ for the degraded FLAIR and $y_B$ for the T1ce, of planes $p$:
 #
-# $$\hat\epsilon = \sum_p \bigl( w_{A,p}\, \epsilon_{A,p}(x_t, y_A, t) + w_{B,p}\, \epsilon_{B,p}(x_t, y_B, t) \bigr)
-# + \lambda\, r(x_t, y_A, y_B, t), \qquad \sum_p (w_{A,p} + w_{B,p}) = 1 .$$
+# $$\begin{gathered}
+# \hat\epsilon = \sum_p \bigl( w_{A,p}\, \epsilon_{A,p}(x_t, y_A, t) + w_{B,p}\, \epsilon_{B,p}(x_t, y_B, t) \bigr) + \lambda\, r(x_t, y_A, y_B, t), \\
+# \sum_p (w_{A,p} + w_{B,p}) = 1 .
+# \end{gathered}$$
 #
 # All share $x_t$, $t$ and the scale of the target; none reads what it was not trained on.
 #

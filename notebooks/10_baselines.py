@@ -81,9 +81,11 @@ pair = experiment.subjects("test", task)[0]
 # ## Regression: the mean of what is possible
 # One condition fits many targets. Squared error is least for their *mean*, which need not be one of them:
 #
-# $$\arg\min_f \mathbb E\, \| x_0 - f(y) \|^2 = \mathbb E[x_0 \mid y], \qquad
-# \mathbb E\, \| x_0 - \mathbb E[x_0 \mid y] \|^2 = V, \qquad
-# \mathbb E\, \| x_0 - x_0' \|^2 = 2 V$$
+# $$\begin{gathered}
+# \arg\min_f \mathbb E\, \| x_0 - f(y) \|^2 = \mathbb E[x_0 \mid y], \\
+# \mathbb E\, \| x_0 - \mathbb E[x_0 \mid y] \|^2 = V, \\
+# \mathbb E\, \| x_0 - x_0' \|^2 = 2 V
+# \end{gathered}$$
 #
 # for a sample $x_0'$ that is drawn from the same distribution as the truth and independent of it, given $y$.
 #
@@ -111,8 +113,10 @@ print("a sample: -1 three times in ten, +1 seven times")
 # telling true from made, the generator for being taken for true, plus 100 times the absolute error, so that its
 # targets also fit. With $D$ for the probability that the discriminator gives a patch of being true,
 #
-# $$\mathcal L_G = \mathbb E\bigl[ -\log D(y, G(y)) \bigr] + 100\; \mathbb E\, | x_0 - G(y) |, \qquad
-# \mathcal L_D = \mathbb E\bigl[ -\log D(y, x_0) - \log (1 - D(y, G(y))) \bigr] .$$
+# $$\begin{gathered}
+# \mathcal L_G = \mathbb E\bigl[ -\log D(y, G(y)) \bigr] + 100\; \mathbb E\, | x_0 - G(y) |, \\
+# \mathcal L_D = \mathbb E\bigl[ -\log D(y, x_0) - \log (1 - D(y, G(y))) \bigr] .
+# \end{gathered}$$
 #
 # **Predict first.** A made patch convinces. Whose loss is small, and whose large? The table has both, for the logit of
 # a *made* patch:

@@ -130,7 +130,10 @@ figure = plots.training_curves({"2D diffusion of latents": experiment.log(slice_
 # `(0, 1, 0)` (Dirac): it hands on what it gets. After each attention comes an attention along the slices, which starts
 # at zero. So tuning starts from **exactly** the slice-wise model, as a fusion starts from exactly the average:
 #
-# $$h_k \leftarrow W_{-1} h_{k-1} + W_0 h_k + W_1 h_{k+1}, \qquad W_{\pm 1} = 0,\; W_0 = I \text{ at the start}$$
+# $$\begin{gathered}
+# h_k \leftarrow W_{-1} h_{k-1} + W_0 h_k + W_1 h_{k+1}, \\
+# W_{\pm 1} = 0,\; W_0 = I \text{ at the start}
+# \end{gathered}$$
 #
 # for the features $h_k$ of slice k.
 #

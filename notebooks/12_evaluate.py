@@ -114,10 +114,11 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # the range. With $R$ for the range, and $\mu, \sigma$ for mean, deviation and covariance under a Gaussian window around
 # each voxel:
 #
-# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x - x)^2}, \qquad
-# \text{SSIM} = \text{mean}\; \frac{(2 \mu_x \mu_{\hat x} + c_1)(2 \sigma_{x \hat x} + c_2)}
-# {(\mu_x^2 + \mu_{\hat x}^2 + c_1)(\sigma_x^2 + \sigma_{\hat x}^2 + c_2)},
-# \qquad c_1 = (0.01 R)^2,\; c_2 = (0.03 R)^2 .$$
+# $$\begin{gathered}
+# \text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x - x)^2}, \\
+# \text{SSIM} = \text{mean}\; \frac{(2 \mu_x \mu_{\hat x} + c_1)(2 \sigma_{x \hat x} + c_2)} {(\mu_x^2 + \mu_{\hat x}^2 + c_1)(\sigma_x^2 + \sigma_{\hat x}^2 + c_2)}, \\
+# c_1 = (0.01 R)^2,\; c_2 = (0.03 R)^2 .
+# \end{gathered}$$
 #
 # **Predict first.** Intervals of two methods overlap by half. Can one of them still be ahead on every subject?
 
@@ -205,8 +206,10 @@ figure.savefig(folder / "jitter.png")
 # $\mu, \mu'$ and covariances $\Sigma, \Sigma'$ the Frechet distance (FID, if the features are right), and of a kernel
 # $k$ the MMD:
 #
-# $$d^2 = \| \mu - \mu' \|^2 + \operatorname{tr}\bigl( \Sigma + \Sigma' - 2 (\Sigma \Sigma')^{1/2} \bigr), \qquad
-# \text{MMD}^2 = \mathbb E\, k(u, u') + \mathbb E\, k(v, v') - 2\, \mathbb E\, k(u, v) .$$
+# $$\begin{gathered}
+# d^2 = \| \mu - \mu' \|^2 + \operatorname{tr}\bigl( \Sigma + \Sigma' - 2 (\Sigma \Sigma')^{1/2} \bigr), \\
+# \text{MMD}^2 = \mathbb E\, k(u, u') + \mathbb E\, k(v, v') - 2\, \mathbb E\, k(u, v) .
+# \end{gathered}$$
 #
 # - `mmd_linear_voxels` is what the released code calls MMD: the squared distance of the two *mean volumes*. It sees a
 #   common bias, and nothing else.

@@ -83,8 +83,11 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # ## Look
 # Mean and standard deviation of K samples at voxel i,
 #
-# $$m_i = \frac1K \sum_k \hat x^{(k)}_i, \qquad
-# s_i = \sqrt{\frac{1}{K - 1} \sum_k \bigl( \hat x^{(k)}_i - m_i \bigr)^2}, \qquad e_i = | m_i - x_{0,i} | .$$
+# $$\begin{gathered}
+# m_i = \frac1K \sum_k \hat x^{(k)}_i, \\
+# s_i = \sqrt{\frac{1}{K - 1} \sum_k \bigl( \hat x^{(k)}_i - m_i \bigr)^2}, \\
+# e_i = | m_i - x_{0,i} | .
+# \end{gathered}$$
 #
 # Bright in both maps: unsure and wrong, as it should be. Bright in the error alone: wrong without knowing it. Spread and
 # error have a scale each, the same for both methods: the maps say *where*, the numbers on the bars *how much*.
