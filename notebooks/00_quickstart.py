@@ -91,9 +91,8 @@ figure = plots.three_planes(shown, at=at, title=f"{first.subject}: target and co
 # two 2D models (`palette-axial`, `palette-sagittal`), average (`tpdm`) and fusion (`ours-tpdm`) are
 #
 # $$\begin{gathered}
-# \hat\epsilon_{\text{average}} = \tfrac12\, (\epsilon_{\text{ax}} + \epsilon_{\text{sag}}), \\
-# \hat\epsilon_{\text{fusion}} = w\, \epsilon_{\text{ax}} + (1 - w)\, \epsilon_{\text{sag}} + \lambda r \\
-# \text{(Eq. 6)}
+# \hat\epsilon_{\text{average}} = \tfrac12\, (\epsilon_{\text{ax}} + \epsilon_{\text{sag}}), \\[4pt]
+# \hat\epsilon_{\text{fusion}} = w\, \epsilon_{\text{ax}} + (1 - w)\, \epsilon_{\text{sag}} + \lambda r \quad \text{(Eq. 6)}
 # \end{gathered}$$
 #
 # where $w$ and $r$, one number each a voxel, come from the 3D network. "Projected" means that the result is corrected
@@ -113,10 +112,9 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # Means over the subjects, PSNR in decibels. `_brain` counts voxels within the brain only. With $R$ for the range of the
 # truth,
 #
-# $$\begin{gathered}
-# \text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x_0 - x_0)^2}, \\
-# \text{so 3 dB more is half of the squared error.}
-# \end{gathered}$$
+# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x_0 - x_0)^2},$$
+#
+# so 3 dB more is half of the squared error.
 #
 # **Predict first.** What brings more: to have the T1ce as well (`both` against `sr`), or to fuse instead of averaging
 # (`ours-tpdm` against `tpdm`)? And which of the methods gains least when its samples are averaged?

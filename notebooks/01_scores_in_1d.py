@@ -129,7 +129,7 @@ figure = plots.noise_map(density)
 # a mixture it is the bumps' own scores, each weighted by the probability that $x$ comes from this bump:
 #
 # $$\begin{gathered}
-# \mathcal{S}_t(x) = \sum_k r_k(x) \frac{\sqrt{\bar\alpha_t}\,\mu_k - x}{\bar\alpha_t s_k^2 + \sigma_t^2}, \\
+# \mathcal{S}_t(x) = \sum_k r_k(x) \frac{\sqrt{\bar\alpha_t}\,\mu_k - x}{\bar\alpha_t s_k^2 + \sigma_t^2}, \\[4pt]
 # r_k(x) = P(k \mid x_t = x)
 # \end{gathered}$$
 #
@@ -344,7 +344,7 @@ pd.DataFrame(rows).T.style.format("{:.2f}", na_rep="")
 # score is
 #
 # $$\begin{gathered}
-# \mathcal{S}_t(x) = w(x, t)\, \mathcal{S}_{1,t}(x) + (1 - w(x, t))\, \mathcal{S}_{2,t}(x), \\
+# \mathcal{S}_t(x) = w(x, t)\, \mathcal{S}_{1,t}(x) + (1 - w(x, t))\, \mathcal{S}_{2,t}(x), \\[4pt]
 # w(x, t) = \frac{\pi_1\, p_{1,t}(x)}{\pi_1\, p_{1,t}(x) + \pi_2\, p_{2,t}(x)}
 # \end{gathered}$$
 #

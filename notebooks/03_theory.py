@@ -97,8 +97,8 @@ figure = plots.cuts({f"volume {k + 1}": draw[0].numpy() for k, draw in enumerate
 # (Eq. 1) is Gaussian too, and so are noise and volume together:
 #
 # $$\begin{gathered}
-# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \\
-# C = \operatorname{Cov} x_t = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I, \\
+# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \\[4pt]
+# C = \operatorname{Cov} x_t = \bar\alpha_t \Sigma + (1 - \bar\alpha_t) I, \\[4pt]
 # \operatorname{Cov}(\epsilon, x_t) = \sqrt{1 - \bar\alpha_t}\, I .
 # \end{gathered}$$
 #

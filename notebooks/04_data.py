@@ -105,8 +105,8 @@ figure = plots.label_overlay(contrasts, labels, at, f"{subject}, {files['flair']
 # Scanners have no unit: two subjects may differ by a factor of 200. The networks want [-1, 1]. The scale is linear,
 #
 # $$\begin{gathered}
-# x = 2\, \frac{I - \ell}{h - \ell} - 1, \\
-# \ell = \min(0, q_{0.5}), \\
+# x = 2\, \frac{I - \ell}{h - \ell} - 1, \\[4pt]
+# \ell = \min(0, q_{0.5}), \\[4pt]
 # h = \ell + \tfrac54\, (q_{99.5} - \ell),
 # \end{gathered}$$
 #
@@ -143,9 +143,8 @@ _ = axes[0].legend(frameon=False)
 # have been measured as $y = A x_0$ is
 #
 # $$\begin{gathered}
-# x + A^+ (y - A x) = x - A x + y, \\
-# \text{and its error is} \\
-# (I - A)(x - x_0) .
+# x + A^+ (y - A x) = x - A x + y, \\[4pt]
+# \text{and its error is } (I - A)(x - x_0) .
 # \end{gathered}$$
 #
 # In code `BLOCKS.degrade` is $A$, `BLOCKS.measure` gives each block mean once, and `BLOCKS.project` is the projection.

@@ -91,8 +91,8 @@ figure = plots.three_planes({name: xt[0, 0].numpy() for name, xt in levels.items
 # mixture of both, $v$:
 #
 # $$\begin{gathered}
-# v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0, \\
-# \hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \\
+# v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0, \\[4pt]
+# \hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \\[4pt]
 # \hat\epsilon = \sqrt{\bar\alpha_t}\, v + \sqrt{1 - \bar\alpha_t}\, x_t .
 # \end{gathered}$$
 #
@@ -149,8 +149,7 @@ figure = plots.training_curves({method: experiment.log(run)})
 # Lifted to volumes, the model runs over all slices of its plane in each step, and its answers are stacked (Eq. 4):
 #
 # $$\begin{gathered}
-# \epsilon_{\text{axial}}(x_t, y, t)[:, :, k] = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t) \\
-# \text{for all } k .
+# \epsilon_{\text{axial}}(x_t, y, t)[:, :, k] = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t) \quad \text{for all } k .
 # \end{gathered}$$
 #
 # Beside it the expert (a model of one plane) of another plane, from the same starting noise, and the conditions:

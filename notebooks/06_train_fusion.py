@@ -71,10 +71,9 @@ pair, times = subjects[0], experiment.preset.times
 # feature maps $F_p$. A 3D network $g$ reads them and puts out, at every voxel, $P$ logits $z_p$ and a residual $r$:
 #
 # $$\begin{gathered}
-# (z, r) = g(x_t, y, t, \{\epsilon_p\}, \{F_p\}), \\
-# w_p = \frac{e^{z_p}}{\sum_q e^{z_q}}, \\
-# \hat\epsilon = \sum_p w_p\, \epsilon_p + \lambda\, r \\
-# \text{(Eq. 6)}
+# (z, r) = g(x_t, y, t, \{\epsilon_p\}, \{F_p\}), \\[4pt]
+# w_p = \frac{e^{z_p}}{\sum_q e^{z_q}}, \\[4pt]
+# \hat\epsilon = \sum_p w_p\, \epsilon_p + \lambda\, r \quad \text{(Eq. 6)}
 # \end{gathered}$$
 #
 # The gate $w$ says whom to trust, the residual $r$ adds what neither knows. The last layer starts at zero: $z = 0$ and
@@ -83,9 +82,8 @@ pair, times = subjects[0], experiment.preset.times
 # 5):
 #
 # $$\begin{gathered}
-# \mathcal L = \mathbb E\,\bigl\|\, \epsilon - \hat\epsilon(x_t, y, t, \{\epsilon_p\}, \{F_p\}) \bigr\|^2, \\
-# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon \\
-# \text{(Eqs. 5 and 1)}
+# \mathcal L = \mathbb E\,\bigl\|\, \epsilon - \hat\epsilon(x_t, y, t, \{\epsilon_p\}, \{F_p\}) \bigr\|^2, \\[4pt]
+# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon \quad \text{(Eqs. 5 and 1)}
 # \end{gathered}$$
 #
 # Clean estimates $\hat x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$ are fused by the same
@@ -159,7 +157,7 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # With $\phi_i$ for what is seen at voxel $i$, and $\bar x_0$ for the clean estimate of the average,
 #
 # $$\begin{gathered}
-# r^{\text{lin}}_i = b_t^\top \phi_i, \\
+# r^{\text{lin}}_i = b_t^\top \phi_i, \\[4pt]
 # b = \arg\min_b \sum_{\text{states},\, i} \bigl( x_{0,i} - \bar x_{0,i} - b_t^\top \phi_i \bigr)^2 .
 # \end{gathered}$$
 #

@@ -87,14 +87,14 @@ psnr.assign(lead=psnr[method] - psnr["tpdm"]).style.format("{:.2f}")
 # the next lower level $s < t$ (DDIM):
 #
 # $$\begin{gathered}
-# \hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\, \hat\epsilon}{\sqrt{\bar\alpha_t}}, \\
-# \hat x_0 \leftarrow \hat x_0 + A^+ (y - A \hat x_0), \\
+# \hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\, \hat\epsilon}{\sqrt{\bar\alpha_t}}, \\[4pt]
+# \hat x_0 \leftarrow \hat x_0 + A^+ (y - A \hat x_0), \\[4pt]
 # \epsilon' = \frac{x_t - \sqrt{\bar\alpha_t}\, \hat x_0}{\sqrt{1 - \bar\alpha_t}},
 # \end{gathered}$$
 #
 # $$\begin{gathered}
-# x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \epsilon' + \sigma z, \\
-# \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}, \\
+# x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \epsilon' + \sigma z, \\[4pt]
+# \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}, \\[4pt]
 # z \sim \mathcal N(0, I).
 # \end{gathered}$$
 #

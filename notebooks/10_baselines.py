@@ -82,8 +82,8 @@ pair = experiment.subjects("test", task)[0]
 # One condition fits many targets. Squared error is least for their *mean*, which need not be one of them:
 #
 # $$\begin{gathered}
-# \arg\min_f \mathbb E\, \| x_0 - f(y) \|^2 = \mathbb E[x_0 \mid y], \\
-# \mathbb E\, \| x_0 - \mathbb E[x_0 \mid y] \|^2 = V, \\
+# \arg\min_f \mathbb E\, \| x_0 - f(y) \|^2 = \mathbb E[x_0 \mid y], \\[4pt]
+# \mathbb E\, \| x_0 - \mathbb E[x_0 \mid y] \|^2 = V, \\[4pt]
 # \mathbb E\, \| x_0 - x_0' \|^2 = 2 V
 # \end{gathered}$$
 #
@@ -114,7 +114,7 @@ print("a sample: -1 three times in ten, +1 seven times")
 # targets also fit. With $D$ for the probability that the discriminator gives a patch of being true,
 #
 # $$\begin{gathered}
-# \mathcal L_G = \mathbb E\bigl[ -\log D(y, G(y)) \bigr] + 100\; \mathbb E\, | x_0 - G(y) |, \\
+# \mathcal L_G = \mathbb E\bigl[ -\log D(y, G(y)) \bigr] + 100\; \mathbb E\, | x_0 - G(y) |, \\[4pt]
 # \mathcal L_D = \mathbb E\bigl[ -\log D(y, x_0) - \log (1 - D(y, G(y))) \bigr] .
 # \end{gathered}$$
 #

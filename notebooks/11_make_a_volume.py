@@ -131,7 +131,7 @@ figure = plots.training_curves({"2D diffusion of latents": experiment.log(slice_
 # at zero. So tuning starts from **exactly** the slice-wise model, as a fusion starts from exactly the average:
 #
 # $$\begin{gathered}
-# h_k \leftarrow W_{-1} h_{k-1} + W_0 h_k + W_1 h_{k+1}, \\
+# h_k \leftarrow W_{-1} h_{k-1} + W_0 h_k + W_1 h_{k+1}, \\[4pt]
 # W_{\pm 1} = 0,\; W_0 = I \text{ at the start}
 # \end{gathered}$$
 #

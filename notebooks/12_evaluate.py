@@ -115,8 +115,8 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # each voxel:
 #
 # $$\begin{gathered}
-# \text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x - x)^2}, \\
-# \text{SSIM} = \text{mean}\; \frac{(2 \mu_x \mu_{\hat x} + c_1)(2 \sigma_{x \hat x} + c_2)} {(\mu_x^2 + \mu_{\hat x}^2 + c_1)(\sigma_x^2 + \sigma_{\hat x}^2 + c_2)}, \\
+# \text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x - x)^2}, \\[4pt]
+# \text{SSIM} = \text{mean}\; \frac{(2 \mu_x \mu_{\hat x} + c_1)(2 \sigma_{x \hat x} + c_2)} {(\mu_x^2 + \mu_{\hat x}^2 + c_1)(\sigma_x^2 + \sigma_{\hat x}^2 + c_2)}, \\[4pt]
 # c_1 = (0.01 R)^2,\; c_2 = (0.03 R)^2 .
 # \end{gathered}$$
 #
@@ -207,7 +207,7 @@ figure.savefig(folder / "jitter.png")
 # $k$ the MMD:
 #
 # $$\begin{gathered}
-# d^2 = \| \mu - \mu' \|^2 + \operatorname{tr}\bigl( \Sigma + \Sigma' - 2 (\Sigma \Sigma')^{1/2} \bigr), \\
+# d^2 = \| \mu - \mu' \|^2 + \operatorname{tr}\bigl( \Sigma + \Sigma' - 2 (\Sigma \Sigma')^{1/2} \bigr), \\[4pt]
 # \text{MMD}^2 = \mathbb E\, k(u, u') + \mathbb E\, k(v, v') - 2\, \mathbb E\, k(u, v) .
 # \end{gathered}$$
 #

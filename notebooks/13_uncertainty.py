@@ -84,8 +84,8 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 # Mean and standard deviation of K samples at voxel i,
 #
 # $$\begin{gathered}
-# m_i = \frac1K \sum_k \hat x^{(k)}_i, \\
-# s_i = \sqrt{\frac{1}{K - 1} \sum_k \bigl( \hat x^{(k)}_i - m_i \bigr)^2}, \\
+# m_i = \frac1K \sum_k \hat x^{(k)}_i, \\[4pt]
+# s_i = \sqrt{\frac{1}{K - 1} \sum_k \bigl( \hat x^{(k)}_i - m_i \bigr)^2}, \\[4pt]
 # e_i = | m_i - x_{0,i} | .
 # \end{gathered}$$
 #
