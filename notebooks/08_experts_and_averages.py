@@ -34,7 +34,7 @@
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes of one core | 1.5 GB |
 # | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; four experts (1 to 2 minutes each on one CPU core) are trained once, and so are fusions that are added to `methods` (9 to 12 each) | 11.5 minutes of one core, of which 7 train the four experts, once | 2.5 GB |
-# | `scan` | all of it at 1 mm | 2 hours of one CPU core (estimated) | 11 GB |
+# | `scan` | all of it at 1 mm | 4 hours of one CPU core (estimated) | 11 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 #
 # The networks of others come from diffusers and MONAI; on your own machine: `pip install diffusers`.

@@ -38,7 +38,7 @@
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 1.5 minutes of one core | 1.5 GB |
 # | `demo` | nothing with the defaults: experts and fusion come with the package for `seed` 0; another seed trains, 24 minutes of one core and 7 GB | 1.5 minutes of one core, once the phantoms are there | 2 GB |
-# | `scan` | all of it at 1 mm | 2 hours of one CPU core (estimated) | 11 GB |
+# | `scan` | all of it at 1 mm | 4 hours of one CPU core (estimated) | 11 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 
 # %%

@@ -225,14 +225,14 @@ PRESETS = {
 }
 
 
-# Scans of 1 mm on two CPU cores, in an hour of one a task: the networks of `demo`.
+# Scans of 1 mm on two CPU cores, in 100 minutes of one a task: the networks of `demo`.
 PRESETS["scan"] = replace(
     PRESETS["demo"],
     name="scan",
     spacing=1.0,
     shape=(160, 192, 152),
     phantoms=(12, 2, 2),
-    expert_train=(Phase(800, 8, 3e-3),),
+    expert_train=(Phase(3200, 8, 3e-3),),
     fusion_train=(
         Phase(2000, 2, 3e-3, patch=(32, 40, 40), alone=True),
         Phase(1500, 2, 1e-3, patch=(32, 40, 40)),
