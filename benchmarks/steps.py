@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+import torch.nn as nn
+
 from diffens_core.data.prepared import PreparedData
 from diffens_core.evaluation.evaluate import with_experts
-from diffens_core.experiment.experiment import Experiment, open_experiment
+from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import sample
 from diffens_core.support.cost import forget_peak, peak_memory
 from diffens_core.support.device import device_name, pick_device, use_device
@@ -28,8 +30,8 @@ from diffens_core.training.runs import build
 METHODS = ("ours-tpdm", "unet-3d", "palette-3d", "ours-tpdm+paper")
 
 
-def measured(run: RunConfig, experiment: Experiment, steps: int) -> str:
-    """The line of one run."""
+def training(run: RunConfig, steps: int) -> tuple[nn.Module, str]:
+    """The model of a run after `steps` of each phase; what they took."""
     states = run.train.states and replace(run.train.states, rounds=1, heads=1, fit=1, patches=24)
     phases = tuple(replace(phase, steps=steps) for phase in run.train.phases)
     config = replace(run.train, phases=phases, states=states, save_every=10**6)
@@ -42,9 +44,8 @@ def measured(run: RunConfig, experiment: Experiment, steps: int) -> str:
         for stats in train(model, data, config, Path(folder), noise_steps=run.diffusion.steps, seed=run.seed):
             marks.append((stats, monotonic() - seen))
     found = [seconds_a_step(marks, k * steps, steps) for k in range(len(phases))]
-    text = f"{run.stage} {run.name:18} " + ", ".join(f"{1000 * s:.0f}" for s in found) + " ms a step"
-    text += f", {peak_memory(pick_device()):.1f} GiB"
-    return text + (f"; {translation(model, run, experiment)}" if run.stage != "autoencoder" else "")
+    listed = ", ".join(f"{1000 * seconds:.0f}" for seconds in found)
+    return model, f"{listed} ms a step, {peak_memory(pick_device()):.1f} GiB"
 
 
 def seconds_a_step(marks: Sequence[tuple[Stats, float]], begin: int, steps: int) -> float:
@@ -53,14 +54,14 @@ def seconds_a_step(marks: Sequence[tuple[Stats, float]], begin: int, steps: int)
     return (times[-1] - times[0]) / (LOG_EVERY * (len(times) - 1))
 
 
-def translation(model, run: RunConfig, experiment: Experiment) -> str:
-    """Seconds and GiB of translating one head."""
-    pair = PreparedData(run.data, "val", run.translation)[0]
+def translation(model: nn.Module, run: RunConfig, split: str, steps: int) -> str:
+    """Seconds and GiB of translating one head of a split."""
+    pair = PreparedData(run.data, split, run.translation)[0]
     model.to(pick_device()).eval()
     for _ in range(2):
         forget_peak(pick_device())
         start = monotonic()
-        sample(model, pair.y, run.translation, subject=pair.subject, samples=1, steps=experiment.preset.steps)
+        sample(model, pair.y, run.translation, subject=pair.subject, samples=1, steps=steps)
         text = f"a head {monotonic() - start:.1f} s, {peak_memory(pick_device()):.1f} GiB"
     return text
 
@@ -68,7 +69,8 @@ def translation(model, run: RunConfig, experiment: Experiment) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset")
-    parser.add_argument("--data", default="", help="a prepared data set with train and val (default: phantoms)")
+    parser.add_argument("--data", default="", help="a prepared data set (default: phantoms)")
+    parser.add_argument("--split", default="val", help="whose head is translated")
     parser.add_argument("--task", default="both")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--steps", type=int, default=4 * LOG_EVERY, help="of each phase, a multiple of 20")
@@ -77,9 +79,14 @@ def main() -> None:
     use_device(options.device)
     experiment = open_experiment(options.preset, data=options.data)
     print(f"{options.preset}, {options.task}, on {device_name(pick_device())}", flush=True)
+    for split in ("train", options.split):
+        experiment.subjects(split, options.task)  # phantoms are made now
     runs = [run for method in options.methods for run in experiment.runs_of(method, options.task)]
     for run in {run.identity: run for run in with_experts(runs)}.values():
-        print(measured(run, experiment, options.steps), flush=True)
+        model, text = training(run, options.steps)
+        if not run.stage.startswith("autoencoder"):  # what builds on one samples within it
+            text += f"; {translation(model, run, options.split, experiment.preset.steps)}"
+        print(f"{run.stage} {run.name:18} {text}", flush=True)
 
 
 if __name__ == "__main__":

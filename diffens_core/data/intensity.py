@@ -21,5 +21,4 @@ def varied(volume: torch.Tensor, strength: float, draw: torch.Generator) -> torc
     field = F.interpolate(field.to(volume.device), volume.shape[1:], mode="trilinear", align_corners=True)[0]
     bright = ((volume + 1.0) / 2.0).clamp(min=0.0).pow(power) * field.exp()
     inside = bright[bright != 0].cpu().numpy()
-    scale = fit_scale(inside, inside != 0)
-    return torch.where(bright != 0, (bright - scale.low) / (scale.high - scale.low) * 2.0 - 1.0, -1.0)
+    return torch.where(bright != 0, fit_scale(inside, inside != 0).linear(bright), -1.0)

@@ -127,10 +127,10 @@ class PreparedData:
 
         A pair's `x0` and `y` are there then.
         """
-        if device.type == "cuda":
-            voxels = math.prod(self.config.shape) * (1 + len(self.task.conditions))
-            needed = 4 * voxels * 2 * len(self)  # as they are, and as they were moved last
-            self.device = device if needed < torch.cuda.mem_get_info(device)[0] / 3 else self.device
+        values = math.prod(self.config.shape) * (1 + len(self.task.conditions))
+        needed = 4 * values * 2 * len(self)  # as they are, and as they were moved last
+        if device.type == "cuda" and needed < torch.cuda.mem_get_info(device)[0] / 3:
+            self.device = device
         return self
 
     def _check_files(self) -> None:

@@ -363,9 +363,12 @@ class Scale:
 
     def apply(self, data: np.ndarray, brain: np.ndarray, clip: bool = True) -> np.ndarray:
         """`data` in its own unit to [-1, 1], clipped unless told otherwise; -1 where `brain` is False."""
-        scaled = (data - self.low) / (self.high - self.low)
-        scaled = (np.clip(scaled, 0.0, 1.0) if clip else scaled) * 2.0 - 1.0
-        return np.where(brain, scaled, -1.0).astype(np.float32)
+        scaled = self.linear(data)
+        return np.where(brain, np.clip(scaled, -1.0, 1.0) if clip else scaled, -1.0).astype(np.float32)
+
+    def linear(self, data):
+        """An array or a tensor on this scale, not clipped, its background as any other value."""
+        return (data - self.low) / (self.high - self.low) * 2.0 - 1.0
 
     def invert(self, scaled: np.ndarray) -> np.ndarray:
         """[-1, 1] back to the unit of the data."""
