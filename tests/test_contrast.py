@@ -77,7 +77,7 @@ def test_it_learns_from_truths_of_that_contrast(prepared):
     head = Head.of(data[0], False, "cpu")
     visit = head.visit(model, torch.randn_like(head.x0), 500)
     inside = brain_channel(visit.y) > 0
-    average = model.average_x0(visit.lifted, visit.xt, visit.t)
+    average = model.average_x0(visit.lifted.eps_planes, visit.xt, visit.t)
     np.testing.assert_allclose(affine_fit(average[0], visit.x0[0], inside[0]), [0, 1], atol=1e-3)
     batch = draw_batch(data, range(3), (16, 16, 16), 0, 3, move_every=1, align=model.align)
     alone = without_experts(model, batch, data.task.nearest)

@@ -1,5 +1,7 @@
 """The fusion: the exact average at the start, a convex gate, frozen experts, a residual, and adapted features."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,8 +10,9 @@ from tiny import NET, make_expert, make_fusion, make_inputs, wake
 
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import PLANES, coordinates, random_box, whole_box
+from diffens_core.models import fusion
 from diffens_core.models.experts import Average
-from diffens_core.models.fusion import Fusion, FusionConfig
+from diffens_core.models.fusion import Fused, Fusion, FusionConfig
 from diffens_core.networks.inputs import brain_box
 from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.settings import ConfigError
@@ -167,6 +170,25 @@ def test_the_network_works_in_the_box_around_the_head_and_leaves_the_average_out
     assert torch.equal(whole.eps[..., *box], patch.eps) and torch.equal(whole.resid[..., *box], patch.resid)
     assert torch.equal(whole.eps[..., outside], average[..., outside]) and not whole.resid[..., outside].any()
     torch.testing.assert_close(whole.gate.sum(1), torch.ones(batch, *shape))
+
+
+@given(st.tuples(*[st.integers(5, 30)] * 3), plane_sets, st.integers(100, 4000), st.booleans(), st.integers(1, 2))
+@settings(deadline=None, max_examples=25)
+def test_in_windows_the_experts_and_their_linear_correction_are_those_of_the_whole_head(
+    shape, planes, window, keep_contrast, batch
+):
+    """What the 3D network sees of a head that is too large is a window; all else must not know."""
+    model = make_fusion(planes, prediction="x0", linear=True, degradation=BLOCKS, keep_contrast=keep_contrast).eval()
+    model.linear.weights.normal_(std=0.05)
+    xt, y, t = make_inputs(shape, batch)
+    y[..., : shape[0] // 3, :, :] = -1.0
+    with torch.no_grad():
+        whole = model.fuse(xt, y, t)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fusion, "WINDOW", window * batch)
+            windows = model.fuse(xt, y, t)
+    for field in fields(Fused):
+        torch.testing.assert_close(getattr(windows, field.name), getattr(whole, field.name), atol=1e-4, rtol=1e-4)
 
 
 @given(

@@ -5,7 +5,7 @@ Anatomical names follow RAS order: a sagittal slice is cut at one X, a coronal a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,20 @@ def fitting_box(shape, size, align: Sequence[int], draw: torch.Generator, inner:
         start = a * (low + int(torch.randint(max(high - low, 0) + 1, (1,), generator=draw)))
         box.append(slice(start, start + s))
     return tuple(box)
+
+
+def overlapping(size: int, most: int, halo: int, align: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of an axis of `size` planes: what each sees, at most about `most` planes, and its own planes within.
+
+    It sees `halo` planes on either side of its own, or a few more: parts begin at multiples of `align`. All of the axis
+    is one part if it has no more than `most` planes.
+    """
+    halo = -(-halo // align) * align
+    count = 1 if size <= most else -(-size // max(most - 2 * halo, align))
+    step = -(-size // (count * align)) * align
+    for start in range(0, size, step):
+        stop = min(start + step, size)
+        yield slice(max(0, start - halo), min(size, stop + halo)), slice(start, stop)
 
 
 def plane_box(box: Box, dim: int, level: int = 0, multiple: int = 1) -> Box:

@@ -21,11 +21,11 @@ import torch
 import torch.nn as nn
 
 from ..data.measurement import Degradation
-from ..data.planes import Box, coordinates, crop_like, pad_to_multiple, whole_box
+from ..data.planes import Box, coordinates, crop_like, overlapping, pad_to_multiple, whole_box
 from ..diffusion.model import Denoiser
 from ..diffusion.schedule import PREDICTIONS
 from ..networks.inputs import brain_box, brain_channel, network_inputs
-from ..networks.lifting import joined_chunks
+from ..networks.lifting import joined_chunks, own_part
 from ..networks.unet import UNet, UNetConfig, zero_init
 from ..support.errors import InputError
 from ..support.settings import ConfigError, one_of, option
@@ -36,6 +36,8 @@ from .linear import LinearCorrection
 # Corrections of the average are small. In this unit so are the first steps of the zero-initialised last layer; in units
 # of 1 they overshoot by far, and the training is spent on the way back.
 RESIDUAL_UNIT = 0.03
+# A larger head is worked on in windows: voxels of one, with the planes that it sees on either side of its own.
+WINDOW, HALO = 2**24, 16
 
 
 @dataclass(frozen=True)
@@ -233,13 +235,28 @@ class Fusion(Denoiser):
         return self(xt, y, t, coords, box)
 
     def fuse(self, xt, y, t, coords=None, box: Box | None = None) -> Fused:
-        """Eq. 6 with all of its parts, for gate maps and ablations."""
+        """Eq. 6 with all of its parts, for gate maps and ablations; a head of more than `WINDOW` voxels in windows."""
         if coords is None:
             coords = coordinates(xt.shape[2:], xt.device)
+        if box is not None:
+            lifted = self.adapted(self.lift(xt, y, t, coords, box))
+            return self.refine(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
+        planes = WINDOW // xt[:, :, 0].numel()
+        windows = list(overlapping(xt.shape[2], planes, HALO, self.align[0]))
+        parts = (self._fuse_window(seen, own, xt, y, t, coords) for seen, own in windows)
+        *volumes, eps_planes = next(parts) if len(windows) == 1 else joined_chunks(parts, 2, xt.shape[2])
+        return self._with_average_contrast(Fused(*volumes, eps_planes[:, :, None]), xt, y, t)
+
+    def _fuse_window(self, seen: slice, own: slice, xt, y, t, coords) -> list[torch.Tensor]:
+        """`eps`, `gate`, `resid` and `eps_planes` [P, B, ...] of planes `own` along X, given planes `seen`.
+
+        The experts see whole slices all the same; those that are not sagittal run once more for each window.
+        """
+        box = (seen, *whole_box(xt)[1:])
         lifted = self.adapted(self.lift(xt, y, t, coords, box))
-        if box is None:
-            return self.refine_head(lifted, xt, y, t, coords)
-        return self.refine(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
+        fused = self._refine_in_head(lifted, xt[..., *box], y[..., *box], t, coords[..., *box])
+        volumes = (fused.eps, fused.gate, fused.resid, fused.eps_planes[:, :, 0])
+        return [own_part(v, (slice(own.start - seen.start, own.stop - seen.start), *box[1:])) for v in volumes]
 
     def lift(self, xt, y, t, coords=None, box: Box | None = None) -> Lifted:
         """Run the frozen experts, each once, and the linear correction: all that training the 3D part leaves fixed."""
@@ -284,9 +301,9 @@ class Fusion(Denoiser):
         """The truth `x0` to train on, with brightness and contrast of the `average` if the fusion keeps them."""
         return with_contrast_of(average, x0, brain_channel(y) > 0) if self.config.keep_contrast else x0
 
-    def average_x0(self, lifted: Lifted, xt, t) -> torch.Tensor:
-        """The clean volume [B, 1, X, Y, Z], clamped, that the average of the experts predicts."""
-        return self.schedule.x0_from_eps(lifted.eps_planes.mean(0), xt, t).clamp(-1.0, 1.0)
+    def average_x0(self, eps_planes: torch.Tensor, xt, t) -> torch.Tensor:
+        """The clean volume [B, 1, X, Y, Z], clamped, that the average of the experts' `eps_planes` predicts."""
+        return self.schedule.x0_from_eps(eps_planes.mean(0), xt, t).clamp(-1.0, 1.0)
 
     def refine_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         """Run the 3D network on whole volumes: in the box around the heads; outside it, the average stays.
@@ -295,17 +312,23 @@ class Fusion(Denoiser):
         average's contrast is only kept here, where the whole head is seen; for patches `refine` returns the network's
         own, which was trained on such truths.
         """
+        return self._with_average_contrast(self._refine_in_head(lifted, xt, y, t, coords), xt, y, t)
+
+    def _refine_in_head(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         box = whole_box(y) if self.config.everywhere else brain_box(y, self.align)
         inner = self.refine(lifted.cut(self, box), xt[..., *box], y[..., *box], t, coords[..., *box])
         gate = torch.full_like(xt, 1 / len(self.experts)).repeat(1, len(self.experts), 1, 1, 1)
         eps, resid = combine(lifted.eps_planes, gate), torch.zeros_like(xt)
         for whole, part in zip((eps, gate, resid), (inner.eps, inner.gate, inner.resid)):
             whole[..., *box] = part.to(whole.dtype)
-        if self.config.keep_contrast:
-            x0 = self.schedule.x0_from_eps(eps, xt, t).clamp(-1.0, 1.0)
-            kept = with_contrast_of(self.average_x0(lifted, xt, t), x0, brain_channel(y) > 0)
-            eps = self.schedule.eps_from_x0(kept, xt, t)
         return Fused(eps, gate, resid, lifted.eps_planes)
+
+    def _with_average_contrast(self, fused: Fused, xt, y, t) -> Fused:
+        if not self.config.keep_contrast:
+            return fused
+        x0 = self.schedule.x0_from_eps(fused.eps, xt, t).clamp(-1.0, 1.0)
+        kept = with_contrast_of(self.average_x0(fused.eps_planes, xt, t), x0, brain_channel(y) > 0)
+        return replace(fused, eps=self.schedule.eps_from_x0(kept, xt, t))
 
     def refine(self, lifted: Lifted, xt, y, t, coords) -> Fused:
         """Run the 3D network on volumes or on patches of them; all arguments are cut alike."""

@@ -116,7 +116,7 @@ class Head:
         """Run the experts on the state `xt` [1, 1, X, Y, Z] at step `t`."""
         step = torch.tensor([t], device=xt.device)
         lifted = fusion.lift(xt, self.y, step, self.coords)
-        x0 = fusion.with_kept_contrast(self.x0, fusion.average_x0(lifted, xt, step), self.y)
+        x0 = fusion.with_kept_contrast(self.x0, fusion.average_x0(lifted.eps_planes, xt, step), self.y)
         return Visit(x0, xt, self.y, self.coords, step, lifted)
 
 
