@@ -62,13 +62,16 @@ redirects = {
 
 
 def plain_text(app, what, name, obj, options, lines: list[str]) -> None:
-    """Docstrings are no markup but for `names`: what would be is escaped, and indented paragraphs stay as they are."""
+    """Docstrings are no markup but for `names`: what would be is escaped, and paragraphs with indents or columns stay
+    as they are. What Python says of a named tuple's fields is left out.
+    """
+    lines[:] = [line for line in lines if not line.startswith("Alias for field number")]
     paragraphs = "\n".join(lines).strip("\n").split("\n\n")
     lines[:] = "\n\n".join(map(_as_restructured_text, paragraphs)).split("\n") + [""]
 
 
 def _as_restructured_text(paragraph: str) -> str:
-    if re.search(r"^\s", paragraph, re.MULTILINE):
+    if re.search(r"^\s|\S {2,}\S", paragraph, re.MULTILINE):
         return "::\n\n" + re.sub(r"^", "    ", paragraph, flags=re.MULTILINE)
     parts = paragraph.split("`")
     if len(parts) % 2 == 0:  # a single one is no pair

@@ -87,7 +87,8 @@ class Store:
         working, note = self.folder / f"{path.stem}.part.ipynb", self.folder / f"{path.stem}.digest"
         note.unlink(missing_ok=True)
         digest = self.digest(path)
-        papermill.execute_notebook(path, working, {"preset": self.preset}, kernel_name="python3", progress_bar=False)
+        options = {"kernel_name": "python3", "progress_bar": False, "coalesce_streams": True}  # prints in a row are one
+        papermill.execute_notebook(path, working, {"preset": self.preset}, **options)
         working.replace(self.folder / path.name)
         note.write_text(digest)
 
