@@ -87,8 +87,10 @@ print(f"mean {x0.mean():.3f}, standard deviation {x0.std():.3f}")
 # ## Noise
 # At step $t$ a part of the signal is replaced by noise (Eq. 1; equations have the numbers of the Score-Fusion paper):
 #
-# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sigma_t\, \epsilon, \qquad \sigma_t = \sqrt{1 - \bar\alpha_t}, \qquad
-# \epsilon \sim \mathcal{N}(0, 1)$$
+# $$\begin{gathered}
+# x_t = \sqrt{\bar\alpha_t}\; x_0 + \sigma_t\, \epsilon, \\[4pt]
+# \sigma_t = \sqrt{1 - \bar\alpha_t}, \qquad \epsilon \sim \mathcal{N}(0, 1)
+# \end{gathered}$$
 #
 # A step adds noise of variance $\beta_t$, and $\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$ is how much of the
 # signal's variance is left: nearly all at step 0, nearly nothing at step 999.
@@ -315,14 +317,14 @@ found["one model each"] = torch.where(torch.arange(samples) % 5 < 3, found["low"
 figure = plots.histograms({name: values.numpy() for name, values in found.items()}, truth)
 
 # %% [markdown]
-# In numbers; *at bump* is the share of the samples within two standard deviations of a bump's mean.
+# In numbers; *at 1* is the share of the samples within two standard deviations of the mean of bump 1.
 
 # %%
 rows = {}
 for name, values in {**found, "exact": torch.as_tensor(shown["DDIM, 100 steps"])}.items():
     nearest = (values[:, None] - torch.tensor(mixture.means)).abs() < 2 * torch.tensor(mixture.stds)
     rows[name] = {"distance": mixture.distance(values), "standard deviation": float(values.std())}
-    rows[name] |= {f"at bump {k + 1}": float(share) for k, share in enumerate(nearest.float().mean(0))}
+    rows[name] |= {f"at {k + 1}": float(share) for k, share in enumerate(nearest.float().mean(0))}
     rows[name]["at none"] = float((~nearest.any(1)).float().mean())
 rows["truth"] = {"distance": 0.0, "standard deviation": float(x0.std())}
 pd.DataFrame(rows).T.style.format("{:.2f}", na_rep="")

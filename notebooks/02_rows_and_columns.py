@@ -98,8 +98,10 @@ figure = plots.image_rows({"": {f"image {k + 1}": x0[k, 0].numpy() for k in rang
 # $\epsilon$ weighs the noise levels more evenly). What is used in the end is a running mean of its weights $\theta$
 # (`ema`):
 #
-# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad
-# \min_\theta\; \mathbb{E}\, \lVert v - v_\theta(x_t, t) \rVert^2$$
+# $$\begin{gathered}
+# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \\[4pt]
+# \min_\theta\; \mathbb{E}\, \lVert v - v_\theta(x_t, t) \rVert^2
+# \end{gathered}$$
 
 # %%
 net, models, losses, seconds = UNetConfig(base=16, mult=(1,), blocks=1), {}, {}, {}

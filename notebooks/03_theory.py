@@ -190,7 +190,8 @@ figure = plots.level_curves(panels)
 # joint denoiser knows little of `x0` there.)
 #
 # **Low noise** (left side): near voxels suffice, most of them lie in the plane along the fibres, and choosing that
-# plane helps most. A constant gate gains nothing here, since over the whole volume both planes are equally good.
+# plane helps most. A constant gate gains nothing here, since over the whole volume both planes are equally good: its
+# line lies on the average's, and the two planes' lines lie on each other.
 #
 # ## What the gate finds
 # The best weight of the first plane is high where the fibres lie in its slices and low where they pierce them.
@@ -339,7 +340,8 @@ marks = [100 * ((1 + found.div(table["least"], axis=0)) ** 0.5 - 1), found.div(t
 figure = plots.level_curves(panels, dict(zip(panels, marks)))
 figure.axes[1].set_ylim(-0.05, 1.6)
 beyond = found.div(table["average"], axis=0).stack().loc[lambda share: share > 1.6]
-print("beyond the right panel:", *(f"{name} at t = {step}: {share:.1f}" for (step, name), share in beyond.items()))
+shares = [f"{name} at t = {step}: {share:.1f}" for (step, name), share in beyond.items()]
+print("beyond the right panel:", *(shares or ["nothing"]))
 
 # %% [markdown]
 # At `demo` the learned gate lies on the best voxelwise gate: it found it. (The ten steps of `smoke` find nothing yet.)

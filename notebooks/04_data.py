@@ -125,7 +125,7 @@ for name, volume in contrasts.items():
     sns.kdeplot(volume[brain][::7], ax=axes[0], label=name)
     sns.kdeplot(scaled[brain][::7], ax=axes[1], label=name)
 axes[0].set(title="as prepared", xlabel="intensity")
-axes[1].set(title="as the networks see it", xlabel="intensity", xlim=(-1.05, 1.05))
+axes[1].set(title="as the networks see it", xlabel="intensity", xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1))
 _ = axes[0].legend(frameon=False)
 
 # %% [markdown]
@@ -136,8 +136,11 @@ _ = axes[0].legend(frameon=False)
 # $A$ replaces each block of 4 x 4 x 4 voxels by its mean. On the grid of the target it is a square matrix (Eq. 8);
 # with $A^+$ for its pseudo-inverse,
 #
-# $$A_{ij} = \begin{cases} 1/64 & i \text{ and } j \text{ lie in the same block} \\ 0 & \text{otherwise} \end{cases}
-# \qquad \text{so} \qquad A = A^\top = A^2 = A^+ .$$
+# $$\begin{gathered}
+# A_{ij} = \begin{cases} 1/64 & i \text{ and } j \text{ lie in the same block} \\ 0 & \text{otherwise,} \end{cases}
+# \\[4pt]
+# \text{so } A = A^\top = A^2 = A^+ .
+# \end{gathered}$$
 #
 # It is the orthogonal projection onto volumes that are constant within blocks. So the nearest volume to $x$ that would
 # have been measured as $y = A x_0$ is

@@ -54,7 +54,7 @@ runs: str = ""  # where trainings are kept; empty: runs/ in the checkout
 import pandas as pd
 import torch
 
-from diffens_core import build, check_parameters, image_metrics, METRICS, open_experiment, roughness
+from diffens_core import build, check_parameters, heading, image_metrics, METRICS, open_experiment, roughness
 from diffens_core.show import plots
 
 check_parameters()
@@ -64,8 +64,10 @@ pair = experiment.subjects("test", task)[0]
 
 # %% [markdown]
 # ## Forward: destroying a volume (Eq. 1)
-# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, I),
-# \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$$
+# $$\begin{gathered}
+# x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \\[4pt]
+# \epsilon \sim \mathcal N(0, I), \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)
+# \end{gathered}$$
 #
 # $\beta$ grows linearly from $10^{-4}$ to $0.02$ over 1000 steps, so at step 0 this is nearly the target, and at step
 # 999 nearly pure noise. One table of $\bar\alpha$ serves every network of a run.
@@ -128,8 +130,11 @@ print(f"{run.train.steps} steps on batches of {run.train.phases[0].batch} slices
 # Of a training volume the slice $k$ of one plane is drawn, uniformly, and $x_0$, $y$ and $\epsilon$ are cut there (Eq.
 # 3):
 #
-# $$\mathcal L_{\text{axial}} = \mathbb E_{x_0, y, t, \epsilon, k}\,
-# \bigl\| \epsilon[:, :, k] - \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t) \bigr\|^2,$$
+# $$\begin{gathered}
+# \mathcal L_{\text{axial}} = \mathbb E_{x_0, y, t, \epsilon, k}\,
+# \bigl\| \epsilon[:, :, k] - \hat\epsilon_k \bigr\|^2, \\[4pt]
+# \hat\epsilon_k = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t),
+# \end{gathered}$$
 #
 # and so for the other planes. At all presets but `paper` the loss is the squared error of the clean slice that `v`
 # implies, $\| x_0 - \hat x_0 \|^2$, which is $(1 - \bar\alpha_t) / \bar\alpha_t$ times that of the noise. At little
@@ -149,7 +154,8 @@ figure = plots.training_curves({method: experiment.log(run)})
 # Lifted to volumes, the model runs over all slices of its plane in each step, and its answers are stacked (Eq. 4):
 #
 # $$\begin{gathered}
-# \epsilon_{\text{axial}}(x_t, y, t)[:, :, k] = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t) \quad \text{for all } k .
+# \epsilon_{\text{axial}}(x_t, y, t)[:, :, k] \qquad \\[4pt]
+# \qquad = \epsilon_\theta(x_t[:, :, k],\, y[:, :, k],\, t) \quad \text{for all } k .
 # \end{gathered}$$
 #
 # Beside it the expert (a model of one plane) of another plane, from the same starting noise, and the conditions:
@@ -166,9 +172,8 @@ truth, brain = pair.x0[0].numpy(), pair.brain.numpy()
 conditions = dict(zip(experiment.task(task).conditions, pair.y.numpy()))
 views = {"truth": truth, **conditions, **made}
 figure = plots.three_planes(views, truth, plots.middle(brain), f"{pair.subject}, preset {preset}")
-for name, volume in made.items():
-    found = image_metrics(volume, truth, brain)
-    print(f"{name}: " + ", ".join(f"{metric} {found[metric]:.3f}" for metric in METRICS))
+found = pd.DataFrame({name: image_metrics(volume, truth, brain) for name, volume in made.items()}).T
+found[[*METRICS]].rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # At `demo`: in its own plane each looks like a blurred brain. In the two others it shows lines, where its slices do not

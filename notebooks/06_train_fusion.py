@@ -180,8 +180,11 @@ pd.DataFrame(rows).rename_axis("t").style.format("{:.4f}")
 # The loss is the error of the estimate as the sampler uses it: with $\Pi_y$ for clamp and projection, and $m$ for the
 # head,
 #
-# $$\mathcal L_{\text{own}} = \mathbb E_{x_t \sim \text{own sampler}}\,
-# \bigl\|\, m \odot \bigl( \Pi_y(\hat x_0(x_t, y, t)) - x_0 \bigr) \bigr\|^2 .$$
+# $$\begin{gathered}
+# \mathcal L_{\text{own}} = \mathbb E\,
+# \bigl\|\, m \odot \bigl( \Pi_y(\hat x_0(x_t, y, t)) - x_0 \bigr) \bigr\|^2, \\[4pt]
+# x_t \sim \text{own sampler} .
+# \end{gathered}$$
 #
 # **Predict first.** By how much will the loss fall in each of the two parts, alone and with the experts: by nine
 # tenths, by half, by less? Think of how many images agree with one measurement.
@@ -243,7 +246,7 @@ figure = zooms.zoomed(shown, truth, place, f"{subject}: PSNR {(psnr[method] - ps
 # %% [markdown]
 # The same place inside the fusion, in the last state of its own trajectory through this head: the gate, what the
 # residual adds to the clean estimate ($\lambda r$ in the unit of the image), and what came of it in the sample,
-# $|\text{error of the average}| - |\text{error of the fusion}|$.
+# $|\text{error of the average}|$ minus $|\text{error of the fusion}|$.
 #
 # **Predict first.** Where will the gate leave 1/2, and by how much? Where is $\lambda r$ large: in flat tissue, or at
 # its borders?

@@ -56,7 +56,7 @@ sampler: str = "ddim"  # ddim | ddim:ETA (with fresh noise) | ancestral | dpm++
 import pandas as pd
 import torch
 
-from diffens_core import autocast, by_subject, check_parameters, compare, image_metrics
+from diffens_core import autocast, by_subject, check_parameters, compare, heading, image_metrics
 from diffens_core import METRICS, noise_for, open_experiment
 from diffens_core.diffusion.sampler import timesteps
 from diffens_core.evaluation.gains import gain_table, squared_errors
@@ -176,9 +176,9 @@ pd.DataFrame({"mean |w - 1/P|": opinion, "rms of lambda r": residual}).style.for
 #
 # ## Where it gains
 # At the last step: the gate, now on its own range, what the residual adds ($\lambda r$, in the unit of the image), and
-# what the whole walk gained on the average's, $|\text{error of the average}| - |\text{error of the fusion}|$. In the
-# gate's column red trusts this expert more than the other and blue less, by as much as its bar says; in the next one red
-# makes the image brighter and blue darker; in the last one red is gained, blue is lost.
+# what the whole walk gained on the average's, $|\text{error of the average}|$ minus $|\text{error of the fusion}|$. In
+# the gate's column red trusts this expert more than the other and blue less, by as much as its bar says; in the next one
+# red makes the image brighter and blue darker; in the last one red is gained, blue is lost.
 
 # %%
 last, gate = f"t = {times[-1]}", f"weight of the {experiment.preset.planes[0]} expert"
@@ -213,7 +213,10 @@ pd.DataFrame(gains).style.format("{:.2f}").format("{:.0f}", subset="voxels, %")
 # $A$ replaces each block by its mean (Eq. 8 of the paper), so $A = A^\top = A^2$, and $A^+ = A$. The projected estimate
 # agrees with any measurement $y$ that some volume has, $y = A x$:
 #
-# $$A\, \bigl( \hat x_0 + A^+ (y - A \hat x_0) \bigr) = A \hat x_0 + A A^+ y - A A^+ A \hat x_0 = y .$$
+# $$\begin{gathered}
+# A\, \bigl( \hat x_0 + A^+ (y - A \hat x_0) \bigr) \qquad \\[4pt]
+# \qquad = A \hat x_0 + A A^+ y - A A^+ A \hat x_0 = y .
+# \end{gathered}$$
 #
 # Of all volumes that agree it is the nearest to $\hat x_0$: what is changed, $A^+ (y - A \hat x_0)$, is constant within
 # blocks, and any further change that keeps the block means is perpendicular to it.
@@ -230,11 +233,10 @@ figure = plots.error_curves(fits, times)
 
 # %%
 ends = {"projected": estimates["fusion"][-1], "free": estimates["without projection"][-1]}
-for name, volume in ends.items():
-    found = image_metrics(volume, truth, brain)
-    print(f"{name}: " + ", ".join(f"{metric} {found[metric]:.3f}" for metric in METRICS))
 views = {"truth": truth, "degraded": pair.y[0].numpy(), **ends}
 figure = plots.three_planes(views, truth, plots.middle(brain), pair.subject)
+found = pd.DataFrame({name: image_metrics(volume, truth, brain) for name, volume in ends.items()}).T
+found[[*METRICS]].rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # With the projection the block means are kept up to rounding. Without it they are off, by a few hundredths at `demo`

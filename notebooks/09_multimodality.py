@@ -93,7 +93,9 @@ table.assign(same=[a == b for a, b in zip(run.experts, own)])
 # With $y_A$ for the degraded FLAIR and $y_B$ for the T1ce, of planes $p$:
 #
 # $$\begin{gathered}
-# \hat\epsilon = \sum_p \bigl( w_{A,p}\, \epsilon_{A,p}(x_t, y_A, t) + w_{B,p}\, \epsilon_{B,p}(x_t, y_B, t) \bigr) + \lambda\, r(x_t, y_A, y_B, t), \\[4pt]
+# \hat\epsilon = \sum_p w_{A,p}\, \epsilon_{A,p}(x_t, y_A, t) \qquad \\[4pt]
+# {} + \sum_p w_{B,p}\, \epsilon_{B,p}(x_t, y_B, t) \\[4pt]
+# \qquad {} + \lambda\, r(x_t, y_A, y_B, t), \\[4pt]
 # \sum_p (w_{A,p} + w_{B,p}) = 1 .
 # \end{gathered}$$
 #

@@ -97,12 +97,13 @@ with torch.inference_mode():
 views = {"truth": truth, "decoded": back}
 figure = plots.three_planes(views, truth, at, "what the autoencoder keeps")
 print(f"{pair.x0.numel()} voxels became {latents.numel()} numbers")
-print({name: round(value, 3) for name, value in image_metrics(back, truth, brain).items() if name in METRICS})
+found = pd.DataFrame({"decoded": image_metrics(back, truth, brain)}).T
+found[[*METRICS]].rename(columns=heading).style.format("{:.3f}")
 
 # %% [markdown]
 # (Keep this PSNR in mind for the last table.)
 #
-# ## Latents
+# ### Latents
 # They look like small images, because the network is convolutional: which is why a 2D U-Net can work on them. Every
 # channel is standardised with the mean and the deviation that were measured in training, since the diffusion adds
 # noise of deviation 1. Those of this head are printed: at `demo` within 0.06 of 0 and 1, at `smoke`, after too few
@@ -159,7 +160,7 @@ volumetric = experiment.model("make-a-volume", task)
 figure = plots.training_curves({"volumetric layers": experiment.log(volumetric_run)})
 
 # %% [markdown]
-# ## Whole volumes
+# ### Whole volumes
 # A head has more slices than a stack, so the model works in windows that overlap. Where they do, their predictions
 # are averaged **in every step**: all windows walk together, towards one sample. Windows that were sampled one by one
 # would each make up details of their own, and disagree where they meet. With $n_k$ windows over slice k,

@@ -92,7 +92,8 @@ print(*(f"{name}: {path.name}" for name, path in files.items()), sep="\n")
 # %%
 from diffens_core.check import check_file
 
-pd.DataFrame({name: dict(check_file(path, experiment.runs)) for name, path in files.items()}).style
+table = pd.DataFrame({name: dict(check_file(path, experiment.runs)) for name, path in files.items()})
+table.style.set_properties(**{"white-space": "normal", "text-align": "left"})
 
 # %% [markdown]
 # ## Which model
@@ -202,13 +203,16 @@ if samples > 1:
 # `python -m benchmarks.thick_slices` does so for thick slices.
 
 # %%
-from diffens_core import image_metrics
+from IPython.display import display
+
+from diffens_core import heading, image_metrics
 
 if pair is not None and given.shape == tuple(pair.x0.shape[1:]):
     judged = {"interpolated": nearest, "made": made} if wanted.degradation else {"made": made}
     whole = {name: pair.scale.apply(v, pair.brain.numpy()) for name, v in judged.items()}
     rows = {name: image_metrics(v, pair.x0[0].numpy(), pair.brain.numpy()) for name, v in whole.items()}
-    print(pd.DataFrame(rows).T[["psnr", "psnr_brain", "ssim"]].round(3))
+    table = pd.DataFrame(rows).T[["psnr", "psnr_brain", "ssim"]].rename(columns=heading)
+    display(table.style.format("{:.3f}"))
 
 # %% [markdown]
 # ## What to take away
