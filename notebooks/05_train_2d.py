@@ -141,9 +141,9 @@ print(f"{run.train.steps} steps on batches of {run.train.phases[0].batch} slices
 # noise, where the clean slice is plain to see, it is small. Slices, noise and noise levels of step `s` depend on (seed,
 # s) alone, so a resumed run is the run it would have been.
 #
-# At `smoke` and `demo` the kernels of the convolutions are trained with Muon (`muon.py`), all else with Adam: a step of
-# Muon has the same length in all directions of a kernel's matrix, where Adam's follows the few that dominate the
-# gradient. At `demo` that saves two thirds of the steps. The presets `gpu` and `paper` have Adam alone.
+# At `smoke`, `demo` and `scan` the kernels of the convolutions are trained with Muon (`muon.py`), all else with Adam: a
+# step of Muon has the same length in all directions of a kernel's matrix, where Adam's follows the few that dominate
+# the gradient. At `demo` that saves two thirds of the steps. The presets `gpu` and `paper` have Adam alone.
 
 # %%
 expert = experiment.model(method, task)

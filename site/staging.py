@@ -122,12 +122,12 @@ def result_pages() -> dict[str, str]:
         old = f"{folder.parent.name}/pages" in before
         says = "[Before](../../../results/before.md)" if old else "[Results](../../../results.md)"
         text = f"# Tables and figures: {folder.parent.name}\n\nMade from one list of evaluations. "
-        text += f"{says} says what was measured, and on what.\n"
+        text += f"{says} says what was measured, and on what. A table is named as its files are.\n"
         for page in (name for name in TITLES if (folder / name).is_dir()):
             text += f"\n## {TITLES[page].title}\n"
             for path in sorted((folder / page).iterdir()):
                 if path.suffix == ".md":
-                    text += f"\n**{path.stem}**\n\n{path.read_text()}\n"
+                    text += f"\n`{path.stem}`\n\n{path.read_text()}\n"
                 elif path.suffix == ".png":
                     text += f"\n![{path.stem}]({page}/{path.name})\n"
         pages[_name(folder / "index.md")] = text
