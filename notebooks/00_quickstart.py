@@ -109,7 +109,7 @@ metrics.to_csv(folder / "metrics.csv", index=False)
 
 # %% [markdown]
 # ## How good is it?
-# Means over the subjects, PSNR in decibels. `_brain` counts voxels within the brain only. With $R$ for the range of the
+# Means over the subjects. The columns *in brain* count voxels within the brain only. With $R$ for the range of the
 # truth,
 #
 # $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{mean}\, (\hat x_0 - x_0)^2},$$
