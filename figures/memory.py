@@ -64,7 +64,7 @@ def main() -> None:
     """Write the tables of the presets that are named."""
     text = [TITLE.format(presets=" ".join(sys.argv[1:]))]
     for preset in sys.argv[1:]:
-        text += [f"## {preset}\n", memory_of(open_plan(preset).trainings.values()).to_markdown() + "\n"]
+        text += [f"## {preset}\n", memory_of(open_plan(preset).trainings.values()).to_markdown(floatfmt=".1f") + "\n"]
     RESULTS.write_text("\n".join(text))
 
 

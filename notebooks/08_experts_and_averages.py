@@ -33,7 +33,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes of one core | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; four experts (1 to 2 minutes each on one CPU core) are trained once, and so are fusions that are added to `methods` (9 to 12 each) | 11.5 minutes of one core, of which 7 train the four experts, once | 2.5 GB |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; the coronal expert is trained once (1.5 minutes of one core), and so is what is added to `methods`: three experts of slabs for `madm` and `madm-samples` (6 minutes), a fusion (9 to 12 each) | MINUTES | 2.5 GB |
 # | `scan` | all of it at 1 mm | 4 hours of one CPU core (estimated) | 11 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 #
@@ -48,7 +48,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"] nbmake={"mock": {"preset": "smoke", "methods": "tpdm,tpdm-alternate,tosm,madm,madm-samples,ours-tpdm", "ablations": "tpdm+no-projection", "ancestral_steps": 6, "borrowed_steps": 10}}
 preset: str = "demo"  # smoke | demo | scan | gpu | paper
 task: str = "sr"  # sr | mt | both, or a line such as t1->t2
-methods: str = "tpdm,tpdm-alternate,tpdm-random,tosm,madm,madm-samples,ours-tpdm"  # more: ours-small, -tosm, -madm
+methods: str = "tpdm,tpdm-alternate,tpdm-random,tosm,ours-tpdm"  # more: madm, madm-samples, ours-small, -tosm, -madm
 ablations: str = "tpdm+no-projection,ours-tpdm+no-projection"  # some of methods.ABLATIONS; empty: none
 samples: int = 1  # samples of each method
 ancestral_steps: int = 12  # sampling steps in which the noise is measured
@@ -123,7 +123,8 @@ print(*(f"slice {k} of 6 reads slices {found}" for k, found in enumerate(seen)),
 # - **TPDM** has two planes. Its released code lets one of them speak in each step: the second in every K-th, the first
 #   in all others (`alternate(K)`), or the second with probability p (`random(p)`). As "weighted averaging" both have
 #   half a say in every step (`average`). The method `tpdm` is the last one.
-# - **TOSM** averages three planes, **MADM** three planes of slabs.
+# - **TOSM** averages three planes, **MADM** three planes of slabs. At `demo` experts of slabs do not come with the
+#   package: add `madm,madm-samples` to `methods`, and they are trained once.
 #
 # An expert of weight 0 is not run: alternation costs one expert a step. The weights of the first and the second plane:
 
