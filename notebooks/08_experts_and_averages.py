@@ -33,7 +33,7 @@
 # | preset | what is trained | time | memory |
 # |---|---|---|---|
 # | `smoke` | everything, on 4 mm phantoms: shows that it runs, not that it is good | 2 minutes of one core | 1.5 GB |
-# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; the coronal expert is trained once (1.5 minutes of one core), and so is what is added to `methods`: three experts of slabs for `madm` and `madm-samples` (6 minutes), a fusion (9 to 12 each) | 5 minutes of one core, of which 1.5 train the coronal expert, once | 2.5 GB |
+# | `demo` | the experts of two planes and `ours-tpdm` come with the package for `seed` 0; the coronal expert is trained once (1.5 minutes of one core), and so is what is added to `methods`: three experts of slabs for `madm` and `madm-samples` (6 minutes), a fusion (9 to 12 each) | 5.5 minutes of one core, of which 1.5 train the coronal expert, once | 2.5 GB |
 # | `scan` | all of it at 1 mm | 4 hours of one CPU core (estimated) | 11 GB |
 # | `gpu`, `paper` | all of it | hours and weeks | see `05_train_2d`, `06_train_fusion` |
 #
