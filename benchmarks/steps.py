@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+import torch
 import torch.nn as nn
 
 from diffens_core.data.prepared import PreparedData
+from diffens_core.data.tasks import Task
 from diffens_core.evaluation.evaluate import with_experts
 from diffens_core.experiment.experiment import open_experiment
 from diffens_core.experiment.samples import sample
@@ -59,11 +61,16 @@ def translation(model: nn.Module, run: RunConfig, split: str, steps: int) -> str
     pair = PreparedData(run.data, split, run.translation)[0]
     model.to(pick_device()).eval()
     for _ in range(2):
-        forget_peak(pick_device())
-        start = monotonic()
-        sample(model, pair.y, run.translation, subject=pair.subject, samples=1, steps=steps)
-        text = f"a head {monotonic() - start:.1f} s, {peak_memory(pick_device()):.1f} GiB"
-    return text
+        seconds, gib = one_sample(model, pair.y, run.translation, steps)
+    return f"a head {seconds:.1f} s, {gib:.1f} GiB"
+
+
+def one_sample(model: nn.Module, y: torch.Tensor, task: Task, steps: int) -> tuple[float, float]:
+    """Seconds, and GiB at most, of drawing one sample from conditions `y`."""
+    forget_peak(pick_device())
+    start = monotonic()
+    sample(model, y, task, subject="one", samples=1, steps=steps)
+    return monotonic() - start, peak_memory(pick_device())
 
 
 def main() -> None:

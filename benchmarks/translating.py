@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 
 import torch
@@ -20,48 +20,37 @@ from monai.networks.nets import DiffusionModelUNet
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks import PRECISIONS, before, matrix_rate
+from benchmarks.steps import one_sample
 from diffens_core.batch import loaded
-from diffens_core.data.tasks import Task
 from diffens_core.experiment.experiment import open_experiment
-from diffens_core.experiment.methods import method_named
-from diffens_core.experiment.samples import sample
 from diffens_core.models.experts import Average, SliceExpert
 from diffens_core.models.interpolation import Interpolation
 from diffens_core.networks.borrowed import Borrowed
 from diffens_core.networks.precision import autocast, fastest_precision
-from diffens_core.support.cost import forget_peak, peak_memory
 from diffens_core.support.device import pick_device, use_device
 from diffens_core.training.runs import build, resolve
 
-RUN, PAPER = "scan/fusion-sr-ours-tpdm", "paper"
+RUN = "scan/fusion-sr-ours-tpdm"
 SLICES, CROP = 2, 64  # of the paper's networks: slices of each plane, and voxels of a side
 
 
-def monai_average(ours: Average, widths: Sequence[int]) -> Average:
+def monai_average(ours: Average) -> Average:
     """The average of MONAI's networks in place of our experts', with as many channels at each level."""
     experts = []
     for expert in ours.experts:
-        channels = expert.net.stem.in_channels
+        channels, widths = expert.net.stem.in_channels, expert.net.widths
         sizes = {"channels": widths, "num_res_blocks": 1, "attention_levels": [False] * len(widths)}
         net = DiffusionModelUNet(2, in_channels=channels, out_channels=1, norm_num_groups=8, **sizes)
-        borrowed = Borrowed(net, channels, multiple=ours.experts[0].net.multiple)
+        borrowed = Borrowed(net, channels, multiple=expert.net.multiple)
         experts.append(SliceExpert(borrowed, expert.plane, expert.schedule, expert.prediction))
     return Average(experts)
-
-
-def translation(model: nn.Module, y: torch.Tensor, task: Task, steps: int) -> tuple[float, float]:
-    """Seconds, and GiB at most, of one sample."""
-    forget_peak(pick_device())
-    start = monotonic()
-    sample(model, y, task, subject="random", samples=1, steps=steps)
-    return monotonic() - start, peak_memory(pick_device())
 
 
 @torch.inference_mode()
 def of_the_paper(y: torch.Tensor) -> float:
     """Seconds of one sample with the paper's networks and steps, from some of its slices and a crop."""
-    experiment, device = open_experiment(PAPER), pick_device()
-    fusion = build(method_named("ours-tpdm", "sr").runs(experiment.setting("sr"))[-1]).to(device).eval()
+    experiment, device = open_experiment("paper"), pick_device()
+    fusion = build(experiment.runs_of("ours-tpdm", "sr")[-1]).to(device).eval()
     y, t, seconds = y[None].to(device), torch.tensor([500], device=device), 0.0
     y = y[:, : fusion.experts[0].net.stem.in_channels - 5]  # it reads no interpolation; noise, mask and coordinates
     with autocast(device):
@@ -113,12 +102,12 @@ def main() -> None:
         "cubic, projected": (Interpolation("cubic", task.degradation), 1),
         "ours-tpdm": (fusion, options.steps),
         "tpdm": (average, options.steps),
-        "tpdm, MONAI": (monai_average(average, fusion.experts[0].net.widths).to(pick_device()), options.steps),
+        "tpdm, MONAI": (monai_average(average).to(pick_device()), options.steps),
     }
     found = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, (model, steps) in variants.items():
-            found[name].append(translation(model, y, task, steps))
+            found[name].append(one_sample(model, y, task, steps))
     seconds = {name: statistics.median(s for s, _ in values) for name, values in found.items()}
     print("                       seconds  of ours-tpdm   GiB")
     for name, values in found.items():
