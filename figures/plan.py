@@ -177,6 +177,10 @@ class Plan:
         root = self.experiment().runs
         return [str(root / run.folder / "model.safetensors") for run in runs if not is_shipped(run)]
 
+    def shipped(self, runs: Iterable[RunConfig]) -> list[str]:
+        """The identities of those that are, which change with the weights that come with the package."""
+        return [run.identity for run in runs if is_shipped(run)]
+
     def about(self, found: pd.DataFrame) -> str:
         """One line on what a table is of; found: the costs that `read` returns."""
         experiment, data = self.experiment(), self.experiment().data

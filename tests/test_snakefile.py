@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import yaml
 from forks import snakemake
 
 from figures.contents import pages_of
-from figures.plan import open_plan
+from figures.plan import Evaluation, open_plan
 
 ROOT = Path(__file__).parents[1]
 PLAN = {
@@ -119,6 +120,36 @@ def test_memory_of_a_gpu_is_computed_for_a_plan_alone(tmp_path, options):
     words += ["--config", "preset=gpu", f"experiments={file}", "--", *([] if options else ["no-such-file"])]
     _, said = snakemake(list(map(str, words)), os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
     assert "of a fusion's memory" in said and ("of a GPU's memory" in said) == bool(options)
+
+
+def test_with_other_shipped_weights_an_evaluation_is_made_anew(tmp_path):
+    """Of networks that come with the package there is no training whose file would be newer."""
+    lines = [{"tasks": ["sr"], "methods": ["degraded", "palette-axial"]}]
+    costs = dict.fromkeys(["prepare", "sample", "evaluate", "page"], [1, 1])
+    plan = {"segmenter": "none", "jobs": costs, "evaluations": lines}
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump({"demo": plan}))
+    folder = tmp_path / "figures/out/demo-demo/evaluations"
+    made = [folder / f"{method}-sr-seed0" for method in ("degraded", "palette-axial")]
+    for one, name in product(made, ("samples.csv", "metrics.csv", "cost.json")):
+        one.mkdir(parents=True, exist_ok=True)
+        (one / name).touch()
+
+    def said(*options: str) -> str:
+        words = ["-s", str(ROOT / "figures" / "Snakefile"), "--cores", "1", "--directory", str(tmp_path), *options]
+        words += ["--config", "preset=demo", f"experiments={tmp_path / 'demo.yaml'}", "--"]
+        words += [str(one / "metrics.csv") for one in made]
+        status, said = snakemake(words, os.environ | {"DIFFENS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
+        assert status == 0, said[-3000:]
+        return said
+
+    said("--touch", "--forceall")
+    assert "Nothing to be done" in said("--dry-run")
+    (run,) = open_plan("demo", experiments=str(tmp_path / "demo.yaml")).runs_of(Evaluation("palette-axial", "sr"))
+    remembered = [path for path in (tmp_path / ".snakemake/metadata").rglob("*") if path.is_file()]
+    changed = [path for path in remembered if run.identity in path.read_text()]
+    for path in changed:
+        path.write_text(path.read_text().replace(run.identity, "0" * 8))
+    assert jobs(said("--dry-run")) == {"sample": 1, "evaluate": 1, "total": 2}
 
 
 def test_a_second_call_has_nothing_to_do(undisturbed):
