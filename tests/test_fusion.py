@@ -11,7 +11,7 @@ from tiny import NET, make_expert, make_fusion, make_inputs, wake
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import PLANES, coordinates, random_box, whole_box
 from diffens_core.models import fusion
-from diffens_core.models.experts import Average
+from diffens_core.models.experts import Average, combine
 from diffens_core.models.fusion import Fused, Fusion, FusionConfig
 from diffens_core.networks.inputs import brain_box
 from diffens_core.networks.unet import UNetConfig
@@ -38,6 +38,24 @@ def test_at_initialisation_it_is_exactly_the_average(planes, shape, batch, gate,
         average = Average(model.experts)(xt, y, t)
     assert torch.equal(fused.eps, average) and not fused.resid.any()
     assert fused.gate.shape == (batch, len(planes), *shape) and fused.eps_planes.shape == (len(planes), *xt.shape)
+
+
+@torch.no_grad()
+def test_a_shrunk_correction_lies_between_the_average_and_the_whole():
+    """A share of it by step: of all it is as without, of nothing the average, and Eq. 6 holds of what is returned."""
+    whole = wake(make_fusion(prediction="x0", linear=True))
+    model = make_fusion(prediction="x0", linear=True, shrink=True)
+    model.load_state_dict(whole.state_dict() | {"strength": torch.ones(2)})
+    xt, y, _ = make_inputs((8, 8, 8), batch=3)
+    t = torch.tensor([0, 999, 333])
+    full = whole.fuse(xt, y, t)
+    assert torch.equal(model.fuse(xt, y, t).eps, full.eps)
+    model.strength.copy_(torch.tensor([0.0, 0.6]))
+    found, average = model.fuse(xt, y, t), full.eps_planes.mean(0)
+    share = torch.tensor([0.0, 0.6, 0.2])[:, None, None, None, None]
+    unit = model.schedule.eps_per_output("x0", xt, t)
+    torch.testing.assert_close(found.eps, torch.lerp(average, full.eps, share), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.eps, combine(found.eps_planes, found.gate) + unit * found.resid)
 
 
 @pytest.mark.parametrize("gate", ["softmax", "affine"])

@@ -50,8 +50,9 @@ class FusionConfig:
     the 3D network the position in the head; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off is a control that sees no neighbours, and the finest feature
     maps averaged over planes (with a voxel-wise network, `UNetConfig.kernel`); keep_contrast: in each step brightness
-    and contrast of a head stay those of the experts' average (`contrast.py`); residual_unit: of the network's residual,
-    1 in the paper; everywhere: the network works on the background as it does on the head, as the paper's does.
+    and contrast of a head stay those of the experts' average (`contrast.py`); shrink: only a share of the correction is
+    applied, which is fitted on held-out heads (`fit_strength` in `training/states.py`); residual_unit: of the network's
+    residual, 1 in the paper; everywhere: the network works on the background as on the head, as the paper's does.
     """
 
     gate: str = "softmax"
@@ -62,6 +63,7 @@ class FusionConfig:
     linear: bool = option(False)
     context: bool = option(True)
     keep_contrast: bool = option(False)
+    shrink: bool = option(False)
     residual_unit: float = option(RESIDUAL_UNIT)
     everywhere: bool = option(False)
 
@@ -214,6 +216,8 @@ class Fusion(Denoiser):
         if config.linear:
             points = len(experts) + conditions + 1 + sum(expert.net.widths[0] for expert in read)
             self.linear = LinearCorrection(points, len(experts) if config.context else 0, self.schedule.steps)
+        if config.shrink:
+            self.register_buffer("strength", torch.ones(2))  # at the first and at the last step t; linear between
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -338,9 +342,17 @@ class Fusion(Denoiser):
         gate, resid = self._gate(out[:, :-1]), self.config.residual_unit * out[:, -1:]
         resid = resid if self.config.everywhere else resid * (brain_channel(y) > 0)
         resid = resid if self.linear is None else resid + lifted.start
+        if self.config.shrink:
+            share = (self.levels(t) * self.strength).sum(1)[:, None, None, None, None]
+            gate, resid = torch.lerp(torch.full_like(gate, 1 / len(self.experts)), gate, share), share * resid
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid
         return Fused(eps, gate, resid, lifted.eps_planes)
+
+    def levels(self, t: torch.Tensor) -> torch.Tensor:
+        """How near steps `t` [B] are to the first and to the last step: [B, 2], with sum 1."""
+        last = t.float() / (self.schedule.steps - 1)
+        return torch.stack([1 - last, last], dim=1)
 
     def _inputs(self, lifted: Lifted, xt, y, t, coords) -> torch.Tensor:
         """What the 3D network reads besides feature maps, on a grid that it can halve."""
