@@ -31,7 +31,7 @@
 # |---|---|---|---|
 # | `smoke` | a segmenter after a few steps: shows that it runs, finds little | 1.5 minutes of one core | 2 GB |
 # | `demo` | a small segmenter at 2 mm, which comes with the package; six held-out phantoms | 3.5 minutes of one core | 3 GB |
-# | `scan` | 1 mm | 25 minutes of one CPU core once, then minutes (estimated) | 8 GB (estimated) |
+# | `scan` | 1 mm | 28 minutes of one CPU core once, then 15 for three heads by five methods | 3 GB |
 # | `gpu` | a mid-size one at 1 mm | half an hour once, then seconds (estimated) | a card of 16 GB ([computed](../figures/results/memory.md)) |
 # | `paper` | SwinUNETR as published; or give the path of its BraTS 2021 checkpoint in `segmenter` | days; minutes | a card of 16 GB (computed) |
 
