@@ -41,21 +41,28 @@ def test_at_initialisation_it_is_exactly_the_average(planes, shape, batch, gate,
 
 
 @torch.no_grad()
-def test_a_shrunk_correction_lies_between_the_average_and_the_whole():
-    """A share of it by step: of all it is as without, of nothing the average, and Eq. 6 holds of what is returned."""
-    whole = wake(make_fusion(prediction="x0", linear=True))
-    model = make_fusion(prediction="x0", linear=True, shrink=True)
-    model.load_state_dict(whole.state_dict() | {"strength": torch.ones(2)})
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_a_ramp_gives_a_share_of_the_correction_by_step_to_heads_and_the_whole_to_patches(prediction):
+    """In one step the clean estimate moves by that share from the average to the whole, and Eq. 6 holds of it."""
+    options = {"prediction": prediction, "linear": prediction == "x0"}
+    whole, model = make_fusion(**options), make_fusion(ramp=1.25, **options)
+    model.load_state_dict(wake(whole).state_dict())
     xt, y, _ = make_inputs((8, 8, 8), batch=3)
-    t = torch.tensor([0, 999, 333])
-    full = whole.fuse(xt, y, t)
-    assert torch.equal(model.fuse(xt, y, t).eps, full.eps)
-    model.strength.copy_(torch.tensor([0.0, 0.6]))
-    found, average = model.fuse(xt, y, t), full.eps_planes.mean(0)
-    share = torch.tensor([0.0, 0.6, 0.2])[:, None, None, None, None]
-    unit = model.schedule.eps_per_output("x0", xt, t)
+    t, share = torch.tensor([100, 600, 999]), torch.tensor([1.0, 0.5, 0.00125])[:, None, None, None, None]
+    full, found = whole.fuse(xt, y, t), model.fuse(xt, y, t)
+    average = full.eps_planes.mean(0)
     torch.testing.assert_close(found.eps, torch.lerp(average, full.eps, share), atol=1e-4, rtol=1e-4)
+    assert torch.equal(found.eps[0], full.eps[0]) and (found.eps - full.eps)[1:].abs().max() > 0.01
+    unit = model.schedule.eps_per_output(prediction, xt, t)
     torch.testing.assert_close(found.eps, combine(found.eps_planes, found.gate) + unit * found.resid)
+    box = (slice(0, 4), slice(0, 8), slice(0, 8))
+    assert torch.equal(model(xt, y, t, box=box), whole(xt, y, t, box=box))
+
+
+@pytest.mark.parametrize("ramp", [-1.0, float("nan"), float("inf")])
+def test_a_ramp_is_a_number_from_0_on(ramp):
+    with pytest.raises(ConfigError, match="ramp must be a number from 0 on"):
+        FusionConfig(ramp=ramp)
 
 
 @pytest.mark.parametrize("gate", ["softmax", "affine"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import SHAPE, draw_batch, fusion_config, make_fusion, wake, write_prepared
+from tiny import SHAPE, draw_batch, fusion_config, make_fusion, wake
 
 from diffens_core.data.measurement import BLOCKS
 from diffens_core.data.planes import fitting_box, whole_box
@@ -248,45 +248,3 @@ def test_the_least_squares_start_has_heads_of_its_own(monkeypatch):
     monkeypatch.setattr(states.NormalEquations, "solve", lambda self: None)
     states.fit_linear(SimpleNamespace(linear=LinearCorrection(1, 1, 10)), None, replace(STATES, fit=5), 0, CPU)
     assert [config.heads for config in followed] == [5]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(
-    "shares, found", [((0.2, 0.6), (0.2, 0.6)), ((1.4, -0.3), (1.0, 0.0))], ids=["within", "clamped"]
-)
-@pytest.mark.parametrize("task", ["sr", "mt"])
-def test_the_strength_is_the_share_of_the_correction_that_held_out_heads_have(
-    prepared, monkeypatch, task, shares, found
-):
-    """Truths that lie so far along the correction at each noise level; with one level alone nothing is NaN."""
-    data = PreparedData(fusion_config(prepared, task=task).data, "val", task_named(task))
-    options = {"keep_contrast": True, "degradation": None} if task == "mt" else {"degradation": BLOCKS}
-    conditions = len(data.task.conditions)
-    model = wake(make_fusion(conditions=conditions, prediction="x0", linear=True, shrink=True, **options), size=0.05)
-    model.eval()
-    visits = follow(model, data[0], noise_for("s", [0], 3, SHAPE), 4)
-
-    def truth(visit):
-        average, fused = (visit.estimate(model, e) for e in (visit.lifted.eps_planes.mean(0), visit.fused(model).eps))
-        last = float(visit.t) / 999
-        return average + ((1 - last) * shares[0] + last * shares[1]) * (fused - average)
-
-    moved = [replace(visit, x0=truth(visit)) for visit in visits]
-    monkeypatch.setattr(states, "follow_heads", lambda *about, **more: ((visit, 4, None) for visit in moved))
-    states.fit_strength(model, data, STATES, 0, CPU)
-    torch.testing.assert_close(model.strength, torch.tensor(found), atol=0.02, rtol=0)
-    moved = moved[:1]
-    states.fit_strength(model, data, STATES, 0, CPU)
-    assert 0 <= model.strength.min() <= model.strength.max() <= 1
-
-
-def test_a_fusion_is_shrunk_by_validation_heads_if_there_are_any(prepared, tmp_path):
-    run = fusion_config(prepared, task="mt", states=STATES)
-    assert replace(run, fusion=replace(run.fusion, shrink=True)).identity != run.identity
-    run = replace(run, fusion=replace(run.fusion, shrink=True))
-    model = runs.load_or_train(run, tmp_path / "with", precision="bf16")
-    assert (model.strength < 1).any() and torch.equal(runs.load(run, tmp_path / "with").strength, model.strength)
-    without = write_prepared(tmp_path / "tiny", ("train", "train", "test"))
-    run = fusion_config(without, task="mt", states=STATES)
-    run = replace(run, fusion=replace(run.fusion, shrink=True))
-    assert runs.load_or_train(run, tmp_path / "runs", precision="float32").strength.tolist() == [1.0, 1.0]

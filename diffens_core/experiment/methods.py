@@ -171,7 +171,7 @@ def paper(s: Setting, phases: Sequence[Phase] = ()) -> dict:
     It takes the time that ours takes.
     """
     train = s.preset.paper_training(tuple(phases or s.preset.paper_train))
-    return {"linear": False, "keep_contrast": False, "shrink": False, "prediction": "eps", "train": train}
+    return {"linear": False, "keep_contrast": False, "ramp": 0.0, "prediction": "eps", "train": train}
 
 
 def patches_only(s: Setting) -> dict:

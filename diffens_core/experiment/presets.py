@@ -237,7 +237,7 @@ PRESETS["scan"] = replace(
         Phase(2000, 2, 3e-3, patch=(32, 40, 40), alone=True),
         Phase(1500, 2, 1e-3, patch=(32, 40, 40)),
     ),
-    fusion_config=FusionConfig(prediction="x0", linear=True, shrink=True),
+    fusion_config=FusionConfig(prediction="x0", linear=True, ramp=1.2),
     states=StatesConfig(steps=3, heads=12, patches=384, rounds=2, fit=12, vary=0.2),
 )
 

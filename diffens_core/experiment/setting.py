@@ -47,11 +47,11 @@ class Setting:
         """The 3D network that fuses `experts`; train: another training than the preset's; changes: to its settings.
 
         If it is trained on the sampler's states, a task without a measurement keeps the average's contrast, and only
-        such a task has its correction shrunk if the preset does that; unless `changes` say otherwise.
+        such a task has the preset's ramp, unless `changes` say otherwise.
         """
         unmeasured = task_named(self.task).degradation is None
         own = {"keep_contrast": unmeasured and self.preset.states is not None}
-        own |= {"shrink": unmeasured and self.preset.fusion_config.shrink}
+        own |= {"ramp": self.preset.fusion_config.ramp if unmeasured else 0.0}
         config = replace(self.preset.fusion_config, **own | changes)
         options = {"prediction": config.prediction, "fusion": config, "experts": tuple(experts)}
         return self._run("fusion", name, unet or self.preset.fusion, train or self.preset.fusion_training(), **options)

@@ -50,9 +50,10 @@ class FusionConfig:
     the 3D network the position in the head; linear: start from a least-squares correction of the average, and read the
     estimate that the sampler makes of it; context: off is a control that sees no neighbours, and the finest feature
     maps averaged over planes (with a voxel-wise network, `UNetConfig.kernel`); keep_contrast: in each step brightness
-    and contrast of a head stay those of the experts' average (`contrast.py`); shrink: only a share of the correction is
-    applied, which is fitted on held-out heads (`fit_strength` in `training/states.py`); residual_unit: of the network's
-    residual, 1 in the paper; everywhere: the network works on the background as on the head, as the paper's does.
+    and contrast of a head stay those of the experts' average (`contrast.py`); ramp: if not 0, a head gets the share
+    `ramp (1 - t / T)` of the correction, at most all of it: a fusion of few training heads errs most where there is
+    much noise (it learns the whole); residual_unit: of the network's residual, 1 in the paper; everywhere: the network
+    works on the background as it does on the head, as the paper's does.
     """
 
     gate: str = "softmax"
@@ -63,7 +64,7 @@ class FusionConfig:
     linear: bool = option(False)
     context: bool = option(True)
     keep_contrast: bool = option(False)
-    shrink: bool = option(False)
+    ramp: float = option(0.0)
     residual_unit: float = option(RESIDUAL_UNIT)
     everywhere: bool = option(False)
 
@@ -72,6 +73,8 @@ class FusionConfig:
         one_of("prediction", self.prediction, PREDICTIONS)
         if not math.isfinite(self.lam):
             raise ConfigError(f"lam must be a number, not {self.lam}")
+        if not (math.isfinite(self.ramp) and self.ramp >= 0):
+            raise ConfigError(f"ramp must be a number from 0 on, not {self.ramp}")
         if not self.residual_unit > 0:
             raise ConfigError(f"residual_unit must be positive, not {self.residual_unit}")
         if self.linear and self.prediction != "x0":
@@ -216,8 +219,6 @@ class Fusion(Denoiser):
         if config.linear:
             points = len(experts) + conditions + 1 + sum(expert.net.widths[0] for expert in read)
             self.linear = LinearCorrection(points, len(experts) if config.context else 0, self.schedule.steps)
-        if config.shrink:
-            self.register_buffer("strength", torch.ones(2))  # at the first and at the last step t; linear between
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -249,7 +250,17 @@ class Fusion(Denoiser):
         windows = list(overlapping(xt.shape[2], planes, HALO, self.align[0]))
         parts = (self._fuse_window(seen, own, xt, y, t, coords) for seen, own in windows)
         *volumes, eps_planes = next(parts) if len(windows) == 1 else joined_chunks(parts, 2, xt.shape[2])
-        return self._with_average_contrast(Fused(*volumes, eps_planes[:, :, None]), xt, y, t)
+        fused = self._ramped(Fused(*volumes, eps_planes[:, :, None]), t)
+        return self._with_average_contrast(fused, xt, y, t)
+
+    def _ramped(self, fused: Fused, t: torch.Tensor) -> Fused:
+        """With the share of the correction that belongs to step `t`; Eq. 6 holds as before."""
+        if not self.config.ramp:
+            return fused
+        share = (self.config.ramp * (1 - t.float() / self.schedule.steps)).clamp(0, 1)[:, None, None, None, None]
+        average, equal = fused.eps_planes.mean(0), torch.full_like(fused.gate, 1 / len(self.experts))
+        eps, gate = average.lerp(fused.eps, share), equal.lerp(fused.gate, share)
+        return replace(fused, eps=eps, gate=gate, resid=share * fused.resid)
 
     def _fuse_window(self, seen: slice, own: slice, xt, y, t, coords) -> list[torch.Tensor]:
         """`eps`, `gate`, `resid` and `eps_planes` [P, B, ...] of planes `own` along X, given planes `seen`.
@@ -342,17 +353,9 @@ class Fusion(Denoiser):
         gate, resid = self._gate(out[:, :-1]), self.config.residual_unit * out[:, -1:]
         resid = resid if self.config.everywhere else resid * (brain_channel(y) > 0)
         resid = resid if self.linear is None else resid + lifted.start
-        if self.config.shrink:
-            share = (self.levels(t) * self.strength).sum(1)[:, None, None, None, None]
-            gate, resid = torch.lerp(torch.full_like(gate, 1 / len(self.experts)), gate, share), share * resid
         unit = self.schedule.eps_per_output(self.prediction, xt, t)
         eps = combine(lifted.eps_planes, gate) + self.config.lam * unit * resid
         return Fused(eps, gate, resid, lifted.eps_planes)
-
-    def levels(self, t: torch.Tensor) -> torch.Tensor:
-        """How near steps `t` [B] are to the first and to the last step: [B, 2], with sum 1."""
-        last = t.float() / (self.schedule.steps - 1)
-        return torch.stack([1 - last, last], dim=1)
 
     def _inputs(self, lifted: Lifted, xt, y, t, coords) -> torch.Tensor:
         """What the 3D network reads besides feature maps, on a grid that it can halve."""

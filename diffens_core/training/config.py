@@ -80,8 +80,6 @@ class RunConfig:
             raise ConfigError("a run and its experts have the same target")
         if self.fusion and self.fusion.keep_contrast and (task.degradation or not self.train.states):
             raise ConfigError("keep_contrast is for a task without a measurement, learnt on the sampler's states")
-        if self.fusion and self.fusion.shrink and not self.train.states:
-            raise ConfigError("shrink is for a fusion that is learnt on the sampler's states")
 
     @property
     def translation(self) -> Task:

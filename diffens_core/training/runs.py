@@ -19,12 +19,9 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ..data.layout import read_participants
 from ..data.likeness import FEWEST, Likeness
 from ..data.prepared import PreparedData
 from ..data.tasks import Task
-from ..models.fusion import Fusion
-from ..networks.precision import autocast, fastest_precision
 from ..support.errors import InputError, MissingError
 from ..support.files import alone_in, write_atomically
 from ..support.places import default_runs
@@ -35,7 +32,6 @@ from ..support.settings import ConfigError, shown, to_dict
 from .config import RunConfig, load_config
 from .loop import own_tensors, train
 from .stages import STAGES
-from .states import fit_strength
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -178,19 +174,10 @@ def _train(config: RunConfig, runs: Path, folder: Path, precision: str, accelera
     training = train(model, data, config.train, folder, **options)
     for _ in follow(training, f"training {kind}{config.name} ({config.task})", config.train.steps):
         pass
-    if config.fusion and config.fusion.shrink and "val" in set(read_participants(config.data.folder)["split"]):
-        _fit_strength(model, config, accelerator.device, precision)
     if accelerator.is_main_process:
         save_likeness(folder, data)
         save_weights(folder, model, config)
     accelerator.wait_for_everyone()
-
-
-def _fit_strength(model: Fusion, config: RunConfig, device: torch.device, precision: str) -> None:
-    """By the data's `val` heads; of data without any it stays 1."""
-    held_out = PreparedData(config.data, "val", config.translation)
-    with autocast(device, fastest_precision(device) if precision == "auto" else precision):
-        fit_strength(model, held_out, config.train.states, own_seed(config), device)
 
 
 def save_likeness(folder: Path, data: PreparedData) -> None:

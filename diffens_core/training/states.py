@@ -203,28 +203,6 @@ def fit_linear(fusion: Fusion, data: PreparedData, config: StatesConfig, seed: i
     equations.solve()
 
 
-@torch.no_grad()
-def fit_strength(fusion: Fusion, held_out: PreparedData, config: StatesConfig, seed: int, device) -> None:
-    """Set `fusion.strength` to the shares, from 0 to 1, of its correction that fit heads that it did not learn from.
-
-    A fusion of few training heads knows some of their differences from the average by heart, and so corrects a new one
-    too much, most of all where there is much noise. The shares are those of least squares, on the states that the whole
-    correction leads to, where the error of the average counts the same in each.
-    """
-    config = replace(config, heads=min(config.heads, len(held_out)), vary=0.0)
-    fusion.strength.fill_(1.0)
-    gram, right = 1e-6 * torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    follow = (fusion, held_out, config, mix_seed(seed, "strength"), device, 0, "strength")
-    for visit, *_ in follow_heads(*follow, answer=lambda visit: visit.fused(fusion).eps):
-        average, fused = (visit.estimate(fusion, e) for e in (visit.lifted.eps_planes.mean(0), visit.fused(fusion).eps))
-        inside = brain_channel(visit.y) > 0
-        change, error = ((v - average)[inside].double() for v in (fused, visit.x0))
-        level, whole = fusion.levels(visit.t)[0].double().cpu(), error.square().sum().cpu() + 1e-12
-        gram += level.outer(level) * change.square().sum().cpu() / whole
-        right += level * (change * error).sum().cpu() / whole
-    fusion.strength.copy_(torch.linalg.solve(gram, right).clamp(0, 1))
-
-
 class Pool:
     """The patches, about `config.patches` of them, that were gathered in one round."""
 
