@@ -106,3 +106,12 @@ def test_a_run_keeps_contrast_only_where_nothing_is_measured_and_states_are_its_
         else:
             with pytest.raises(ConfigError, match="keep_contrast is for a task without a measurement"):
                 replace(run, fusion=keeping)
+
+
+def test_a_run_has_a_ramp_only_where_it_learns_the_whole_correction_on_states(prepared):
+    states = StatesConfig(steps=2, heads=2, patches=4, rounds=1, fit=1)
+    run = fusion_config(prepared, task="mt", states=states)
+    assert replace(run, fusion=replace(run.fusion, ramp=1.2)).identity != run.identity
+    run = fusion_config(prepared, task="mt")
+    with pytest.raises(ConfigError, match="a ramp is for a fusion that learns the whole correction"):
+        replace(run, fusion=replace(run.fusion, ramp=1.2))

@@ -80,6 +80,8 @@ class RunConfig:
             raise ConfigError("a run and its experts have the same target")
         if self.fusion and self.fusion.keep_contrast and (task.degradation or not self.train.states):
             raise ConfigError("keep_contrast is for a task without a measurement, learnt on the sampler's states")
+        if self.fusion and self.fusion.ramp and not self.train.states:
+            raise ConfigError("a ramp is for a fusion that learns the whole correction, on the sampler's states")
 
     @property
     def translation(self) -> Task:
