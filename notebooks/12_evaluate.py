@@ -147,7 +147,8 @@ pd.concat(tests).style.format({"needed": "{:.0f}"}, precision=3, na_rep="")
 
 # %% [markdown]
 # Six subjects cannot give p below 0.03, whatever they say, and "needed" may be fewer: it asks another test. And the
-# unit here is the subject: another training of the same method is another story, which takes another `seed`.
+# unit here is the subject: another training of the same method is another story, which takes another `seed`. Of
+# scans of your own there may be as few: hold [each out once](../data_prep/README.md#6-folds).
 #
 # ## Where is it good?
 # The tumour is a few per cent of the voxels: a method may have a fine PSNR and miss it. Slice by slice, SSIM is in 2D.
