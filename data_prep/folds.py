@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_prep.layout import KEYS, write_dataset, write_participants
+from data_prep.layout import KEYS, listed_participants, write_dataset, write_participants
 from diffens_core.data.layout import read_dataset, read_participants
 from diffens_core.data.volumes import VolumeError
 from diffens_core.support.errors import DiffensError
@@ -59,7 +59,7 @@ def make_folds(root: Path, out: Path, folds: int | None = 5, heads: Sequence[int
     """Write the sets below `out`; returns for each its folder, the subjects in train and val, the sources held out.
 
     heads: numbers of training subjects that each fold comes with besides all. Raises `VolumeError` as `held_out` does,
-    for a number of heads that a fold does not have, and where `root` is no prepared set.
+    for a number of heads that a fold does not have, where `root` is no prepared set, and where another fold is there.
     """
     description, table = read_dataset(root, KEYS), read_participants(root)
     table = table[table["split"] != "test"]
@@ -82,13 +82,21 @@ def make_folds(root: Path, out: Path, folds: int | None = 5, heads: Sequence[int
 
 
 def _link(root: Path, folder: Path, table: pd.DataFrame, description: dict) -> None:
-    """A prepared set of the subjects in `table`, each a link to its folder in `root`."""
+    """A prepared set of the subjects in `table`, each a link to its folder in `root`; a set that exists must be it."""
+    targets = {folder / name: root.resolve() / name for name in table["participant_id"]}
+    found = listed_participants(folder)
+    splits = [dict(zip(t["participant_id"], t["split"])) for t in (found, table)]
+    if (
+        len(found)
+        and splits[0] != splits[1]
+        or any(link.exists() and link.resolve() != target for link, target in targets.items())
+    ):
+        raise VolumeError(f"{folder}: another fold is there already, and is never changed; give another folder")
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for participant in table["participant_id"]:
-            link = folder / participant
+        for link, target in targets.items():
             if not link.is_symlink():
-                link.symlink_to(os.path.relpath(root.resolve() / participant, folder.resolve()))
+                link.symlink_to(os.path.relpath(target, folder.resolve()))
     write_participants(folder, table)
     write_dataset(folder, **description | {"name": f"{description['name']}-{folder.name}"})
 

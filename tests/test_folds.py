@@ -78,6 +78,17 @@ def test_a_fold_of_each_source_is_read_as_the_set_itself(tmp_path):
     np.testing.assert_array_equal(fold.pair(fold.subjects[1]).x0, whole.pair(fold.subjects[1]).x0)
 
 
+def test_a_fold_that_is_there_is_never_changed(tmp_path):
+    """Trainings may have seen its heads: with another draw, or of another set with the same names, it is refused."""
+    root, other = (write_prepared(tmp_path / name, ("train",) * 6) for name in ("all", "other"))
+    make_folds(root, tmp_path / "out", folds=3)
+    before = (tmp_path / "out" / "fold1" / "participants.tsv").read_text()
+    for again, seed in ((root, 1), (other, 0)):
+        with pytest.raises(VolumeError, match="another fold is there already"):
+            make_folds(again, tmp_path / "out", folds=3, seed=seed)
+    assert (tmp_path / "out" / "fold1" / "participants.tsv").read_text() == before
+
+
 def test_what_cannot_be_is_told_in_one_line(tmp_path, capsys):
     root = write_prepared(tmp_path / "all", ("train",) * 3)
     out = ["--out", str(tmp_path / "out")]
