@@ -81,16 +81,17 @@ def make_folds(root: Path, out: Path, folds: int | None = 5, heads: Sequence[int
     return pd.DataFrame(rows)
 
 
+def splits_of(table: pd.DataFrame) -> dict[str, str]:
+    """The split by participant."""
+    return dict(zip(table["participant_id"], table["split"]))
+
+
 def _link(root: Path, folder: Path, table: pd.DataFrame, description: dict) -> None:
     """A prepared set of the subjects in `table`, each a link to its folder in `root`; a set that exists must be it."""
     targets = {folder / name: root.resolve() / name for name in table["participant_id"]}
     found = listed_participants(folder)
-    splits = [dict(zip(t["participant_id"], t["split"])) for t in (found, table)]
-    if (
-        len(found)
-        and splits[0] != splits[1]
-        or any(link.exists() and link.resolve() != target for link, target in targets.items())
-    ):
+    drawn_anew = len(found) and splits_of(found) != splits_of(table)
+    if drawn_anew or any(link.exists() and link.resolve() != target for link, target in targets.items()):
         raise VolumeError(f"{folder}: another fold is there already, and is never changed; give another folder")
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
