@@ -27,4 +27,5 @@ page = open_page("figure_s4_training", preset, settings, data, runs)
 # %%
 for task, logs in training_logs(page.plan, page.needs).items():
     print(f"Task {task}")
-    page.add_figure(f"figure_s4_{task}", plots.loss_panels(logs))
+    panels = {f"loss, {stage} ↓": of_stage for stage, of_stage in logs.items()}
+    page.add_figure(f"figure_s4_{task}", plots.loss_panels(panels))
