@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_prep.layout import KEYS, listed_participants, write_dataset, write_participants
+from data_prep.layout import KEYS, listed_participants, splits_of, write_dataset, write_participants
 from diffens_core.data.layout import read_dataset, read_participants
 from diffens_core.data.volumes import VolumeError
 from diffens_core.support.errors import DiffensError
@@ -65,25 +65,19 @@ def make_folds(root: Path, out: Path, folds: int | None = 5, heads: Sequence[int
     table = table[table["split"] != "test"]
     rows = []
     for number, patients in enumerate(held_out(table, folds, seed), 1):
-        out_of_training = table["patient"].isin(patients)
-        order = in_proportion(table[~out_of_training], seed)
+        held = table["patient"].isin(patients)
+        sources = ", ".join(sorted(set(table.loc[held, "source"])))
+        dealt = table.assign(split=np.where(held, "val", "train"))
+        order = in_proportion(table[~held], seed)
         if unfit := [count for count in heads if not 0 < count < len(order)]:
             raise VolumeError(
                 f"fold {number} trains on {len(order)} subjects; heads must be from 1 to fewer, not {unfit[0]}"
             )
         for count in (len(order), *heads):
             name = f"fold{number}" + (f"-heads{count}" if count < len(order) else "")
-            kept = table[out_of_training | table["participant_id"].isin(order[:count])]
-            held = kept["patient"].isin(patients)
-            _link(root, out / name, kept.assign(split=np.where(held, "val", "train")), description)
-            sources = ", ".join(sorted(set(kept.loc[held, "source"])))
+            _link(root, out / name, dealt[held | dealt["participant_id"].isin(order[:count])], description)
             rows.append({"set": name, "train": count, "val": int(held.sum()), "held out": sources})
     return pd.DataFrame(rows)
-
-
-def splits_of(table: pd.DataFrame) -> dict[str, str]:
-    """The split by participant."""
-    return dict(zip(table["participant_id"], table["split"]))
 
 
 def _link(root: Path, folder: Path, table: pd.DataFrame, description: dict) -> None:

@@ -101,6 +101,11 @@ def listed_participants(root: str | Path) -> pd.DataFrame:
     return read_participants(root)
 
 
+def splits_of(table: pd.DataFrame) -> dict[str, str]:
+    """The split by participant."""
+    return dict(zip(table["participant_id"], table["split"]))
+
+
 def write_participants(root: str | Path, rows) -> None:
     """Write participants.tsv, sorted by participant. rows: a table or a list of dicts with the keys `COLUMNS`."""
     table = pd.DataFrame(rows)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from data_prep import layout
 from data_prep.labels import settle_labels
-from data_prep.layout import write_dataset, write_participants, write_subject
+from data_prep.layout import splits_of, write_dataset, write_participants, write_subject
 from data_prep.splits import extend_participants, read_split_file
 from data_prep.subject import Source, in_order, prepare_subject
 from diffens_core.data.layout import CONTRASTS, contrasts_in, is_contrast
@@ -68,7 +68,7 @@ def prepare(
             description = _describe(known, out, good, name, source, licence, shape, required)
             asked = read_split_file(split_file) if split_file else {}
             table = extend_participants(table, _listed(good), asked, split, seed)
-            splits = dict(zip(table["participant_id"], table["split"]))
+            splits = splits_of(table)
             _note(asked, splits)
             write_dataset(out, **description)
             write_participants(out, table)  # before the first subject, so that a killed run can be resumed
