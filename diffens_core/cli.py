@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=GRIDS,
         help="of --lr: fine (coarse voxels repeated), coarse (its voxels are the measurement); auto looks for blocks",
     )
-    translate.add_argument("--samples", type=int, default=1, help="samples to draw; --out is then their mean")
+    text = "samples to draw, whose mean is --out (default: 1; of preset scan 2, of the head and of its mirror image)"
+    translate.add_argument("--samples", type=int, help=text)
     translate.add_argument("--std", type=Path, help="standard deviation over the samples, as NIfTI")
     translate.add_argument("--steps", type=int, help="of sampling (default: the preset's)")
     translate.add_argument("--sampler", default="ddim", help=SAMPLER)
@@ -143,13 +144,17 @@ def _translate(args: argparse.Namespace) -> int:
     _check_sampling(args)
     inputs = {name: path for name, path in (("lr", args.lr), ("t1ce", args.t1ce), *args.input) if path is not None}
     many = args.table or args.bids or any(path.is_dir() for path in inputs.values())
-    _check_many(args, inputs) if many else _check_output(args)
+    _check_many(args, inputs) if many else _check_files([p for p in (args.out, args.std) if p], args.overwrite)
     run = resolve(args.run) if args.run else _fitting(args, inputs)
     print(f"run {run}", flush=True)
     config = load_config(run / "config.json")
-    task = config.translation
+    task, preset = config.translation, preset_named(config.preset)
     if args.steps is None:
-        args.steps = preset_named(config.preset).steps
+        args.steps = preset.steps
+    if args.samples is None:
+        args.samples = preset.samples if preset.mirrored else 1
+    if args.std:
+        at_least("--samples of --std", args.samples, 2)
     timesteps(config.diffusion.schedule, args.steps)  # raises for a number that the run does not have
     inputs = {task.given_as.get(name, name): path for name, path in inputs.items()}
     unused = set(inputs) - set(task.inputs)
@@ -211,16 +216,10 @@ def _check_many(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
 def _check_sampling(args: argparse.Namespace) -> None:
     """Refuse numbers and names that no run can be sampled with: raises `ConfigError`."""
     sampler_named(args.sampler)
-    for name in ("samples", "jobs"):
-        at_least(f"--{name}", getattr(args, name), 1)
+    if args.samples is not None:
+        at_least("--samples", args.samples, 1)
+    at_least("--jobs", args.jobs, 1)
     at_least("--slices", args.slices, 0)
-
-
-def _check_output(args: argparse.Namespace) -> None:
-    """Refuse options that cannot work before minutes are spent: raises `ConfigError` or `DiffensError`."""
-    if args.std:
-        at_least("--samples of --std", args.samples, 2)
-    _check_files([path for path in (args.out, args.std) if path], args.overwrite)
 
 
 def _check_files(outputs: list[Path], overwrite: bool) -> None:

@@ -30,6 +30,7 @@ from .data.volumes import (
     load_volume,
     save_volumes,
 )
+from .experiment.presets import preset_named
 from .experiment.samples import different_samples, sample, sampler_option
 from .support.progress import Progress
 from .support.settings import ConfigError
@@ -78,11 +79,11 @@ def translate_files(
     """Translate the files in `inputs` (such as `flair_lr`, `t1ce`, as the run's task needs) and write `out`.
 
     With several samples `out` is their mean and `std`, if given, their standard deviation, both in the unit of
-    the input. mask: a volume that is not 0 where the brain is; without it, all that is not 0 in a condition is.
-    grid: whether a measurement is `fine`, with each coarse voxel repeated, or `coarse`, its voxels themselves those;
-    `auto` looks for blocks. overwrite: as of `save_volumes`. likeness: of the heads that the run was trained on; a
-    warning says how a head differs from them. Raises `VolumeError` for input that cannot be used, `ConfigError` for a
-    run that cannot.
+    the input; the run's preset says whether every second one is of the mirrored head. mask: a volume that is not 0
+    where the brain is; without it, all that is not 0 in a condition is. grid: whether a measurement is `fine`, with
+    each coarse voxel repeated, or `coarse`, its voxels themselves those; `auto` looks for blocks. overwrite: as of
+    `save_volumes`. likeness: of the heads that the run was trained on; a warning says how a head differs from them.
+    Raises `VolumeError` for input that cannot be used, `ConfigError` for a run that cannot.
     """
     if config.data.normalisation == "target":
         raise ConfigError(f"run '{config.name}' was trained on the scale of the target, which no file of yours has")
@@ -95,6 +96,7 @@ def translate_files(
     if likeness and (unlike := likeness.warning(prepared.numbers(task))):
         warnings.warn(f"{inputs[task.inputs[0]]}: {unlike}", stacklevel=2)
     options = {"samples": samples, "steps": steps, "sampler": sampler, "seed": seed, "precision": precision}
+    options["mirrored"] = preset_named(config.preset).mirrored
     with Progress(f"translating to {out.name}", samples * steps) as bar:
         volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())

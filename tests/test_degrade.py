@@ -39,6 +39,31 @@ def test_the_pseudo_inverse_gives_back_every_measurement(degradation, shape):
 
 @given(kinds, shapes)
 @settings(deadline=None, max_examples=60)
+def test_a_mirrored_volume_is_measured_as_the_mirror_image_where_it_says_so(degradation, shape):
+    x = volume(shape, 1).double()
+    if degradation.mirrors(shape[0]):
+        torch.testing.assert_close(degradation.degrade(x.flip(2)), degradation.degrade(x).flip(2))
+
+
+@pytest.mark.parametrize(
+    "name, width, mirrors",
+    [
+        ("4x4x4", 12, True),
+        ("4x4x4", 13, False),
+        ("1x1x6-slice4", 13, True),
+        ("5x1x1-slice2", 15, False),
+        ("fourier-2x2x2", 13, False),
+    ],
+)
+def test_blocks_that_fill_the_width_are_mirrored(name, width, mirrors):
+    degradation = Degradation.parse(name)
+    assert degradation.mirrors(width) == mirrors
+    x = volume((width, 8, 12)).double()
+    assert torch.allclose(degradation.degrade(x.flip(2)), degradation.degrade(x).flip(2)) == mirrors
+
+
+@given(kinds, shapes)
+@settings(deadline=None, max_examples=60)
 def test_the_projection_is_orthogonal(degradation, shape):
     """`x -> x - A+ A x` is symmetric and idempotent: nothing is nearer to `x` than its projection."""
     x, y, nothing = volume(shape, 1).double(), volume(shape, 2).double(), torch.zeros(2, 1, *shape, dtype=torch.float64)

@@ -85,6 +85,36 @@ def test_samples_equal_those_drawn_in_memory_and_have_the_background_of_the_cond
     assert (drawn[..., ~seen] == -1.0).all() and (drawn[..., seen] != -1.0).any()
 
 
+class Left(Guess):
+    """Makes of each voxel what its neighbour on the left has in the condition."""
+
+    def trajectory(self, y, noise, steps, *, project=None, generator=None):
+        from diffens_core.diffusion.sampler import Step
+
+        yield Step(0, 0, noise, y[:, :1].roll(1, 2))
+
+
+def test_every_second_sample_is_of_the_mirrored_head():
+    y, options = make_inputs(SHAPE)[1][0], {"subject": "a", "steps": 1, "cut": False, "mirrored": True}
+    drawn = sample(Left(), y, task_named("sr"), samples=4, **options)
+    for volume, way in zip(drawn, (1, -1, 1, -1)):
+        torch.testing.assert_close(volume, y[:1].roll(way, 1), rtol=0, atol=0)
+    (second,) = sample(Left(), y, task_named("sr"), samples=1, first=1, **options)
+    torch.testing.assert_close(second, drawn[1], rtol=0, atol=0)
+    uneven = sample(Left(), y[:, :-1], task_named("sr"), samples=2, **options)  # the last block is cut: not mirrored
+    torch.testing.assert_close(uneven[1], uneven[0], rtol=0, atol=0)
+
+
+def test_a_preset_says_whether_samples_are_mirrored(experiment):
+    pair = experiment.subjects("test", "sr")[0]
+    both_ways = replace(experiment, preset=replace(experiment.preset, mirrored=True))
+    samples = [Samples(one, "guess", "sr") for one in (experiment, both_ways)]
+    plain, mirrored = (one.of(pair, 2) for one in samples)
+    assert samples[0].folder != samples[1].folder
+    torch.testing.assert_close(mirrored[0], plain[0], rtol=0, atol=0)
+    assert not torch.equal(mirrored[1], plain[1])
+
+
 def test_samples_that_are_not_cut_are_kept_and_averaged_as_drawn(experiment, tmp_path):
     uncut = replace(experiment, preset=replace(experiment.preset, cut=False))
     pair, samples = uncut.subjects("test", "sr")[0], Samples(uncut, "guess", "sr")

@@ -5,6 +5,7 @@ The weights are random: what is tested here holds for any network.
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +18,7 @@ from diffens_core.cli import main
 from diffens_core.data.conditions import conditions_of
 from diffens_core.data.likeness import Likeness, numbers_of
 from diffens_core.data.tasks import task_named
+from diffens_core.experiment.presets import PRESETS
 
 
 def assert_consistent(out, lr, labels):
@@ -136,6 +138,18 @@ def test_two_samples_give_their_mean_and_spread(folders, tmp_path, lr):
     spread = nib.load(std).get_fdata()
     assert spread.shape == SHAPE and spread.min() == 0 and 1 < spread.max() < 8000
     assert (spread[nib.load(lr).get_fdata() == 0] == 0).all()
+
+
+def test_a_preset_of_mirrored_samples_draws_a_pair(folders, tmp_path, lr, monkeypatch):
+    one, pair, again = (tmp_path / f"{name}.nii.gz" for name in ("one", "pair", "again"))
+    assert translate(folders["sr"], lr, one) == 0
+    monkeypatch.setitem(PRESETS, "smoke", replace(PRESETS["smoke"], mirrored=True, samples=2))
+    assert translate(folders["sr"], lr, pair, "--std", tmp_path / "std.nii.gz") == 0
+    assert translate(folders["sr"], lr, again, "--samples", 1) == 0
+    first, mean, single = (nib.load(path).get_fdata() for path in (one, pair, again))
+    np.testing.assert_array_equal(first, single)
+    assert np.abs(first - mean).max() > 0.01 * np.ptp(first)
+    assert_consistent(pair, lr, blocks(SHAPE))
 
 
 @pytest.mark.parametrize("codes", ["LPS", "RAS"])

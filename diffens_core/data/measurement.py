@@ -79,6 +79,10 @@ class Degradation:
         """Whether a part of a volume, cut between coarse voxels, has its own part of the measurement and no other."""
         return self.kind in ("mean", "slice")
 
+    def mirrors(self, width: int) -> bool:
+        """Whether mirrored volumes of so many voxels along X are measured as the mirror image of their measurement."""
+        return width % self.factor[0] == 0 and (self.kind != "slice" or self.factor[0] == 1)
+
     def measure(self, x: torch.Tensor, background: float = BACKGROUND) -> torch.Tensor:
         """`A x`, the coarse voxels [B, C, x, y, z] of x [B, C, X, Y, Z].
 

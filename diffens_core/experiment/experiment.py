@@ -119,6 +119,7 @@ class Experiment:
             sampler=self.preset.sampler,
             seed=self.seed,
             cut=self.preset.cut,
+            mirrored=self.preset.mirrored,
             project=method_named(method, task).project,
         )
 

@@ -32,7 +32,7 @@ class Preset:
     background where the first condition is background; target: what diffusion models of images diffuse, the `image` or
     the `residual`; normalisation: of intensities, see `DataConfig`.
     steps: of sampling, by the `sampler` of that name; samples: how many are drawn of a subject, whose mean is evaluated
-    too.
+    too; mirrored: whether every second one is of the mirrored head.
     all_time: how many times longer a training is that may take all the time of `ours-tpdm`, two experts and a fusion:
     that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
@@ -54,6 +54,7 @@ class Preset:
     steps: int
     samples: int
     sampler: str = "ddim"
+    mirrored: bool = False
     prediction: str = "v"
     interpolated: bool = True
     cut: bool = True
@@ -239,6 +240,8 @@ PRESETS["scan"] = replace(
     ),
     fusion_config=FusionConfig(prediction="x0", linear=True, ramp=1.2),
     states=StatesConfig(steps=3, heads=12, patches=384, rounds=2, fit=12, vary=0.2),
+    samples=2,
+    mirrored=True,
 )
 
 

@@ -50,6 +50,7 @@ def sample(
     sampler: str = "ddim",
     cut: bool = True,
     first: int = 0,
+    mirrored: bool = False,
     show=lambda done: None,
 ) -> torch.Tensor:
     """`samples` translations [K, 1, X, Y, Z] in [-1, 1] of the conditions `y` [C, X, Y, Z] of one subject.
@@ -60,21 +61,27 @@ def sample(
     are background in the first condition are background, -1, in every sample, unless `cut` is off.
 
     Sample k depends on (seed, subject, k) alone, so K can be raised without changing the first ones; first: the number
-    to begin with. `show(done)` is called after each of the K * steps steps.
+    to begin with. mirrored: those of odd k are of the mirrored head, and mirrored back, unless its measurement would be
+    another one: heads are nearly symmetric, networks only if they were trained for it, and the mean of both guesses is
+    better than that of two guesses of one kind. `show(done)` is called after each of the K * steps steps.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     y, volumes = y[None].to(device), []
     chosen = sampler_option(model, sampler)
+    mirrored &= task.degradation is None or task.degradation.mirrors(y.shape[2])
     keep_freed_memory()
     for index in range(different_samples(model, samples)):
-        noise = noise_for(subject, [first + index], seed, y.shape[2:], device)
-        generator = torch.Generator().manual_seed(mix_seed(seed, subject, first + index, "steps"))
+        k = first + index
+        axes = (2,) if mirrored and k % 2 else ()  # to turn around
+        noise = noise_for(subject, [k], seed, y.shape[2:], device)
+        generator = torch.Generator().manual_seed(mix_seed(seed, subject, k, "steps"))
         with autocast(device, precision):
             options = {"project": task.project if project else None, "generator": generator} | chosen
-            for state in model.trajectory(y, noise, steps, **options):
+            for state in model.trajectory(y.flip(axes), noise, steps, **options):
                 show(index * steps + state.index + 1)
         show((index + 1) * steps)  # some models take fewer steps
-        volumes.append((torch.where(y[:, :1] != -1.0, state.x0_hat, -1.0) if cut else state.x0_hat).cpu())
+        x0 = state.x0_hat.flip(axes)
+        volumes.append((torch.where(y[:, :1] != -1.0, x0, -1.0) if cut else x0).cpu())
     return torch.cat(volumes)
 
 
@@ -158,6 +165,7 @@ class Samples:
             "steps": self.experiment.preset.steps,
             "seed": self.experiment.seed,
             **({} if self.experiment.preset.cut else {"cut": False}),
+            **({"mirrored": True} if self.experiment.preset.mirrored else {}),
             **({} if data.normalisation == "condition" else {"normalisation": data.normalisation}),
             **({"sampler": sampler} if (sampler := self.experiment.preset.sampler) != "ddim" else {}),
         }
