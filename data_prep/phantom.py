@@ -36,6 +36,7 @@ from data_prep.layout import (
 from data_prep.scanner import CONTRASTS, scan
 from data_prep.splits import SPLITS
 from data_prep.template import template_file
+from diffens_core.data.layout import EMBEDDED
 from diffens_core.data.volumes import VolumeError, fit_scale
 from diffens_core.support.errors import DiffensError
 from diffens_core.support.files import alone_in
@@ -132,7 +133,7 @@ def _write_description(out: Path, listed: dict[str, str], made_with: dict) -> No
     rows = [{"participant_id": name, "split": split, "patient": name} for name, split in listed.items()]
     write_participants(out, [row | {"source": "phantom"} for row in rows])
     details = {"spacing": [grid.spacing] * 3, "shape": list(grid.shape), "source": SOURCE, "licence": LICENCE}
-    write_dataset(out, name="phantom", **details, phantom=made_with)
+    write_dataset(out, name=EMBEDDED, **details, phantom=made_with)
 
 
 def _print_line(done: int, total: int, participant: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .data.preparation import SOURCES, preparation
@@ -19,6 +20,9 @@ from .support.files import check_writable
 from .support.settings import ConfigError, at_least
 from .training.config import load_config
 from .translate import GRIDS, translate_files
+
+if TYPE_CHECKING:
+    from .experiment.experiment import Experiment
 
 SAMPLER = "ddim, ddim:ETA with fresh noise, ancestral, or dpm++"
 RUNS = "folder of all runs (default: DIFFENS_RUNS, or runs/ in DIFFENS_HOME, in the checkout or here)"
@@ -82,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, scan, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
     evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
-    evaluate.add_argument("--on", dest="second", default="", help="a second prepared data set, to translate instead")
+    text = "a second prepared data set, to translate instead; without --data by the weights that come with the package"
+    evaluate.add_argument("--on", dest="second", default="", help=text)
     evaluate.add_argument("--split", default="test", help="whose subjects to translate")
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
     evaluate.add_argument("--samples", type=int, default=1, help="samples of each subject")
@@ -257,6 +262,21 @@ def _check(args: argparse.Namespace) -> None:
         raise DiffensError("; ".join(refused))
 
 
+def _check_trained(args: argparse.Namespace, experiment: Experiment) -> None:
+    """Refuse what would be trained on data that only who made the shipped weights has: raises `ConfigError`."""
+    from .evaluation.evaluate import TRUTH
+    from .training.runs import find
+
+    runs = [] if args.method == TRUTH else experiment.runs_of(args.method, args.task)
+    missing = any(find(run, experiment.runs) is None for run in runs)
+    if missing or args.segmenter == "own":
+        what = f"method '{args.method}'" if missing else "a segmenter"
+        raise ConfigError(
+            f"{what} of preset {args.preset} for {args.task} does not come with the package: give --data, what to "
+            "train it on"
+        )
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluation.distributions import too_few
     from .evaluation.evaluate import TRUTH, evaluate, evaluation_name
@@ -264,6 +284,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .evaluation.scores import summary
     from .experiment.experiment import open_experiment
     from .experiment.methods import method_named, takes_sampler
+    from .training.runs import shipped_data
 
     args.task = translation_named(args.task).name
     if args.method != TRUTH:
@@ -274,7 +295,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.samples < 1 or args.subjects < 0 or args.steps < 0:
         raise ConfigError("--samples must be at least 1, --subjects and --steps at least 0")
     options = {"second": args.second, "steps": args.steps, "sampler": args.sampler}
-    experiment = open_experiment(args.preset, args.seed, args.data, args.runs, **options)
+    shipped = shipped_data(args.preset, args.task) if args.second and not args.data else None
+    experiment = open_experiment(args.preset, args.seed, shipped or args.data, args.runs, **options)
+    if shipped:
+        _check_trained(args, experiment)
     out = args.out or experiment.out / evaluation_name(
         args.method, args.task, args.seed, args.steps, args.split, args.sampler
     )

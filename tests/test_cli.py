@@ -9,6 +9,7 @@ from grids import grid, save, translate
 from tiny import SHAPE, expert_config, make_head, wake
 
 from diffens_core.cli import main
+from diffens_core.data.layout import DataConfig
 from diffens_core.experiment.presets import PRESETS
 from diffens_core.experiment.setting import Setting
 from diffens_core.support.settings import to_dict
@@ -151,6 +152,31 @@ def test_train_goes_on_from_a_config_file(prepared, tmp_path, capsys):
     path.write_text("{}")
     assert main(["train", str(path), "--runs", str(tmp_path / "runs")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_weights_of_the_package_are_judged_on_other_data(prepared, tmp_path, monkeypatch, capsys):
+    trained_on = DataConfig("data/elsewhere", "real", "0" * 8, 4.0, PRESETS["smoke"].shape)
+    config = Setting(PRESETS["smoke"], "sr", trained_on).baseline("unet-3d", "regression")
+    folder = tmp_path / "shipped" / config.folder
+    runs.save_weights(folder, wake(runs.build(config), size=0.03), config)
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    options = [
+        "--preset",
+        "smoke",
+        "--on",
+        str(prepared),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(["evaluate", "unet-3d", *options]) == 0
+    assert json.loads((tmp_path / "out" / "cost.json").read_text())["subjects"] == 1
+    capsys.readouterr()
+    for wrong in (["tpdm"], ["unet-3d", "--segmenter", "own"], ["truth", "--segmenter", "own"]):
+        assert main(["evaluate", *wrong, *options]) == 2
+        assert "does not come with the package: give --data" in capsys.readouterr().err
 
 
 def test_a_regression_translates_but_has_no_standard_deviation(prepared, tmp_path, lr, capsys):

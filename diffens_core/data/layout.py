@@ -34,6 +34,7 @@ CONTRASTS = ("flair", "t1ce", "t1", "t2")  # the usual ones, in their order; a s
 CONTRAST = re.compile(r"[a-z][a-z0-9]{0,15}", re.ASCII)  # how a contrast, and its file, may be called
 RESERVED = ("seg", "mask", "brain")  # other files of a subject
 TOLERANCE = 0.05  # of a spacing
+EMBEDDED = "phantom"  # the name of every set of phantoms
 EVERYONE = "all"  # stands for the subject in metrics of a set of subjects
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.layout import DataConfig, fingerprint
+from ..data.layout import EMBEDDED, DataConfig, fingerprint
 from ..data.preparation import preparation
 from ..support.places import home, shorten
 from ..support.progress import Progress
@@ -29,8 +29,8 @@ class Phantoms:
     def describe(self, shape) -> DataConfig:
         """The description that `describe_data` will give of them, in windows of `shape` voxels."""
         listed, made_with = preparation("phantom").describe(self.counts, self.spacing, self.seed)
-        digits = fingerprint("phantom", listed.items(), made_with)
-        return DataConfig(shorten(self.root), "phantom", digits, self.spacing, tuple(shape))
+        digits = fingerprint(EMBEDDED, listed.items(), made_with)
+        return DataConfig(shorten(self.root), EMBEDDED, digits, self.spacing, tuple(shape))
 
     def make(self, splits: Iterable[str]) -> None:
         """Make the missing phantoms of some splits; wait for another process that makes them."""

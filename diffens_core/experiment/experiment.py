@@ -127,7 +127,7 @@ class Experiment:
 def open_experiment(
     preset: str,
     seed: int = 0,
-    data: str = "",
+    data: str | DataConfig = "",
     runs: str = "",
     second: str | Phantoms = "",
     steps: int = 0,
@@ -135,6 +135,7 @@ def open_experiment(
 ) -> Experiment:
     """Open prepared data at `data`, or else the preset's embedded phantoms; nothing is made or written yet.
 
+    data: a description where the data themselves may be elsewhere, as those of shipped weights are.
     second: a folder of other data, or other phantoms, that are translated by the models trained on the first.
     runs: where trainings are kept (default: DIFFENS_RUNS or `runs`). steps, sampler: of sampling, in place of the
     preset's.
@@ -147,12 +148,14 @@ def open_experiment(
     sampler_named(chosen.sampler)
     timesteps(chosen.diffusion.schedule, chosen.steps)
     sources = [data or Phantoms(f"phantom-{preset}", chosen.phantoms, chosen.spacing), *filter(None, [second])]
-    described = [
-        source.describe(chosen.shape)
-        if isinstance(source, Phantoms)
-        else describe_data(source, chosen.spacing, chosen.shape)
-        for source in sources
-    ]
-    described = [replace(config, normalisation=chosen.normalisation) for config in described]
+    described = [replace(_described(source, chosen), normalisation=chosen.normalisation) for source in sources]
     phantoms = {config.root: source for config, source in zip(described, sources) if isinstance(source, Phantoms)}
     return Experiment(chosen, described[0], Path(runs) if runs else default_runs(), seed, phantoms, *described[1:])
+
+
+def _described(source: str | DataConfig | Phantoms, preset: Preset) -> DataConfig:
+    if isinstance(source, DataConfig):
+        return source
+    if isinstance(source, Phantoms):
+        return source.describe(preset.shape)
+    return describe_data(source, preset.spacing, preset.shape)

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ..data.layout import EMBEDDED, DataConfig
 from ..data.likeness import FEWEST, Likeness
 from ..data.prepared import PreparedData
 from ..data.tasks import Task
@@ -134,6 +135,12 @@ def trained_runs(runs: Path) -> Iterator[tuple[Path, RunConfig]]:
 def shipped_runs() -> Iterator[tuple[Path, RunConfig]]:
     """Every run that comes with the package, and its configuration."""
     return _configured(_finished(SHIPPED))
+
+
+def shipped_data(preset: str, task: str) -> DataConfig | None:
+    """The real data that the shipped runs of a preset and task were trained on; None where there are no such runs."""
+    runs = (config for _, config in shipped_runs() if (config.preset, config.task) == (preset, task))
+    return next((config.data for config in runs if config.data.name != EMBEDDED), None)
 
 
 def _finished(root: Path) -> list[Path]:
