@@ -24,7 +24,7 @@ from diffens_core.networks.unet import UNetConfig
 from diffens_core.support.cost import read_cost
 from diffens_core.support.settings import ConfigError, from_dict, to_dict
 from diffens_core.training.config import RunConfig
-from diffens_core.training.loop import Phase
+from diffens_core.training.loop import Phase, learning_rate
 from diffens_core.training.runs import SHIPPED, build, find, load
 from diffens_core.training.states import StatesConfig
 
@@ -68,6 +68,18 @@ def experiment(prepared, runs_folder):
 @pytest.fixture
 def setting(prepared):
     return Setting(PRESETS["demo"], "both", describe_data(prepared, SPACING, SHAPE))
+
+
+def test_the_experts_of_a_task_may_go_on_where_others_end(setting):
+    again = Phase(60, 2, 1e-3)
+    longer = replace(setting, preset=replace(setting.preset, expert_restarts={"mt": (again,)}))
+    assert longer.expert("axial") == setting.expert("axial")
+    runs = [s.expert("axial", task="mt") for s in (setting, longer)]
+    *begun, more = runs[1].train.phases
+    assert begun == list(runs[0].train.phases) and more == replace(again, crop=begun[-1].crop)
+    begin = runs[0].train.steps  # the rate has fallen to nothing, and is high again after the warm-up
+    assert learning_rate(runs[1].train, begin - 1) < 1e-4 * begun[-1].lr
+    assert learning_rate(runs[1].train, begin + 10) > 0.9 * again.lr
 
 
 def test_every_name_of_the_design_is_there():

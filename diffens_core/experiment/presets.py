@@ -33,6 +33,7 @@ class Preset:
     the `residual`; normalisation: of intensities, see `DataConfig`.
     steps: of sampling, by the `sampler` of that name; samples: how many are drawn of a subject, whose mean is evaluated
     too; mirrored: whether every second one is of the mirrored head.
+    expert_restarts: by task, the phases with which its experts go on after `expert_train`, at a high rate again.
     all_time: how many times longer a training is that may take all the time of `ours-tpdm`, two experts and a fusion:
     that of an `expert` (two share it), of `unet-2d`, of `unet-3d`.
     """
@@ -66,6 +67,7 @@ class Preset:
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    expert_restarts: dict[str, tuple[Phase, ...]] = field(default_factory=dict)
     all_time: dict[str, float] = field(default_factory=lambda: {"expert": 2.0, "unet-2d": 4.0, "unet-3d": 4.0})
 
     def task(self, name: str) -> Task:
@@ -226,7 +228,7 @@ PRESETS = {
 }
 
 
-# Scans of 1 mm on two CPU cores, in 100 minutes of one a task: the networks of `demo`.
+# Scans of 1 mm on two CPU cores, in 100 minutes of one a task, 210 for `mt`: the networks of `demo`.
 PRESETS["scan"] = replace(
     PRESETS["demo"],
     name="scan",
@@ -234,6 +236,7 @@ PRESETS["scan"] = replace(
     shape=(160, 192, 152),
     phantoms=(12, 2, 2),
     expert_train=(Phase(3200, 8, 3e-3),),
+    expert_restarts={"mt": (Phase(6400, 8, 3e-3),)},
     fusion_train=(
         Phase(2000, 2, 3e-3, patch=(32, 40, 40), alone=True),
         Phase(1500, 2, 1e-3, patch=(32, 40, 40)),

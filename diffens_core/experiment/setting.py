@@ -29,11 +29,13 @@ class Setting:
         all_time: train it for half of the time of `ours-tpdm`.
         """
         name = f"{plane}-2.5d" if slab else plane
-        train = self.preset.training(self._sliced(self.preset.expert_train, plane))
+        task = task or self.task
+        phases = (*self.preset.expert_train, *self.preset.expert_restarts.get(task, ()))
+        train = self.preset.training(self._sliced(phases, plane))
         if all_time:
             name, train = self._given_time("expert", name, train)
         run = self._run("expert", name, self.preset.expert, train, plane=plane, slab=slab)
-        return replace(run, task=task or self.task)
+        return replace(run, task=task)
 
     def fusion(
         self,
