@@ -36,7 +36,7 @@
 # |---|---|---|---|
 # | `smoke` | 4 mm phantoms, trains everything from scratch: shows that it runs, not that it is good | 2 minutes of one core | 1 GB |
 # | `demo` | 2 mm phantoms, trained weights come with the package | 3.5 minutes of one core | 2 GB |
-# | `scan` | 1 mm phantoms; trains first, 100 minutes of one core a task | see `06_train_fusion` | 11 GB |
+# | `scan` | 1 mm phantoms; trains first, 100 minutes of one core a task, 200 for `mt` | see `06_train_fusion` | 11 GB |
 # | `gpu`, `paper` | 1 mm; trains first, `gpu` about half an hour a task on an H200 (from the steps measured) | see `05_train_2d` | a card of 16 GB ([computed](../figures/results/memory.md)) |
 
 # %%

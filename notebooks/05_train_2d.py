@@ -30,7 +30,7 @@
 # |---|---|---|---|
 # | `smoke` | two 2D models on 4 mm phantoms | a minute of one core | 1 GB |
 # | `demo` | loads the trained models that come with the package; another `seed` trains: 1 minute each on one CPU core | half a minute of one core, once the phantoms are there | 2 GB |
-# | `scan` | two 2D models at 1 mm, 3200 steps | half an hour each on one CPU core | 5 GB |
+# | `scan` | two 2D models at 1 mm, 3200 steps, of `mt` 9600 | half an hour each on one CPU core, of `mt` an hour and a half | 5 GB |
 # | `gpu` | 1 mm, 18 M parameters, 8000 steps | 9 minutes each on an H200 (65 ms a step, measured) | 7 GB |
 # | `paper` | Table 9's network, 500 000 steps | days | a card of 16 GB ([computed](../figures/results/memory.md)) |
 #

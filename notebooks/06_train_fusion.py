@@ -30,7 +30,7 @@
 # |---|---|---|---|
 # | `smoke` | two 2D models and their fusion on 4 mm phantoms | 1.5 minutes of one core | 1 GB |
 # | `demo` | loads the models that come with the package; another `seed` trains: 12 minutes of one CPU core | 3 minutes of one core | 6 GB |
-# | `scan` | two 2D models and their fusion at 1 mm | 100 minutes of one CPU core | 11 GB |
+# | `scan` | two 2D models and their fusion at 1 mm | 100 minutes of one CPU core, of `mt` 200 | 11 GB |
 # | `gpu` | 1 mm, patches of 64 x 64 x 64 | 13 minutes on an H200 (70 and 107 ms a step, 5 s a followed head, measured), after two 2D models | 12 GB, and 20 GB of main memory for the states |
 # | `paper` | Table 10's network and the paper's own stage 2 | 16 GPU days (the paper) | 40 GB (the paper) |
 

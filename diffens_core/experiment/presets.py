@@ -228,7 +228,7 @@ PRESETS = {
 }
 
 
-# Scans of 1 mm on two CPU cores, in 100 minutes of one a task, 210 for `mt`: the networks of `demo`.
+# Scans of 1 mm on two CPU cores, in 100 minutes of one a task, 200 for `mt`: the networks of `demo`.
 PRESETS["scan"] = replace(
     PRESETS["demo"],
     name="scan",
