@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parameters = {name: int(value) if value.lstrip("-").isdigit() else value for name, value in args.parameters}
     failed = args.executed.with_suffix(".failed.ipynb")
     try:
-        for path in (args.executed, args.log):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (args.home, args.executed.parent, args.log.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         with open(args.log, "w") as log, _all_output_to(log), TemporaryDirectory() as sockets:
             options = {"kernel_name": "python3", "cwd": args.home, "stdout_file": log, "stderr_file": log}
             options |= {"config": _own_sockets(Path(sockets)), "progress_bar": False}

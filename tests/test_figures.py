@@ -525,7 +525,7 @@ def notebook(tmp_path, monkeypatch):
 def test_a_step_leaves_its_executed_notebook_and_its_log(tmp_path, notebook, home):
     notebook("print('x is', x + 1)")
     log, out = tmp_path / "logs" / "one.log", tmp_path / "out" / "one.ipynb"
-    assert execute.main(["--home", str(home), "one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
+    assert execute.main(["--home", str(home / "new"), "one", str(out), "--log", str(log), "-p", "x", "41"]) == 0
     assert "x is 42" in log.read_text() and "x is 42" in json.dumps(nbformat.read(out, 4))
     assert not out.with_suffix(".failed.ipynb").exists()
 
