@@ -192,7 +192,8 @@ def test_the_network_works_in_the_box_around_the_head_and_leaves_the_average_out
         average = Average(model.experts)(xt, y, t)
     outside = torch.ones(shape, dtype=torch.bool)
     outside[box] = False
-    assert torch.equal(whole.eps[..., *box], patch.eps) and torch.equal(whole.resid[..., *box], patch.resid)
+    for name in ("eps", "resid"):  # feature maps are adapted before they are cut, or after: sums are rounded otherwise
+        torch.testing.assert_close(getattr(whole, name)[..., *box], getattr(patch, name), rtol=1e-4, atol=1e-5)
     assert torch.equal(whole.eps[..., outside], average[..., outside]) and not whole.resid[..., outside].any()
     torch.testing.assert_close(whole.gate.sum(1), torch.ones(batch, *shape))
 
