@@ -12,7 +12,7 @@ from . import __version__
 from .data.preparation import SOURCES, preparation
 from .data.tasks import Task, translation_named
 from .diffusion.sampler import sampler_named, timesteps
-from .experiment.presets import preset_named
+from .experiment.presets import mirrors, preset_named
 from .networks.precision import PRECISIONS
 from .support.device import use_device
 from .support.errors import DiffensError
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--preset", default="demo", help="smoke, demo, scan, gpu or paper")
     evaluate.add_argument("--seed", type=int, default=0, help="of training and sampling")
     evaluate.add_argument("--data", default="", help="a prepared data set (default: embedded phantoms)")
-    text = "a second prepared data set, to translate instead; without --data by the weights that come with the package"
+    text = "a second prepared data set, to translate instead; without --data, by weights that come with the package"
     evaluate.add_argument("--on", dest="second", default="", help=text)
     evaluate.add_argument("--split", default="test", help="whose subjects to translate")
     evaluate.add_argument("--subjects", type=int, default=0, help="how many of them (default: all)")
@@ -153,11 +153,11 @@ def _translate(args: argparse.Namespace) -> int:
     run = resolve(args.run) if args.run else _fitting(args, inputs)
     print(f"run {run}", flush=True)
     config = load_config(run / "config.json")
-    task, preset = config.translation, preset_named(config.preset)
+    task = config.translation
     if args.steps is None:
-        args.steps = preset.steps
+        args.steps = preset_named(config.preset).steps
     if args.samples is None:
-        args.samples = preset.samples if preset.mirrored else 1
+        args.samples = preset_named(config.preset).samples if mirrors(config.preset) else 1
     if args.std:
         at_least("--samples of --std", args.samples, 2)
     timesteps(config.diffusion.schedule, args.steps)  # raises for a number that the run does not have
@@ -272,8 +272,8 @@ def _check_trained(args: argparse.Namespace, experiment: Experiment) -> None:
     if missing or args.segmenter == "own":
         what = f"method '{args.method}'" if missing else "a segmenter"
         raise ConfigError(
-            f"{what} of preset {args.preset} for {args.task} does not come with the package: give --data, what to "
-            "train it on"
+            f"{what} of preset {args.preset}, seed {args.seed}, for {args.task} does not come with the package: give "
+            "--data, what to train it on"
         )
 
 
@@ -299,6 +299,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     experiment = open_experiment(args.preset, args.seed, shipped or args.data, args.runs, **options)
     if shipped:
         _check_trained(args, experiment)
+        print(f"by weights that come with the package, trained on '{shipped.name}'", flush=True)
     out = args.out or experiment.out / evaluation_name(
         args.method, args.task, args.seed, args.steps, args.split, args.sampler
     )

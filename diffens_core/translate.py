@@ -30,7 +30,7 @@ from .data.volumes import (
     load_volume,
     save_volumes,
 )
-from .experiment.presets import preset_named
+from .experiment.presets import mirrors
 from .experiment.samples import different_samples, sample, sampler_option
 from .support.progress import Progress
 from .support.settings import ConfigError
@@ -96,7 +96,7 @@ def translate_files(
     if likeness and (unlike := likeness.warning(prepared.numbers(task))):
         warnings.warn(f"{inputs[task.inputs[0]]}: {unlike}", stacklevel=2)
     options = {"samples": samples, "steps": steps, "sampler": sampler, "seed": seed, "precision": precision}
-    options["mirrored"] = preset_named(config.preset).mirrored
+    options["mirrored"] = mirrors(config.preset)
     with Progress(f"translating to {out.name}", samples * steps) as bar:
         volumes = sample(model, prepared.y, task, subject="input", **options, show=bar.update)
     mean = prepared.scale.invert(volumes.mean(0)[0].numpy())

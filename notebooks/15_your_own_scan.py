@@ -150,7 +150,8 @@ scores[scores.abs().sort_values(ascending=False).index].head(6).to_frame().style
 # ## Translate
 # The mean of some samples, and their standard deviation; both in the unit, on the grid and with the affine of the input.
 # With weights of preset `scan` every second sample is of the mirrored head, and mirrored back. Heads are nearly symmetric,
-# a network only as far as it was trained to be: its two answers differ, and their mean is better than either.
+# a network only as far as it was trained to be: its two answers differ, and their mean is on average nearer to the truth.
+# (So take an even number there.) The spread then holds what differs between left and right, too.
 
 # %%
 result, spread = folder / "made.nii.gz", folder / "made_std.nii.gz"

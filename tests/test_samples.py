@@ -191,6 +191,9 @@ def test_a_model_is_judged_on_another_data_set_than_it_was_trained_on(prepared, 
     assert len(plain.subjects("test", "sr")) == 1
     runs = [e.runs_of("ours-tpdm", "sr")[0].identity for e in (experiment, plain)]
     assert runs[0] == runs[1]
+    embedded = open_experiment("smoke", 0, "", str(tmp_path / "runs"), second=str(tmp_path / "other"))
+    names = [e.out.name for e in (experiment, embedded, plain, open_experiment("smoke"))]
+    assert names[0] == f"{names[1]}-by-{names[2].removeprefix('smoke-')}" and names[3] == "smoke"
 
 
 def test_a_method_that_always_says_the_same_says_it_once(experiment):

@@ -48,10 +48,11 @@ class Experiment:
 
     @property
     def out(self) -> Path:
-        """The folder of its results, `figures/out/<preset>`, with the name of data that are not embedded."""
-        own = self.data.root in self.phantoms and self.second is None
-        name = self.preset.name + ("" if own else f"-{self.translated.name}-{self.translated.fingerprint}")
-        return home() / "figures" / "out" / name
+        """The folder of its results: `figures/out/<preset>`, with the names of second data and of those trained on,
+        unless they are embedded."""
+        given = [self.second, None if self.data.root in self.phantoms else self.data]
+        data = "-by-".join(f"{one.name}-{one.fingerprint}" for one in given if one)
+        return home() / "figures" / "out" / "-".join(filter(None, [self.preset.name, data]))
 
     def task(self, name: str) -> Task:
         """A task by its name or line, with the conditions that its networks read."""

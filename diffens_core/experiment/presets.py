@@ -253,3 +253,8 @@ def preset_named(name: str) -> Preset:
     if name not in PRESETS:
         raise ConfigError(f"unknown preset '{name}': choose from {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def mirrors(name: str) -> bool:
+    """Whether a preset's samples are mirrored in turns; those of a run of a preset of somebody's own are not."""
+    return name in PRESETS and PRESETS[name].mirrored
