@@ -265,10 +265,9 @@ def _check(args: argparse.Namespace) -> None:
 def _check_trained(args: argparse.Namespace, experiment: Experiment) -> None:
     """Refuse what would be trained on data that only who made the shipped weights has: raises `ConfigError`."""
     from .evaluation.evaluate import TRUTH
-    from .training.runs import find
 
     runs = [] if args.method == TRUTH else experiment.runs_of(args.method, args.task)
-    missing = any(find(run, experiment.runs) is None for run in runs)
+    missing = not experiment.is_trained(runs)
     if missing or args.segmenter == "own":
         what = f"method '{args.method}'" if missing else "a segmenter"
         raise ConfigError(

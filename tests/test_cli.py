@@ -174,7 +174,6 @@ def test_weights_of_the_package_are_judged_on_other_data(prepared, tmp_path, mon
     assert main(["evaluate", "unet-3d", *options]) == 0
     assert "by weights that come with the package, trained on 'real'" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "cost.json").read_text())["subjects"] == 1
-    capsys.readouterr()
     for wrong in (["tpdm"], ["unet-3d", "--segmenter", "own"], ["truth", "--segmenter", "own"]):
         assert main(["evaluate", *wrong, *options]) == 2
         assert "does not come with the package: give --data" in capsys.readouterr().err

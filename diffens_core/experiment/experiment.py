@@ -77,8 +77,12 @@ class Experiment:
         self._make_training_data([run])
         return load_or_train(run, self.runs).to(pick_device())
 
+    def is_trained(self, runs: Sequence[RunConfig]) -> bool:
+        """Whether the weights of all these trainings are there, its own or shipped ones."""
+        return all(find(run, self.runs) for run in runs)
+
     def _make_training_data(self, runs: Sequence[RunConfig]) -> None:
-        if any(find(run, self.runs) is None for run in runs):
+        if not self.is_trained(runs):
             self._make(self.data, "train")
 
     def _make(self, data: DataConfig, split: str) -> None:

@@ -27,7 +27,7 @@ from ..support.progress import Progress
 from ..support.records import read_records
 from ..support.seeds import mix_seed
 from ..support.settings import ConfigError
-from ..training.runs import find, weights_digest
+from ..training.runs import weights_digest
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -155,7 +155,7 @@ class Samples:
     def description(self) -> dict:
         """The settings that the hash is over. Weights are among them, so missing runs are trained now."""
         runs, data = self.experiment.runs_of(self.method, self.task), self.experiment.translated
-        if not all(find(run, self.experiment.runs) for run in runs):
+        if not self.experiment.is_trained(runs):
             _ = self.model
         return {
             "method": self.method,
